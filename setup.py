@@ -1,0 +1,45 @@
+"""Name, version, dependencies and commands of greenchat; the tools are set up in pyproject.toml."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+REQUIRES = [
+    "gevent>=24.10",
+    "PyMySQL>=1.1.1",
+    "redis>=5.0",
+    "simplejson>=3.19",
+    "msgspec>=0.19",
+    "SQLAlchemy>=2.0.30",
+    "argon2-cffi>=23.1",
+    "prompt_toolkit>=3.0.40",
+    "prometheus_client>=0.20",
+]
+TEST_REQUIRES = ["pytest>=9.0", "hypothesis>=6.100", "pexpect>=4.9", "ruff>=0.9", "mypy>=1.15"]
+
+
+def version() -> str:
+    """Read the version without importing the package, which the build may not be able to do."""
+    text = Path(__file__).with_name("greenchat").joinpath("__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)[1]
+
+
+setup(
+    name="greenchat",
+    version=version(),
+    description="A clustered chat server that a small team can run, read and trust",
+    license="MIT",
+    python_requires=">=3.11",
+    install_requires=REQUIRES,
+    extras_require={"test": TEST_REQUIRES},
+    packages=find_packages(include=["greenchat", "greenchat.*"]),
+    entry_points={
+        "console_scripts": [
+            "greenchat-server = greenchat.server.__main__:main",
+            "greenchat = greenchat.client.__main__:main",
+        ]
+    },
+)
