@@ -1,0 +1,37 @@
+"""Instants on the wire: ISO 8601, UTC, milliseconds (``2026-11-23T05:20:00.123Z``).
+
+The form sorts as it counts, so it is also what the database keeps.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+
+
+def to_instant(seconds: float) -> str:
+    """Write seconds since 1970 (UTC) as an instant, cut to milliseconds."""
+    whole = int(seconds)
+    return f"{_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+
+
+def to_seconds(instant: str) -> float:
+    """Read an instant as seconds since 1970 (UTC)."""
+    return datetime.fromisoformat(instant).timestamp()
+
+
+def day_bounds(day: str) -> tuple[str, str]:
+    """Return the first instants of a day, ``YYYY-MM-DD`` in UTC, and of the day after.
+
+    Raises:
+        ValueError: there is no such day.
+    """
+    if len(day) != 10:  # fromisoformat takes other forms too
+        raise ValueError(day)
+    first = date.fromisoformat(day)
+    return f"{first}T00:00:00.000Z", f"{first + timedelta(days=1)}T00:00:00.000Z"
+
+
+@lru_cache(maxsize=4)
+def _second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,577 @@
+"""Frames to messages: one typed Struct a message.  This module is the table of docs/protocol.md.
+
+What a client sends is a ``Request``, decoded in one step (parse, dispatch on ``msgid``, validate).
+What the server sends is a ``Reply`` (it echoes the request's ``cid``) or a push.  Fields that a
+frame does not have are ``UNSET``.  Lengths of texts are checked by the service, because they are
+configurable; types and the range of ids are checked here.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from greenchat.errors import BadRequest, MalformedFrame, RequestError, TooLarge, UnknownMsgid
+
+MAX_ID = 2**31 - 1
+"""The largest id of a user or group: positive 32-bit integers."""
+
+MAX_SEQ = 2**63 - 1
+
+
+class MsgId(IntEnum):
+    """The ``msgid`` of every message."""
+
+    LOGIN = 1
+    LOGIN_ACK = 2
+    LOGINOUT = 3
+    REG = 4
+    REG_ACK = 5
+    ONE_CHAT = 6
+    ADD_FRIEND = 7
+    CREATE_GROUP = 8
+    ADD_GROUP = 9
+    GROUP_CHAT = 10
+    ACK = 11
+    HEARTBEAT = 12
+    RECEIVED = 13
+    ERROR = 14
+    HISTORY = 15
+    HISTORY_ACK = 16
+    RECALL = 17
+    REMOVE_FRIEND = 18
+    BLOCK = 19
+    UNBLOCK = 20
+    LEAVE_GROUP = 21
+    ARE_FRIENDS = 22
+    PRESENCE = 23
+    BYE = 24
+    SYNC = 25
+    TYPING = 26
+    READ = 27
+    CHANGE_PASSWORD = 28
+    GROUP_INFO = 29
+    FIND = 30
+
+
+LAST_ORIGINAL = MsgId.GROUP_CHAT
+"""The largest msgid that the original C++ clients know."""
+
+Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
+Seq = Annotated[int, Meta(ge=1, le=MAX_SEQ)]
+Cid = Annotated[str, Meta(min_length=1, max_length=36)]
+Device = Annotated[str, Meta(max_length=36)]
+
+State = Literal["online", "offline"]
+Role = Literal["creator", "normal"]
+ByeReason = Literal["evicted", "replaced", "shutdown", "slow_consumer", "protocol"]
+
+
+# -- What clients send
+
+
+class Request(Struct, tag_field="msgid", kw_only=True, gc=False):
+    """A frame from a client."""
+
+    cid: Cid | None = None
+
+
+class Login(Request, tag=1, kw_only=True):
+    """Log in by id or name, with password or token."""
+
+    id: Id | None = None
+    name: str | None = None
+    password: str | None = None
+    token: str | None = None
+    device: Device = ""
+    force: bool = False
+
+
+class Loginout(Request, tag=3, kw_only=True):
+    """Log out; the connection stays and may log in again."""
+
+
+class Reg(Request, tag=4, kw_only=True):
+    """Register."""
+
+    name: str
+    password: str
+
+
+class OneChat(Request, tag=6, kw_only=True):
+    """Send a message to a user."""
+
+    toid: Id
+    msg: str
+
+
+class AddFriend(Request, tag=7, kw_only=True):
+    """See a user's state from now on."""
+
+    friendid: Id
+
+
+class CreateGroup(Request, tag=8, kw_only=True):
+    """Create a group and become its first member."""
+
+    groupname: str
+    groupdesc: str = ""
+
+
+class AddGroup(Request, tag=9, kw_only=True):
+    """Join a group."""
+
+    groupid: Id
+
+
+class GroupChat(Request, tag=10, kw_only=True):
+    """Send a message to a group."""
+
+    groupid: Id
+    msg: str
+
+
+class Heartbeat(Request, tag=12, kw_only=True):
+    """Say that the client lives; the server sends the same back."""
+
+
+class InConversation(Request, kw_only=True):
+    """A request about one conversation: of a pair (``peerid``) or a group (``groupid``)."""
+
+    peerid: Id | None = None
+    groupid: Id | None = None
+
+
+class Received(InConversation, tag=13, kw_only=True):
+    """All up to ``seq`` of a conversation has arrived."""
+
+    seq: Seq
+
+
+class History(InConversation, tag=15, kw_only=True):
+    """Read back in a conversation, from its end, from before a seq, or within a day."""
+
+    before: Seq | None = None
+    day: str | None = None
+    limit: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Recall(InConversation, tag=17, kw_only=True):
+    """Take a message back."""
+
+    target: Seq
+
+
+class RemoveFriend(Request, tag=18, kw_only=True):
+    """See a user's state no longer."""
+
+    friendid: Id
+
+
+class Block(Request, tag=19, kw_only=True):
+    """Take no messages from a user."""
+
+    userid: Id
+
+
+class Unblock(Request, tag=20, kw_only=True):
+    """Take messages from a user again."""
+
+    userid: Id
+
+
+class LeaveGroup(Request, tag=21, kw_only=True):
+    """Leave a group."""
+
+    groupid: Id
+
+
+class AreFriends(Request, tag=22, kw_only=True):
+    """Ask which of these users are the caller's friends."""
+
+    ids: list[Id]
+
+
+class Sync(Request, tag=25, kw_only=True):
+    """Ask for the next page of undelivered messages."""
+
+
+class Typing(Request, tag=26, kw_only=True):
+    """Tell a user or group that the caller is typing."""
+
+    toid: Id | None = None
+    groupid: Id | None = None
+
+
+class Read(InConversation, tag=27, kw_only=True):
+    """The user has read all up to ``seq`` of a conversation."""
+
+    seq: Seq
+
+
+class ChangePassword(Request, tag=28, kw_only=True):
+    """Change the password; the user's tokens and other sessions end."""
+
+    old: str
+    new: str
+
+
+class GroupInfo(Request, tag=29, kw_only=True):
+    """Ask for a group and a page of its members, by id."""
+
+    groupid: Id
+    after: Annotated[int, Meta(ge=0, le=MAX_ID)] = 0
+    limit: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Find(Request, tag=30, kw_only=True):
+    """Look up a user or a group by its exact name."""
+
+    name: str | None = None
+    groupname: str | None = None
+
+
+# -- What stands inside replies
+
+
+class UserItem(Struct, gc=False):
+    """A user as others see them."""
+
+    id: int
+    name: str
+    state: State
+
+
+class MemberItem(UserItem, gc=False):
+    """A member of a group."""
+
+    role: Role
+
+
+class FoundGroup(Struct, kw_only=True):
+    """A group as FIND shows it to anyone."""
+
+    id: int
+    groupname: str
+    groupdesc: str
+    count: int
+
+
+class GroupItem(FoundGroup, kw_only=True):
+    """A group as its members see it; ``users`` only where they are few."""
+
+    role: Role
+    users: list[MemberItem] | UnsetType = UNSET
+
+
+class HeartbeatTerms(Struct, gc=False):
+    """How often the server expects a sign of life, and how many may be missed."""
+
+    interval: float
+    max_missed: int
+
+
+# -- What the server sends
+
+
+class Push(Struct, tag_field="msgid", kw_only=True, gc=False):
+    """A frame that the client did not ask for."""
+
+
+class OneChatPush(Push, tag=6, kw_only=True):
+    """A message of a pair; ``cid`` only to the sender's own devices, no ``msg`` once recalled."""
+
+    id: int
+    name: str
+    toid: int
+    msg: str | UnsetType = UNSET
+    seq: int
+    time: str
+    recalled: bool | UnsetType = UNSET
+    cid: str | UnsetType = UNSET
+
+
+class GroupChatPush(Push, tag=10, kw_only=True):
+    """A message of a group; ``cid`` only to the sender's own devices, no ``msg`` once recalled."""
+
+    id: int
+    name: str
+    groupid: int
+    msg: str | UnsetType = UNSET
+    seq: int
+    time: str
+    recalled: bool | UnsetType = UNSET
+    cid: str | UnsetType = UNSET
+
+
+class RecallPush(Push, tag=17, kw_only=True):
+    """The message ``target`` was taken back."""
+
+    id: int
+    target: int
+    seq: int
+    time: str
+    peerid: int | UnsetType = UNSET
+    groupid: int | UnsetType = UNSET
+
+
+class PresencePush(Push, tag=23, kw_only=True):
+    """A friend came online or went offline."""
+
+    id: int
+    state: State
+
+
+class TypingPush(Push, tag=26, kw_only=True):
+    """Somebody is typing."""
+
+    id: int
+    peerid: int | UnsetType = UNSET
+    groupid: int | UnsetType = UNSET
+
+
+class ReadPush(Push, tag=27, kw_only=True):
+    """A participant has read all up to ``seq``."""
+
+    id: int
+    seq: int
+    peerid: int | UnsetType = UNSET
+    groupid: int | UnsetType = UNSET
+
+
+class Bye(Push, tag=24, kw_only=True):
+    """The last frame of a connection that the server ends; ``retry_after`` in seconds."""
+
+    reason: ByeReason
+    retry_after: float | UnsetType = UNSET
+
+
+class Reply(Struct, tag_field="msgid", kw_only=True):
+    """The answer to a request; a failed one has ``error`` and ``errmsg``."""
+
+    errno: int = 0
+    error: str | UnsetType = UNSET
+    errmsg: str | UnsetType = UNSET
+    retry_after: float | UnsetType = UNSET
+    cid: str | UnsetType = UNSET
+
+
+class LoginAck(Reply, tag=2, kw_only=True):
+    """Who is logged in now, what belongs to them, and the first page of what they missed."""
+
+    id: int | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    token: str | UnsetType = UNSET
+    heartbeat: HeartbeatTerms | UnsetType = UNSET
+    server: str | UnsetType = UNSET
+    friends: list[UserItem] | UnsetType = UNSET
+    groups: list[GroupItem] | UnsetType = UNSET
+    offlinemsg: list[msgspec.Raw] | UnsetType = UNSET
+    more: bool | UnsetType = UNSET
+
+
+class ClassicLoginAck(Reply, tag=2, kw_only=True):
+    """LOGIN_ACK for the original clients: JSON objects as strings, absent when empty."""
+
+    id: int
+    name: str
+    friends: list[str] | UnsetType = UNSET
+    groups: list[str] | UnsetType = UNSET
+    offlinemsg: list[str] | UnsetType = UNSET
+
+
+class RegAck(Reply, tag=5, kw_only=True):
+    """The new user."""
+
+    id: int | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+
+
+class HistoryAck(Reply, tag=16, kw_only=True):
+    """A page of a conversation, oldest first."""
+
+    messages: list[msgspec.Raw] | UnsetType = UNSET
+    more: bool | UnsetType = UNSET
+
+
+class HeartbeatReply(Struct, tag_field="msgid", tag=12, kw_only=True, gc=False):
+    """The echo of a heartbeat."""
+
+    cid: str | UnsetType = UNSET
+
+
+Answer = Reply | HeartbeatReply
+"""What answers a request."""
+
+
+class ErrorReply(Reply, tag=14, kw_only=True):
+    """The answer to a frame that is no request."""
+
+
+class Ack(Reply, tag=11, kw_only=True):
+    """The answer to a request that has no reply of its own; ``re`` is the request's msgid."""
+
+    re: int
+
+
+class StoredAck(Struct, tag_field="msgid", tag=11, kw_only=True, gc=False):
+    """The ACK of a message or recall: it is committed."""
+
+    re: int
+    errno: int = 0
+    cid: str | UnsetType = UNSET
+    seq: int
+    time: str
+
+
+class FriendAck(Ack, tag=11, kw_only=True):
+    """The ACK of ADD_FRIEND."""
+
+    friend: UserItem
+
+
+class CreatedAck(Ack, tag=11, kw_only=True):
+    """The ACK of CREATE_GROUP."""
+
+    groupid: int
+
+
+class JoinedAck(Ack, tag=11, kw_only=True):
+    """The ACK of ADD_GROUP."""
+
+    group: GroupItem
+
+
+class AreFriendsAck(Ack, tag=11, kw_only=True):
+    """The ACK of ARE_FRIENDS."""
+
+    ids: list[int]
+
+
+class SyncAck(Ack, tag=11, kw_only=True):
+    """The ACK of SYNC: the next page of undelivered messages."""
+
+    offlinemsg: list[msgspec.Raw]
+    more: bool
+
+
+class TokenAck(Ack, tag=11, kw_only=True):
+    """The ACK of CHANGE_PASSWORD."""
+
+    token: str
+
+
+class GroupInfoAck(Ack, tag=11, kw_only=True):
+    """The ACK of GROUP_INFO."""
+
+    group: GroupItem
+    users: list[MemberItem]
+    more: bool
+
+
+class FoundAck(Ack, tag=11, kw_only=True):
+    """The ACK of FIND."""
+
+    user: UserItem | UnsetType = UNSET
+    group: FoundGroup | UnsetType = UNSET
+
+
+# -- Bytes
+
+
+def msgid_of(message: Struct | type[Struct]) -> int:
+    """Return the msgid of a message."""
+    msgid = message.__struct_config__.tag
+    assert isinstance(msgid, int)
+    return msgid
+
+
+ANY_REQUEST = (
+    Login | Loginout | Reg | OneChat | AddFriend | CreateGroup | AddGroup | GroupChat | Heartbeat | Received
+    | History | Recall | RemoveFriend | Block | Unblock | LeaveGroup | AreFriends | Sync | Typing | Read
+    | ChangePassword | GroupInfo | Find
+)  # fmt: skip
+
+REQUESTS: dict[int, type[Request]] = {msgid_of(kind): kind for kind in ANY_REQUEST.__args__}
+"""The Struct of each msgid that a client may send."""
+
+UNANSWERED = frozenset({MsgId.RECEIVED, MsgId.TYPING, MsgId.READ})
+"""Requests without a reply: only these errnos of theirs are told (3 and 5)."""
+
+TOLD_OF_UNANSWERED = frozenset({3, 5})
+
+_FAILURES: dict[int, type[Reply]] = {
+    MsgId.LOGIN: LoginAck,
+    MsgId.REG: RegAck,
+    MsgId.HISTORY: HistoryAck,
+}
+
+_decoder = msgspec.json.Decoder(ANY_REQUEST)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+encode = msgspec.json.Encoder().encode
+"""Encode a Struct of this module (or a list of them) as the JSON bytes of a frame."""
+
+
+def decode(frame: bytes) -> Request:
+    """Decode a frame from a client.
+
+    Raises:
+        MalformedFrame: it is no valid request; the peer's fault.
+    """
+    try:
+        return _decoder.decode(frame)
+    except _UNREADABLE as error:
+        raise _explain(frame, error) from None
+
+
+def failure(error: RequestError, re: int | None, cid: str | None) -> Reply:
+    """Return the reply that tells of a failed request.
+
+    Args:
+        error: what went wrong.
+        re: the request's msgid; None if no request could be seen, for an ERROR.
+        cid: the request's cid.
+    """
+    told: dict[str, Any] = {
+        "errno": error.errno,
+        "error": error.error,
+        "errmsg": str(error),
+        "cid": UNSET if cid is None else cid,
+        "retry_after": UNSET if error.retry_after is None else error.retry_after,
+    }
+    if re is None:
+        return ErrorReply(**told)
+    if re in _FAILURES:
+        return _FAILURES[re](**told)
+    return Ack(re=re, **told)
+
+
+def _explain(frame: bytes, error: Exception) -> MalformedFrame:
+    """Find out, off the hot path, what is wrong with a frame and how much of it can be read."""
+    try:
+        seen = msgspec.json.decode(frame)
+    except _UNREADABLE:
+        return MalformedFrame(BadRequest("the frame is not valid JSON (UTF-8, RFC 8259)"))
+    if not isinstance(seen, dict):
+        return MalformedFrame(BadRequest("the frame is not a JSON object"))
+    cid = seen.get("cid")
+    if not isinstance(cid, str) or not 1 <= len(cid) <= 36:
+        cid = None
+    msgid = seen.get("msgid")
+    if type(msgid) is not int or abs(msgid) > MAX_SEQ:
+        return MalformedFrame(BadRequest("msgid: an integer is needed"), cid=cid)
+    if msgid not in REQUESTS:
+        return MalformedFrame(UnknownMsgid(f"there is no request with msgid {msgid}"), msgid, cid)
+    return MalformedFrame(_field_error(str(error)), msgid, cid)
+
+
+def _field_error(text: str) -> RequestError:
+    """Turn msgspec's sentence, ``Expected … - at `$.field```, into ours."""
+    sentence, _, place = text.partition(" - at ")
+    field = place.strip("`").removeprefix("$.")
+    kind = TooLarge if " of length <= " in sentence else BadRequest
+    return kind(f"{field}: {sentence}" if field else sentence)
