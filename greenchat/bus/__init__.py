@@ -1,0 +1,21 @@
+"""What connects the nodes of a cluster; the implementation is chosen by the URL's scheme."""
+
+from __future__ import annotations
+
+from greenchat.bus.local import LocalBus
+from greenchat.errors import ConfigError
+from greenchat.ports import Bus
+
+BUSES: dict[str, type[LocalBus]] = {"local": LocalBus}
+
+
+def open_bus(url: str) -> Bus:
+    """Return the bus for a URL, not started yet.
+
+    Raises:
+        ConfigError: no bus has the URL's scheme; the operator's fault.
+    """
+    scheme = url.partition("://")[0]
+    if scheme not in BUSES:
+        raise ConfigError(f"bus: unknown scheme {scheme!r}; there is {', '.join(BUSES)}")
+    return BUSES[scheme]()

@@ -1,0 +1,157 @@
+"""Settings: defaults < TOML file < ``GREENCHAT_*`` < command line, checked once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from greenchat import __version__
+from greenchat.errors import ConfigError
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def _setting(default: Any, help: str, *, least: float | None = None, most: float | None = None) -> Any:
+    return field(default=default, metadata={"help": help, "least": least, "most": most})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that an operator can set; ``conf/greenchat.toml`` lists it with its reasons."""
+
+    port: int = _setting(6000, "TCP port to serve on; 0 takes a free one", least=0, most=65_535)
+    host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 or :: for all")
+    store: str = _setting("sqlite:///greenchat.db", "URL of the database")
+    bus: str = _setting("local://", "URL of what connects the nodes")
+    node: str = _setting("", "name of this server in the cluster; default: host name and port")
+    heartbeat_interval: float = _setting(
+        1.0, "seconds in which a client must show a sign of life", least=0.05
+    )
+    max_missed: int = _setting(5, "intervals in a row without one before a client is evicted", least=1)
+    admin: str = _setting("", "HOST:PORT of the pages /metrics and /health; off by default")
+    log_level: str = _setting("info", f"one of {', '.join(LOG_LEVELS)}")
+
+    login_timeout: float = _setting(10.0, "seconds that a connection has to log in", least=0.1)
+    max_connections: int = _setting(20_000, "connections at a time; one more is answered and closed", least=1)
+    max_frame: int = _setting(65_536, "bytes of a frame from a client", least=1_024, most=1_048_576)
+    outbox_limit: int = _setting(1_048_576, "bytes that may wait for a slow client", least=65_536)
+    max_in_flight: int = _setting(256, "messages of a connection that may wait for the database", least=1)
+    commit_queue: int = _setting(8_192, "messages of all connections that may wait for the database", least=1)
+    password_queue: int = _setting(64, "passwords that may wait to be hashed", least=1)
+    shutdown_timeout: float = _setting(5.0, "seconds to wait for clients to leave at the end", least=0)
+    startup_timeout: float = _setting(
+        30.0, "seconds to wait for a database that is away at the start", least=0
+    )
+
+    max_name: int = _setting(50, "characters of a user's name", least=1, most=50)
+    max_password: int = _setting(128, "characters of a password", least=8, most=1_024)
+    max_message: int = _setting(4_096, "characters of a message", least=1, most=4_096)
+    max_groupname: int = _setting(50, "characters of a group's name", least=1, most=50)
+    max_groupdesc: int = _setting(200, "characters of a group's description", least=0, most=200)
+    max_friends: int = _setting(2_000, "friends of a user", least=0, most=2_000)
+    max_groups: int = _setting(200, "groups of a user", least=0, most=200)
+    max_devices_online: int = _setting(8, "devices of a user online at a time", least=1)
+    max_devices: int = _setting(16, "devices of a user that are remembered", least=1)
+    recall_seconds: float = _setting(120.0, "seconds in which a message can be recalled", least=0)
+    token_days: float = _setting(30.0, "days that a login token lasts", least=0)
+
+
+_FIELDS = {item.name: item for item in fields(Settings)}
+_TYPES: dict[str, type] = {name: type(item.default) for name, item in _FIELDS.items()}
+
+
+def load(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Read all settings and check them.
+
+    Args:
+        arguments: the command line, without the program's name.
+        environ: the environment.
+
+    Raises:
+        ConfigError: something is wrong; the sentence names where.  The operator's fault.
+        SystemExit: ``--help`` or ``--version`` was asked for.
+    """
+    given = vars(_parser().parse_args(arguments))
+    config = given.pop("config") or environ.get("GREENCHAT_CONFIG")
+    values: dict[str, Any] = {}
+    if config:
+        values |= _from_file(Path(config))
+    for name in _FIELDS:
+        variable = f"GREENCHAT_{name.upper()}"
+        if variable in environ:
+            values[name] = _convert(name, environ[variable], variable)
+    values |= {name: _convert(name, text, _option(name)) for name, text in given.items() if text is not None}
+    _check(values)
+    settings = Settings(**values)
+    if not settings.node:
+        return Settings(**values | {"node": f"{socket.gethostname()}-{settings.port}"})
+    return settings
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise ConfigError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m greenchat.server",
+        description="A clustered chat server.",
+        epilog="Every option is also GREENCHAT_NAME in the environment, and name (with underscores) in TOML.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("port", nargs="?", metavar="PORT", help=_help("port"))
+    parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    parser.add_argument("--version", action="version", version=f"greenchat {__version__}")
+    for name in _FIELDS:
+        if name != "port":
+            parser.add_argument(_option(name), metavar=_TYPES[name].__name__.upper(), help=_help(name))
+    return parser
+
+
+def _option(name: str) -> str:
+    return "PORT" if name == "port" else "--" + name.replace("_", "-")
+
+
+def _help(name: str) -> str:
+    default = _FIELDS[name].default
+    return _FIELDS[name].metadata["help"] + (f" (default: {default})" if default != "" else "")
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {os.strerror(error.errno or 0)}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    for name, value in values.items():
+        if name not in _FIELDS:
+            raise ConfigError(f"{path}: there is no setting {name!r}")
+        wanted = _TYPES[name]
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise ConfigError(f"{path}: {name}: {wanted.__name__} is needed, not {value!r}")
+    return {name: _TYPES[name](value) for name, value in values.items()}
+
+
+def _convert(name: str, text: str, where: str) -> Any:
+    try:
+        return _TYPES[name](text)
+    except ValueError:
+        raise ConfigError(f"{where}: {_TYPES[name].__name__} is needed, not {text!r}") from None
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        least, most = _FIELDS[name].metadata["least"], _FIELDS[name].metadata["most"]
+        if (least is not None and not value >= least) or (most is not None and not value <= most):
+            bounds = f"at least {least}" if most is None else f"between {least} and {most}"
+            raise ConfigError(f"{name.replace('_', '-')}: {bounds}, not {value}")
+    if values.get("log_level", "info") not in LOG_LEVELS:
+        raise ConfigError(f"log-level: one of {', '.join(LOG_LEVELS)}, not {values['log_level']!r}")

@@ -1,0 +1,481 @@
+"""The interfaces between the rooms: Peer, Store, Delivery, Bus, and what they hand each other.
+
+Each is specified here once, and proved by one contract test for all its implementations.  The
+service sees the world only through them.
+
+*May switch*: the call may let other greenlets run before it returns, so a read-modify-write of
+shared state must not span it.  A call that is not marked so never switches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple, Protocol
+
+from greenchat.errors import RequestError
+
+# -- Network and service
+
+
+class Peer(Protocol):
+    """The other end of a session's connection, as the service sees it."""
+
+    @property
+    def address(self) -> str:
+        """Where the peer is, ``HOST:PORT``, for the log and for limits."""
+
+    @property
+    def classic(self) -> bool:
+        """Whether the peer speaks the classic framing (NUL-ended frames); fixed by its first frame."""
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame, without its terminator.
+
+        MUST NOT block, switch, reorder or raise, whatever the peer does: a peer that is too far
+        behind is disconnected (``slow_consumer``), and a frame to a closed one is dropped.
+        """
+
+    def close(self, reason: str, retry_after: float | None = None) -> None:
+        """End the connection after what was sent: no frame is taken any more, in either direction.
+
+        A reason of the protocol's BYE is told to the peer, unless it is classic.  The second close
+        is ignored.  Does not switch.
+        """
+
+    def pause(self) -> None:
+        """Read no more from the peer until ``resume``; frames that were read already wait too."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def when_written(self, call: Callable[[], None]) -> None:
+        """Call back when all that was sent so far has been handed to the socket; never if it ends before.
+
+        The callback must not switch.
+        """
+
+    def drain(self) -> None:
+        """Wait until all that was sent has been handed to the socket, or the connection ends.  May switch."""
+
+
+class Limits(Protocol):
+    """The limits of docs/protocol.md; ``config.Settings`` has their defaults."""
+
+    @property
+    def max_name(self) -> int:
+        """Characters of a user's name."""
+
+    @property
+    def max_password(self) -> int:
+        """Characters of a password."""
+
+    @property
+    def max_message(self) -> int:
+        """Characters of a message."""
+
+    @property
+    def max_groupname(self) -> int:
+        """Characters of a group's name."""
+
+    @property
+    def max_groupdesc(self) -> int:
+        """Characters of a group's description."""
+
+    @property
+    def max_friends(self) -> int:
+        """Friends that a user may have."""
+
+    @property
+    def max_groups(self) -> int:
+        """Groups that a user may be in."""
+
+    @property
+    def max_devices_online(self) -> int:
+        """Devices of a user that may be online at a time."""
+
+    @property
+    def max_devices(self) -> int:
+        """Devices of a user that are remembered; the longest unused is forgotten."""
+
+    @property
+    def max_in_flight(self) -> int:
+        """Messages of one connection that may wait to be committed before it is read no more."""
+
+    @property
+    def recall_seconds(self) -> float:
+        """How long the sender of a message may recall it."""
+
+    @property
+    def token_days(self) -> float:
+        """How long a token lasts."""
+
+
+# -- What a store keeps
+
+
+class User(NamedTuple):
+    """A user, as others may know them."""
+
+    id: int
+    name: str
+
+
+class Account(NamedTuple):
+    """A user who wants to log in; ``password`` is an argon2id PHC string."""
+
+    id: int
+    name: str
+    password: str
+
+
+class Member(NamedTuple):
+    """A member of a group."""
+
+    id: int
+    name: str
+    role: Literal["creator", "normal"]
+
+
+class Group(NamedTuple):
+    """A group; ``role`` is that of the user who asked (``normal`` for a stranger)."""
+
+    id: int
+    name: str
+    desc: str
+    count: int  # type: ignore[assignment]  # a field, not tuple.count
+    role: Literal["creator", "normal"]
+
+
+class Membership(NamedTuple):
+    """Who is in a group: ``joined`` maps each member to the last seq before they joined."""
+
+    joined: dict[int, int]
+    creator: int
+
+
+class Message(NamedTuple):
+    """An entry to be appended to a conversation.
+
+    ``conversation`` is ``a·2³² + b`` for the users a ≤ b, ``-g`` for group g.  ``cid`` is None or
+    unique among the sender's.  The body of a ``recall`` is the seq of its target, in decimal.
+    """
+
+    conversation: int
+    sender: int
+    cid: str | None
+    kind: Literal["text", "recall"]
+    body: str
+    time: str
+
+
+class Entry(NamedTuple):
+    """An entry of a conversation's log; the body of a recalled message is empty."""
+
+    conversation: int
+    seq: int
+    sender: int
+    name: str
+    cid: str | None
+    kind: Literal["text", "recall"]
+    body: str
+    time: str
+
+
+class Span(NamedTuple):
+    """The entries of a conversation with ``after < seq <= upto``."""
+
+    conversation: int
+    after: int
+    upto: int
+
+
+class LoginState(NamedTuple):
+    """What a device is to know when its user logs in, all of one instant."""
+
+    generation: int
+    friends: list[User]
+    groups: list[Group]
+    members: dict[int, list[Member]]
+    """The members of each group of up to 100."""
+    backlog: list[Span]
+    """What each conversation holds that this device has not received."""
+
+
+class Node(NamedTuple):
+    """This server in the cluster: its name, and a number that grows with each of its starts."""
+
+    name: str
+    incarnation: int
+
+
+class Delivery(Protocol):
+    """What is to happen once a message is committed, or is not.
+
+    The store calls exactly one of these, once, from the loop; neither may switch or raise.
+    Within a conversation it calls them in the order of ``append``.
+    """
+
+    def stored(self, seq: int, time: str, repeated: bool) -> None:
+        """The message is committed.
+
+        Args:
+            seq: its number in the conversation.
+            time: when it was first stored.
+            repeated: it was stored before (same sender and cid): acknowledge it, deliver nothing.
+        """
+
+    def failed(self, error: RequestError) -> None:
+        """Nothing was stored: ``Busy`` (the store's fault), ``BadRequest`` (the cid was used for
+        another message) or ``NoSuchMessage`` (recall of what is recalled already)."""
+
+
+class Store(Protocol):
+    """The database.
+
+    Every method but ``append``, ``move_cursor``, ``mark_read`` and ``close_device`` may switch, is
+    atomic, and when it returns its change is committed; each may raise ``Busy`` if the database is
+    away, and then nothing was changed.  A ``RequestError`` other than Busy says whose fault it is.
+    """
+
+    def start(self) -> None:
+        """Open the database, setting it up if it is empty.
+
+        Raises:
+            StartupError: it cannot be opened or written, or is newer than this program.
+        """
+
+    def close(self) -> None:
+        """Write what is still in memory and let go of the database."""
+
+    def setting(self, name: str, default: str) -> str:
+        """Return a setting, first set to ``default`` if there is none; atomic in the cluster."""
+
+    # Accounts
+
+    def create_user(self, name: str, password: str, now: str) -> int:
+        """Add a user and return the id.
+
+        Raises:
+            NameTaken
+        """
+
+    def account(self, *, id: int | None = None, name: str | None = None) -> Account | None:
+        """Return the account with this id or exact name (exactly one is given), or None."""
+
+    def set_password(self, userid: int, password: str) -> None:
+        """Set the password hash, and end all tokens of the user (each device's generation grows)."""
+
+    def generation(self, userid: int, device: str) -> int | None:
+        """Return the generation that a token of the device must have; None for an unknown device."""
+
+    def end_tokens(self, userid: int, device: str) -> None:
+        """End the tokens of one device."""
+
+    def open_device(self, userid: int, device: str, node: Node, now: str) -> LoginState:
+        """Mark a device of the user online here and return what it is to know.
+
+        A device that logs in for the first time starts where the user's most advanced device
+        stands, and the longest unused of more than ``max_devices`` that are not online is
+        forgotten, cursors and tokens with it.  What was given to ``move_cursor``, ``mark_read``
+        and ``close_device`` before has been written when this is read.
+        """
+
+    def close_device(self, userid: int, device: str, node: Node, now: str) -> None:
+        """Mark a device offline, and the user with the last of them; written within a second.
+
+        Kept in memory until it is committed, however often that fails.  Ignored if the device has
+        gone online elsewhere since (another node or incarnation).
+        """
+
+    def close_node(self, name: str, now: str) -> None:
+        """Mark the users whom a node of this name left online, offline."""
+
+    # Friends
+
+    def user(self, *, id: int | None = None, name: str | None = None) -> User:
+        """Return the user with this id or exact name (exactly one is given).
+
+        Raises:
+            NoSuchUser
+        """
+
+    def add_friend(self, userid: int, friendid: int, now: str) -> User:
+        """Make ``friendid`` a friend of ``userid`` (one-sided; twice is once) and return who it is.
+
+        Raises:
+            NoSuchUser
+            NotAllowed: the user has ``max_friends``.
+        """
+
+    def remove_friend(self, userid: int, friendid: int) -> None:
+        """Undo ``add_friend``; nothing happens if there is nothing to undo."""
+
+    def friends(self, userid: int) -> list[User]:
+        """Return the user's friends, by id."""
+
+    def followers(self, userid: int) -> list[int]:
+        """Return who has the user as a friend, is marked online, and is not blocked by them."""
+
+    def block(self, userid: int, blockedid: int) -> None:
+        """Keep ``blockedid`` from writing to ``userid``; twice is once.
+
+        Raises:
+            NoSuchUser
+        """
+
+    def unblock(self, userid: int, blockedid: int) -> None:
+        """Undo ``block``."""
+
+    def blockers(self, userid: int) -> set[int]:
+        """Return who has blocked the user."""
+
+    def is_blocked(self, sender: int, receiver: int) -> bool:
+        """Return whether the receiver has blocked the sender.
+
+        Raises:
+            NoSuchUser: there is no such receiver.
+        """
+
+    # Groups
+
+    def create_group(self, userid: int, name: str, desc: str, now: str) -> int:
+        """Create a group with the user as its creator and only member, and return its id.
+
+        Raises:
+            GroupNameTaken
+            NotAllowed: the user is in ``max_groups``.
+        """
+
+    def join_group(self, userid: int, groupid: int, now: str) -> int:
+        """Make the user a member and return the last seq before; of a member already, that of then.
+
+        Who joins an empty group becomes its creator.
+
+        Raises:
+            NoSuchGroup
+            NotAllowed: the user is in ``max_groups``.
+        """
+
+    def leave_group(self, userid: int, groupid: int) -> None:
+        """End a membership; the longest-standing member takes over from a creator.
+
+        The group's cursors of the user go with it.
+
+        Raises:
+            NoSuchGroup
+            NotAMember
+        """
+
+    def group(self, userid: int, *, id: int | None = None, name: str | None = None) -> Group:
+        """Return the group with this id or exact name (exactly one is given).
+
+        Raises:
+            NoSuchGroup
+        """
+
+    def membership(self, groupid: int) -> Membership:
+        """Return who is in a group.
+
+        Raises:
+            NoSuchGroup
+        """
+
+    def members(self, groupid: int, after: int, limit: int) -> list[Member]:
+        """Return up to ``limit`` members whose id is above ``after``, by id."""
+
+    # The log
+
+    def append(self, message: Message, delivery: Delivery) -> None:
+        """Take a message for the next transaction; returns at once and never raises.
+
+        MUST keep, for each conversation, the order of the calls; MUST give out seq 1, 2, 3 … without
+        a gap, inside the transaction; MUST NOT call ``stored`` before the commit.  Messages that
+        wait together are committed together.  A full queue or a database that is away fails the
+        message with ``Busy``; when a transaction fails, all that wait with it fail.  A recall blanks
+        its target in the same transaction.
+        """
+
+    @property
+    def full(self) -> bool:
+        """Whether so many messages wait that senders should be read no more for now."""
+
+    def entry(self, conversation: int, seq: int) -> Entry:
+        """Return one entry.
+
+        Raises:
+            NoSuchMessage
+        """
+
+    def head(self, conversation: int) -> int:
+        """Return the last seq of a conversation, 0 before its first message."""
+
+    def entries(self, spans: Iterable[Span]) -> list[Entry]:
+        """Return the entries of some spans, in the order of the spans, oldest first in each."""
+
+    def history(
+        self, conversation: int, after: int, before: int | None, day: tuple[str, str] | None, limit: int
+    ) -> tuple[list[Entry], bool]:
+        """Return the last ``limit`` entries that fit, oldest first, and whether older ones fit too.
+
+        Args:
+            conversation: whose log.
+            after: only entries with a larger seq (what the reader may see).
+            before: only entries with a smaller seq.
+            day: only entries from the first instant on, and before the second.
+            limit: how many at most.
+        """
+
+    # Marks: written in batches, at most a second late
+
+    def move_cursor(
+        self, userid: int, device: str, conversation: int, received: int, own_from: int, own_to: int
+    ) -> None:
+        """Say what a device has of a conversation; the newest call for a device counts.
+
+        The cursor moves to ``received`` (never back, never past the log's end), and on to
+        ``own_to`` if it then stands at ``own_from - 1`` or beyond: the run of the device's own
+        messages, of which nothing before is pending.
+        """
+
+    def mark_read(self, userid: int, conversation: int, seq: int) -> None:
+        """Move the user's read mark (never back, never past the log's end)."""
+
+
+# -- The cluster
+
+
+class Event(NamedTuple):
+    """A frame for some users: an entry of a conversation, or (``seq`` 0) something of the moment."""
+
+    conversation: int
+    seq: int
+    frame: bytes
+
+
+class Bus(Protocol):
+    """What connects the nodes: who is online elsewhere, and a fast path to them.
+
+    Never the truth about messages: what it loses is caught up from the store.
+    """
+
+    def start(self, node: Node, receive: Callable[[Iterable[int], Event], None]) -> None:
+        """Join the cluster; ``receive(users, event)`` is called for what other nodes publish."""
+
+    def close(self) -> None:
+        """Leave the cluster."""
+
+    def claim(self, userid: int, device: str, force: bool) -> None:
+        """Register a device as online here.  May switch.
+
+        Raises:
+            AlreadyOnline: it is online at another node, and ``force`` was not given.
+        """
+
+    def release(self, userid: int, device: str) -> None:
+        """Undo ``claim``."""
+
+    def online(self, users: Iterable[int]) -> set[int]:
+        """Return who of these is online at another node."""
+
+    def publish(self, users: Iterable[int], event: Event) -> None:
+        """Send an event to the other nodes where these users are; returns at once."""
