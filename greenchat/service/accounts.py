@@ -1,0 +1,138 @@
+"""Register, log in, log out, change the password."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from greenchat.errors import AlreadyLoggedIn, BadCredentials, BadRequest
+from greenchat.ports import Account
+from greenchat.protocol import messages as m
+from greenchat.service.conversations import exactly_one
+from greenchat.service.presence import announce, sign_off
+from greenchat.service.texts import check_length, check_printable, clean_name
+from greenchat.service.welcome import welcome
+
+if TYPE_CHECKING:
+    from greenchat.service.service import Service
+    from greenchat.service.session import Session
+
+
+def register(session: Session, request: m.Reg) -> m.Reply:
+    """Add a user; the connection is not logged in by it."""
+    if session.user is not None:
+        raise AlreadyLoggedIn
+    service = session.service
+    name = clean_name("name", request.name, service.limits.max_name)
+    password = _hash(service, "password", request.password)
+    userid = service.store.create_user(name, password, service.now())
+    return m.RegAck(id=userid, name=name)
+
+
+def login(session: Session, request: m.Login) -> m.Reply | None:
+    """Log in: authenticate, register the device here, then read what it missed.
+
+    In this order, so that a message that is committed meanwhile is either read or held.
+    """
+    if session.user is not None:
+        raise AlreadyLoggedIn
+    check_printable("device", request.device)
+    account = _authenticate(session.service, request)
+    _take_place(session, account, request)
+    try:
+        _settle(session, request)
+    except BaseException:
+        sign_off(session)
+        raise
+    return None
+
+
+def logout(session: Session, request: m.Loginout) -> m.Reply:
+    """Log out; the device's tokens end, and the connection may log in again."""
+    assert session.user is not None
+    session.service.store.end_tokens(session.user, session.device)
+    sign_off(session)
+    return m.Ack(re=m.MsgId.LOGINOUT)
+
+
+def change_password(session: Session, request: m.ChangePassword) -> m.Reply:
+    """Change the password; all tokens of the user and all other sessions end."""
+    service, userid, device = session.service, session.caller, session.device
+    account = service.store.account(id=userid)
+    if account is None or not service.passwords.verify(account.password, request.old):
+        raise BadCredentials("old: this is not your password")
+    service.store.set_password(userid, _hash(service, "new", request.new))
+    for other in service.hub.of(userid):
+        if other is not session:
+            sign_off(other)
+            other.peer.close("replaced")
+    generation = service.store.generation(userid, device)
+    assert generation is not None
+    return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=service.tokens.issue(userid, device, generation))
+
+
+def _hash(service: Service, field: str, password: str) -> str:
+    check_length(field, password, 1, service.limits.max_password)
+    return service.passwords.hash(password)
+
+
+def _authenticate(service: Service, request: m.Login) -> Account:
+    """Return who this is.
+
+    Raises:
+        BadCredentials: it cannot be proved; an unknown user takes as long as a wrong password.
+    """
+    exactly_one(password=request.password, token=request.token)
+    if request.id is not None and request.name is not None:
+        raise BadRequest("id and name: only one may be given")
+    if request.token is not None:
+        return _by_token(service, request, request.token)
+    exactly_one(id=request.id, name=request.name)
+    assert request.password is not None
+    check_length("password", request.password, 1, service.limits.max_password)
+    name = None if request.name is None else clean_name("name", request.name, service.limits.max_name)
+    account = service.store.account(id=request.id, name=name)
+    fits = service.passwords.verify(account and account.password, request.password)
+    if account is None or not fits:
+        raise BadCredentials
+    return account
+
+
+def _by_token(service: Service, request: m.Login, text: str) -> Account:
+    token = service.tokens.read(text)
+    if (
+        token.device != request.device
+        or service.store.generation(token.userid, token.device) != token.generation
+    ):
+        raise BadCredentials
+    account = service.store.account(id=token.userid)
+    if account is None or request.id not in (None, account.id):
+        raise BadCredentials
+    if request.name is not None and clean_name("name", request.name, service.limits.max_name) != account.name:
+        raise BadCredentials
+    return account
+
+
+def _take_place(session: Session, account: Account, request: m.Login) -> None:
+    """Become the one session of this device, in the cluster and here; from now on live events are held."""
+    service = session.service
+    service.hub.check(account.id, request.device, request.force)
+    service.bus.claim(account.id, request.device, request.force)
+    replaced = service.hub.check(account.id, request.device, request.force)  # claim may switch
+    if replaced is not None:
+        replaced.leave()
+        replaced.peer.close("replaced")
+    session.enter(account.id, account.name, request.device)
+
+
+def _settle(session: Session, request: m.Login) -> None:
+    """Read what the device is to know, answer, and let the held events follow."""
+    service, userid = session.service, session.caller
+    state = service.store.open_device(userid, request.device, service.node, service.now())
+    if session.user is None:  # replaced, or ended by a change of the password, meanwhile
+        if service.hub.find(userid, request.device) is None:
+            service.store.close_device(userid, request.device, service.node, service.now())
+        return
+    token = service.tokens.issue(userid, request.device, state.generation)
+    welcome(session, request, state, token)
+    if len(service.hub.of(userid)) == 1:
+        announce(service, userid)

@@ -1,0 +1,38 @@
+"""Which conversation a request is about: computed, never looked up."""
+
+from __future__ import annotations
+
+from greenchat.errors import BadRequest
+
+_SHIFT = 32
+
+
+def of_pair(one: int, other: int) -> int:
+    """Return the conversation of two users (or of one with themselves)."""
+    return (min(one, other) << _SHIFT) | max(one, other)
+
+
+def of_group(groupid: int) -> int:
+    """Return the conversation of a group."""
+    return -groupid
+
+
+def group_of(conversation: int) -> int | None:
+    """Return the group whose conversation this is, or None for that of a pair."""
+    return -conversation if conversation < 0 else None
+
+
+def peer_of(conversation: int, userid: int) -> int:
+    """Return the other user of a pair's conversation."""
+    low, high = conversation >> _SHIFT, conversation & 0xFFFFFFFF
+    return high if userid == low else low
+
+
+def exactly_one(**fields: object) -> None:
+    """Check that one of two fields was given, and not both.
+
+    Raises:
+        BadRequest: none or both were; the sentence names them.
+    """
+    if sum(value is not None for value in fields.values()) != 1:
+        raise BadRequest(f"exactly one of {' and '.join(fields)} is needed")

@@ -1,0 +1,93 @@
+"""Keeps the live messages of a session behind the pages that it still has to take."""
+
+from __future__ import annotations
+
+from greenchat.ports import Event, Span
+
+PAGE_MESSAGES = 200
+"""Entries in a page of offline messages at most (docs/protocol.md)."""
+
+
+class Gate:
+    """What of each conversation was offered to a session from the log, and what it has not seen yet.
+
+    A live message passes if nothing of its conversation before it is still to come from the log;
+    otherwise it is dropped here, and comes from the log too.  So whatever the order in which a page
+    is read and a commit is announced, a session sees each seq once, in order.
+
+    While the gate is ``shut`` (a login is being answered), live events wait and follow the answer.
+
+    Attributes:
+        held: the events that wait; None while the gate is open.
+        reading: a page is being read, which may switch; only one may be at a time.
+    """
+
+    __slots__ = ("_heads", "_offered", "held", "reading")
+
+    def __init__(self) -> None:
+        self.held: list[Event] | None = None
+        self.reading = False
+        self._offered: dict[int, int] = {}
+        self._heads: dict[int, int] = {}
+
+    def shut(self) -> None:
+        """Hold all live events until ``open``."""
+        self.held = []
+
+    def open(self) -> list[Event]:
+        """Let live events come again; return those that were held, in order."""
+        held, self.held = self.held or [], None
+        return held
+
+    def expect(self, span: Span) -> None:
+        """Say that this span of a conversation is still to come from the log."""
+        self._offered[span.conversation] = span.after
+        self._heads[span.conversation] = span.upto
+
+    def expect_head(self, conversation: int, head: int) -> None:
+        """Take note of how long the log of a conversation is, if the gate is about it."""
+        if conversation in self._heads:
+            self._heads[conversation] = max(self._heads[conversation], head)
+
+    def passes(self, conversation: int, seq: int) -> bool:
+        """Return whether a live message may be sent now."""
+        offered = self._offered.get(conversation)
+        if offered is None:
+            return True
+        if seq == offered + 1 and self._heads[conversation] == offered:
+            del self._offered[conversation], self._heads[conversation]
+            return True
+        self.expect_head(conversation, seq)
+        return False
+
+    def plan(self, only: int | None = None) -> list[Span]:
+        """Return what the next page is to hold: as seq has no gap, counting needs no reading.
+
+        Args:
+            only: the one conversation that it is to be about; None for all.
+        """
+        spans, room = [], PAGE_MESSAGES
+        for conversation, offered in self._offered.items():
+            if only not in (None, conversation):
+                continue
+            upto = min(self._heads[conversation], offered + room)
+            if upto > offered:
+                spans.append(Span(conversation, offered, upto))
+                room -= upto - offered
+            if not room:
+                break
+        return spans
+
+    def offer(self, conversation: int, seq: int) -> None:
+        """Take note that the log was offered up to this seq."""
+        self._offered[conversation] = seq
+
+    @property
+    def more(self) -> bool:
+        """Whether anything is still to come from the log."""
+        return any(self._heads[conversation] > offered for conversation, offered in self._offered.items())
+
+    @property
+    def idle(self) -> bool:
+        """Whether the gate has nothing to do, so that a session can go without it."""
+        return self.held is None and not self._offered

@@ -1,0 +1,122 @@
+"""Reading the log: pages of what a device missed, and of a conversation's past."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from greenchat.errors import BadRequest, Busy
+from greenchat.ports import Entry
+from greenchat.protocol import messages as m
+from greenchat.protocol.instants import day_bounds
+from greenchat.service.access import readable
+from greenchat.service.entries import encode_entry
+from greenchat.service.gate import Gate
+
+if TYPE_CHECKING:
+    from greenchat.service.session import Session
+
+PAGE_BYTES = 256 * 1024
+"""Bytes of an array of entries at most (docs/protocol.md)."""
+
+DEFAULT_HISTORY = 50
+MAX_HISTORY = 200
+
+
+class Item(NamedTuple):
+    """An entry, and its frame for the one who reads it."""
+
+    entry: Entry
+    frame: bytes
+
+
+def history(session: Session, request: m.History) -> m.Reply:
+    """Return a page of a conversation's past."""
+    limit = request.limit or DEFAULT_HISTORY
+    if limit > MAX_HISTORY:
+        raise BadRequest(f"limit: at most {MAX_HISTORY}")
+    conversation, after = readable(session, request)
+    day = None if request.day is None else _bounds(request.day)
+    entries, more = session.service.store.history(conversation, after, request.before, day, limit)
+    items = _items(session, entries)
+    kept = _fitting(items[::-1])[::-1]
+    return m.HistoryAck(messages=raw(kept), more=more or len(kept) < len(items))
+
+
+def sync(session: Session, request: m.Sync) -> m.Reply:
+    """Return the next page of what this device missed."""
+    items = next_page(session)
+    gate = session.gate
+    more = gate is not None and gate.more
+    session.drop_idle_gate()
+    return m.SyncAck(re=m.MsgId.SYNC, offlinemsg=raw(items), more=more)
+
+
+def next_page(session: Session, only: int | None = None, room: int = PAGE_BYTES) -> list[Item]:
+    """Take the next page that the session's gate still expects.  May switch.
+
+    Args:
+        session: whose page.
+        only: the one conversation that it is to be about; None for all.
+        room: bytes that the page may have, as a JSON array.
+
+    Raises:
+        Busy: another page is being read for the session; or as the store says.
+    """
+    gate = session.gate
+    if gate is None or not (spans := gate.plan(only)):
+        return []
+    items = _fitting(_items(session, _read(session, gate, spans)), room)
+    for item in items:
+        gate.offer(item.entry.conversation, item.entry.seq)
+    return items
+
+
+def catch_up(session: Session, conversation: int) -> None:
+    """Send what the gate expects of a conversation as live messages.  May switch."""
+    while session.gate is not None and not session.gate.reading:
+        items = next_page(session, conversation)
+        if not items:
+            return
+        for entry, frame in items:
+            session.send_entry(conversation, entry.seq, frame)
+        session.peer.drain()
+
+
+def raw(items: list[Item]) -> list[msgspec.Raw]:
+    """Return the frames of items, to be put into a reply as they are."""
+    return [msgspec.Raw(item.frame) for item in items]
+
+
+def _read(session: Session, gate: Gate, spans: list) -> list[Entry]:
+    if gate.reading:
+        raise Busy("another page is being read", retry_after=0.1)
+    gate.reading = True
+    try:
+        return session.service.store.entries(spans)
+    finally:
+        gate.reading = False
+
+
+def _items(session: Session, entries: list[Entry]) -> list[Item]:
+    reader, classic = session.user, session.peer.classic
+    return (
+        [Item(entry, encode_entry(entry, reader, classic)) for entry in entries] if reader is not None else []
+    )
+
+
+def _fitting(items: list[Item], room: int = PAGE_BYTES) -> list[Item]:
+    """Return as many of the first items as an array of so many bytes has room for."""
+    for count, item in enumerate(items):
+        room -= len(item.frame) + 1
+        if room < 1:
+            return items[:count]
+    return items
+
+
+def _bounds(day: str) -> tuple[str, str]:
+    try:
+        return day_bounds(day)
+    except ValueError:
+        raise BadRequest("day: YYYY-MM-DD is needed") from None

@@ -1,0 +1,68 @@
+"""Who is connected here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from greenchat.errors import AlreadyOnline, NotAllowed
+
+if TYPE_CHECKING:
+    from greenchat.service.session import Session
+
+
+class Hub:
+    """The sessions of the users who are logged in at this node.
+
+    Args:
+        max_devices: sessions that a user may have at a time.
+    """
+
+    def __init__(self, max_devices: int) -> None:
+        self._max_devices = max_devices
+        self._sessions: dict[int, tuple[Session, ...]] = {}
+
+    def of(self, userid: int) -> tuple[Session, ...]:
+        """Return the user's sessions here."""
+        return self._sessions.get(userid, ())
+
+    def online(self, users: Iterable[int]) -> set[int]:
+        """Return who of these is online here."""
+        return {userid for userid in users if userid in self._sessions}
+
+    def find(self, userid: int, device: str) -> Session | None:
+        """Return the user's session of this device."""
+        for session in self.of(userid):
+            if session.device == device:
+                return session
+        return None
+
+    def check(self, userid: int, device: str, force: bool) -> Session | None:
+        """Check whether a device may come online, and return the session that it would replace.
+
+        Raises:
+            AlreadyOnline: the device is online, and ``force`` was not given.
+            NotAllowed: too many other devices of the user are.
+        """
+        there = self.find(userid, device)
+        if there is not None and not force:
+            raise AlreadyOnline
+        if there is None and len(self.of(userid)) >= self._max_devices:
+            raise NotAllowed(f"only {self._max_devices} devices of a user may be online at a time")
+        return there
+
+    def add(self, session: Session, userid: int) -> None:
+        """Add a session."""
+        self._sessions[userid] = (*self.of(userid), session)
+
+    def remove(self, session: Session, userid: int) -> None:
+        """Remove a session that was added."""
+        left = tuple(other for other in self.of(userid) if other is not session)
+        if left:
+            self._sessions[userid] = left
+        else:
+            self._sessions.pop(userid, None)
+
+    def __iter__(self) -> Iterator[Session]:
+        """Iterate over all sessions, as they are now."""
+        return iter([session for sessions in self._sessions.values() for session in sessions])

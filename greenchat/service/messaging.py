@@ -1,0 +1,169 @@
+"""Messages: may they, then store; once committed, acknowledge and deliver."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from greenchat.errors import BadRequest, Blocked, NoSuchMessage, NotAllowed, RequestError
+from greenchat.ports import Entry, Event, Message
+from greenchat.protocol import messages as m
+from greenchat.protocol.instants import to_seconds
+from greenchat.service.access import member_of, readable
+from greenchat.service.conversations import exactly_one, group_of, of_group, of_pair, peer_of
+from greenchat.service.entries import encode_entry
+from greenchat.service.router import MOMENT
+from greenchat.service.texts import check_length
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from greenchat.ports import Membership
+    from greenchat.service.session import Session
+
+_NOBODY = 0
+"""The reader of a frame that is the same for all but its sender."""
+
+
+# -- Entries of the log
+
+
+def one_chat(session: Session, request: m.OneChat) -> None:
+    """Store a message to a user."""
+    service, userid = session.service, session.caller
+    check_length("msg", request.msg, 1, service.limits.max_message)
+    if service.blocked.load((userid, request.toid)):
+        raise Blocked
+    conversation = of_pair(userid, request.toid)
+    message = Message(conversation, userid, request.cid, "text", request.msg, service.now())
+    session.append(message, EntryDelivery(session, request, message, None))
+
+
+def group_chat(session: Session, request: m.GroupChat) -> None:
+    """Store a message to a group."""
+    service, userid = session.service, session.caller
+    check_length("msg", request.msg, 1, service.limits.max_message)
+    membership = member_of(session, request.groupid)
+    message = Message(of_group(request.groupid), userid, request.cid, "text", request.msg, service.now())
+    session.append(message, EntryDelivery(session, request, message, membership))
+
+
+def recall(session: Session, request: m.Recall) -> None:
+    """Store that a message is taken back.
+
+    A repeated request (same cid) finds its target recalled already; the store tells it from a new one.
+    """
+    service, userid = session.service, session.caller
+    conversation, after = readable(session, request)
+    if request.target <= after:
+        raise NoSuchMessage
+    target = service.store.entry(conversation, request.target)
+    if target.kind != "text" or (not target.body and request.cid is None):
+        raise NoSuchMessage
+    if target.body and not _may_recall(session, userid, target):
+        raise NotAllowed("you can recall only your own messages, and only for a while")
+    membership = None if request.groupid is None else member_of(session, request.groupid)
+    message = Message(conversation, userid, request.cid, "recall", str(request.target), service.now())
+    session.append(message, EntryDelivery(session, request, message, membership))
+
+
+def _may_recall(session: Session, userid: int, target: Entry) -> bool:
+    service, groupid = session.service, group_of(target.conversation)
+    if groupid is not None and service.store.group(userid, id=groupid).role == "creator":
+        return True
+    return (
+        target.sender == userid and service.clock() - to_seconds(target.time) <= service.limits.recall_seconds
+    )
+
+
+class EntryDelivery:
+    """What happens to a message or recall once it is committed (see ``ports.Delivery``)."""
+
+    __slots__ = ("_membership", "_message", "_name", "_request", "_session")
+
+    def __init__(
+        self, session: Session, request: m.Request, message: Message, membership: Membership | None
+    ) -> None:
+        self._session = session
+        self._request = request
+        self._message = message
+        self._membership = membership
+        self._name = session.name
+
+    def stored(self, seq: int, time: str, repeated: bool) -> None:
+        """Acknowledge the sender, then deliver to everybody else."""
+        session, message = self._session, self._message
+        conversation, sender, cid, kind, body, _ = message
+        ack = m.StoredAck(re=m.msgid_of(self._request), cid=UNSET if cid is None else cid, seq=seq, time=time)
+        session.acknowledge(sender, conversation, ack)
+        if not repeated:
+            self._deliver(Entry(conversation, seq, sender, self._name, cid, kind, body, time))
+
+    def failed(self, error: RequestError) -> None:
+        """Tell the sender; there is nothing to deliver."""
+        self._session.refuse_message(error, self._request)
+
+    def _deliver(self, entry: Entry) -> None:
+        session, conversation, sender = self._session, entry.conversation, entry.sender
+        service = session.service
+        service.heads.put(conversation, entry.seq)
+        if self._membership is None:
+            peerid = peer_of(conversation, sender)
+            others: Collection[int] = (peerid,)
+        else:
+            peerid = _NOBODY
+            others = (service.memberships.get(-conversation) or self._membership).joined
+        event = Event(conversation, entry.seq, encode_entry(entry, peerid))
+        service.router.deliver(others, event, without=sender)
+        if service.router.has_others(sender, session):
+            own = Event(conversation, entry.seq, encode_entry(entry, sender))
+            service.router.deliver((sender,), own, but=session)
+
+
+# -- Marks, and what is of the moment
+
+
+def received(session: Session, request: m.Received) -> None:
+    """Move the device's cursor."""
+    conversation, _ = readable(session, request)
+    session.received(conversation, request.seq)
+
+
+def read(session: Session, request: m.Read) -> None:
+    """Move the user's read mark, and tell the other participants and the user's other devices."""
+    service, userid = session.service, session.caller
+    conversation, _ = readable(session, request)
+    if request.seq > (service.heads.get(conversation) or 0) and request.seq > service.heads.reload(
+        conversation
+    ):
+        raise BadRequest(f"seq: the conversation has no message {request.seq}")
+    service.store.mark_read(userid, conversation, request.seq)
+    if request.groupid is not None:
+        told = m.ReadPush(id=userid, seq=request.seq, groupid=request.groupid)
+        _tell(session, service.memberships.load(request.groupid).joined, told)
+    elif request.peerid is not None and not service.blocked.load((userid, request.peerid)):
+        _tell(session, (request.peerid,), m.ReadPush(id=userid, seq=request.seq, peerid=userid))
+    own = m.ReadPush(
+        id=userid,
+        seq=request.seq,
+        peerid=UNSET if request.peerid is None else request.peerid,
+        groupid=UNSET if request.groupid is None else request.groupid,
+    )
+    service.router.deliver((userid,), Event(MOMENT, MOMENT, m.encode(own)), but=session)
+
+
+def typing(session: Session, request: m.Typing) -> None:
+    """Tell who is online that the caller is typing; nothing is stored."""
+    service, userid = session.service, session.caller
+    exactly_one(toid=request.toid, groupid=request.groupid)
+    if request.groupid is not None:
+        membership = member_of(session, request.groupid)
+        _tell(session, membership.joined, m.TypingPush(id=userid, groupid=request.groupid))
+    elif request.toid is not None and not service.blocked.load((userid, request.toid)):
+        _tell(session, (request.toid,), m.TypingPush(id=userid, peerid=userid))
+
+
+def _tell(session: Session, users: Collection[int], push: m.Push) -> None:
+    """Send a push of the moment to other users."""
+    session.service.router.deliver(users, Event(MOMENT, MOMENT, m.encode(push)), without=session.caller)

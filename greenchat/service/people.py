@@ -1,0 +1,40 @@
+"""Users and groups as other people see them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from greenchat.ports import Group, Member, User
+from greenchat.protocol.messages import GroupItem, MemberItem, UserItem
+from greenchat.service.presence import state_of
+
+if TYPE_CHECKING:
+    from greenchat.service.session import Session
+
+
+def visibly_online(session: Session, users: Collection[int]) -> set[int]:
+    """Return who of these users the session's user sees online: not those who block them.  May switch."""
+    online = session.service.router.online(users)
+    if not online or session.user is None:
+        return online
+    return online - session.service.store.blockers(session.user)
+
+
+def user_items(users: Iterable[User], online: set[int]) -> list[UserItem]:
+    """Return users with their states, given who counts as online."""
+    return [UserItem(user.id, user.name, state_of(user.id, online)) for user in users]
+
+
+def member_items(members: Iterable[Member], online: set[int]) -> list[MemberItem]:
+    """Return members with their states, given who counts as online."""
+    return [
+        MemberItem(member.id, member.name, state_of(member.id, online), member.role) for member in members
+    ]
+
+
+def group_item(group: Group) -> GroupItem:
+    """Return a group, without its members."""
+    return GroupItem(
+        id=group.id, groupname=group.name, groupdesc=group.desc, count=group.count, role=group.role
+    )

@@ -1,0 +1,56 @@
+"""Coming online, going offline, and who is told."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from greenchat.errors import Busy
+from greenchat.ports import Event
+from greenchat.protocol.messages import PresencePush, State, encode
+from greenchat.service.router import MOMENT
+
+if TYPE_CHECKING:
+    from greenchat.service.service import Service
+    from greenchat.service.session import Session
+
+_log = logging.getLogger(__name__)
+
+
+def sign_off(session: Session) -> None:
+    """End a session's login, if it has one: the device is offline, and friends are told.  May switch."""
+    userid, device = session.user, session.device
+    if userid is None:
+        return
+    session.leave()
+    service = session.service
+    service.bus.release(userid, device)
+    service.store.close_device(userid, device, service.node, service.now())
+    if not service.hub.of(userid):
+        announce(service, userid)
+
+
+def announce(service: Service, userid: int) -> None:
+    """Tell the user's followers whether the user is online now.  May switch.
+
+    Presence is of the moment: while the database is away, and when this node stops, nobody is told.
+    """
+    if service.draining:
+        return
+    try:
+        followers = service.store.followers(userid)
+    except Busy:
+        _log.warning("presence of user %s not announced: the database is away", userid)
+        return
+    state = state_of(userid, service.router.online([userid]))
+    service.router.deliver(followers, presence_event(userid, state))
+
+
+def presence_event(userid: int, state: State) -> Event:
+    """Return the event that tells a follower of a user's state."""
+    return Event(MOMENT, MOMENT, encode(PresencePush(id=userid, state=state)))
+
+
+def state_of(userid: int, online: set[int]) -> State:
+    """Return a user's state, given who is online."""
+    return "online" if userid in online else "offline"

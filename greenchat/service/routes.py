@@ -1,0 +1,54 @@
+"""The table of requests: what handles each, and whether it needs a login first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from greenchat.protocol import messages as m
+from greenchat.service import accounts, friends, groups, history, messaging
+
+if TYPE_CHECKING:
+    from greenchat.service.session import Session
+
+
+class Route(NamedTuple):
+    """How a request is handled.
+
+    ``handler(session, request)`` returns the reply, or None if it comes later or never; it may
+    switch, and raises ``RequestError`` if the request cannot be done.
+    """
+
+    handler: Callable[[Session, Any], m.Answer | None]
+    needs_login: bool = True
+
+
+def _heartbeat(session: Session, request: m.Heartbeat) -> m.HeartbeatReply:
+    return m.HeartbeatReply()
+
+
+ROUTES: dict[type[m.Request], Route] = {
+    m.Login: Route(accounts.login, needs_login=False),
+    m.Loginout: Route(accounts.logout),
+    m.Reg: Route(accounts.register, needs_login=False),
+    m.ChangePassword: Route(accounts.change_password),
+    m.Heartbeat: Route(_heartbeat, needs_login=False),
+    m.OneChat: Route(messaging.one_chat),
+    m.GroupChat: Route(messaging.group_chat),
+    m.Recall: Route(messaging.recall),
+    m.Received: Route(messaging.received),
+    m.Typing: Route(messaging.typing),
+    m.Read: Route(messaging.read),
+    m.History: Route(history.history),
+    m.Sync: Route(history.sync),
+    m.AddFriend: Route(friends.add_friend),
+    m.RemoveFriend: Route(friends.remove_friend),
+    m.Block: Route(friends.block),
+    m.Unblock: Route(friends.unblock),
+    m.AreFriends: Route(friends.are_friends),
+    m.Find: Route(friends.find),
+    m.CreateGroup: Route(groups.create_group),
+    m.AddGroup: Route(groups.add_group),
+    m.LeaveGroup: Route(groups.leave_group),
+    m.GroupInfo: Route(groups.group_info),
+}

@@ -1,0 +1,48 @@
+"""The rules for texts that people choose (docs/protocol.md, Limits and Fine points)."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from greenchat.errors import BadRequest, TooLarge
+
+
+def clean_name(field: str, text: str, limit: int) -> str:
+    """Return a name as it is kept: NFC, without blanks at its ends.
+
+    Args:
+        field: what the errors call it.
+        text: what the client sent.
+        limit: characters that the result may have.
+
+    Raises:
+        BadRequest: nothing is left, or it has control characters.
+        TooLarge: it is longer than the limit.
+    """
+    check_printable(field, text)
+    name = unicodedata.normalize("NFC", text).strip()
+    check_length(field, name, 1, limit)
+    return name
+
+
+def check_length(field: str, text: str, least: int, limit: int) -> None:
+    """Check the number of characters (code points) of a text.
+
+    Raises:
+        BadRequest: there are fewer than ``least``.
+        TooLarge: there are more than ``limit``.
+    """
+    if len(text) < least:
+        raise BadRequest(f"{field}: may not be empty")
+    if len(text) > limit:
+        raise TooLarge(f"{field}: at most {limit} characters, this has {len(text)}")
+
+
+def check_printable(field: str, text: str) -> None:
+    """Check that a text has no control characters.
+
+    Raises:
+        BadRequest: it has some.
+    """
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise BadRequest(f"{field}: control characters are not allowed")
