@@ -1,0 +1,1 @@
+"""The program: ``python -m greenchat.server``.  Nobody imports this room."""

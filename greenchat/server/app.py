@@ -1,0 +1,182 @@
+"""Builds the server out of its rooms, runs it, and ends it in order."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import random
+import resource
+import sys
+import time
+
+import gevent
+from sqlalchemy.engine import make_url
+
+from greenchat import __version__
+from greenchat.bus import open_bus
+from greenchat.config import Settings
+from greenchat.data import open_store
+from greenchat.errors import Busy, StartupError
+from greenchat.network.listener import ChatServer
+from greenchat.ports import Node, Store
+from greenchat.protocol.instants import to_instant
+from greenchat.protocol.messages import HeartbeatTerms
+from greenchat.server.admin import AdminPages
+from greenchat.server.offload import Offload
+from greenchat.server.signals import StopSignals
+from greenchat.service.service import Service
+
+SPARE_FILES = 64
+"""Open files that are not connections: the database, the log, the listener."""
+
+RETRY_SPREAD = 2.0
+"""Seconds over which the clients of a stopping server are told to come back."""
+
+_log = logging.getLogger("greenchat")
+
+
+def serve(settings: Settings) -> None:
+    """Run a server until SIGINT or SIGTERM.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+        StartupError: the port, the database or the admin port cannot be had.
+    """
+    _prepare_process(settings)
+    signals = StopSignals()
+    app = App(settings)
+    app.start()
+    print(app.ready_line(), flush=True)
+    signals.stop.wait()
+    app.stop(signals)
+
+
+class App:
+    """A node: its store, bus, service and listener.
+
+    Args:
+        settings: all of it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._node = Node(settings.node, int(time.time() * 1000))
+        self._bus = open_bus(settings.bus)
+        self._store: Store = open_store(
+            settings.store,
+            max_friends=settings.max_friends,
+            max_groups=settings.max_groups,
+            max_devices=settings.max_devices,
+            max_queue=settings.commit_queue,
+        )
+        self._admin = AdminPages(settings.admin, self._is_healthy)
+
+    def start(self) -> None:
+        """Open the database, join the cluster and listen, in this order.
+
+        Raises:
+            StartupError: one of them failed.
+        """
+        settings = self._settings
+        self._store.start()
+        self._store.close_node(settings.node, _now())
+        self._service = Service(
+            store=self._store,
+            bus=self._bus,
+            node=self._node,
+            limits=settings,
+            heartbeat=HeartbeatTerms(settings.heartbeat_interval, settings.max_missed),
+            clock=time.time,
+            offload=Offload(settings.password_queue),
+        )
+        self._bus.start(self._node, self._service.router.receive)
+        self._listener = ChatServer(
+            (settings.host, settings.port),
+            self._service.open_session,
+            max_frame=settings.max_frame,
+            outbox_limit=settings.outbox_limit,
+            max_connections=_affordable_connections(settings.max_connections),
+            heartbeat_interval=settings.heartbeat_interval,
+            max_missed=settings.max_missed,
+            login_timeout=settings.login_timeout,
+        )
+        try:
+            self._listener.start()
+        except OSError as error:
+            self._store.close()
+            raise StartupError(
+                f"cannot listen on {settings.host}:{settings.port}: {_reason(error)}"
+            ) from None
+        self._admin.start()
+        gc.collect()
+        gc.freeze()  # what exists now stays: leave it out of every later collection
+
+    def ready_line(self) -> str:
+        """Return what is printed when clients can come; a password in a URL is masked."""
+        settings = self._settings
+        store = make_url(settings.store).render_as_string(hide_password=True)
+        bus = make_url(settings.bus).render_as_string(hide_password=True)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        address = f"{host}:{self._listener.server_port}"
+        return f"greenchat {__version__} listening on {address} store={store} bus={bus} node={settings.node}"
+
+    def stop(self, signals: StopSignals) -> None:
+        """Take no more in, commit what is under way, mark this node's users offline, say BYE, leave.
+
+        The store commits in order, so what was taken before ``close_node`` is committed with it.
+        """
+        settings = self._settings
+        _log.info("stopping: %d connections", len(self._listener.connections))
+        self._service.draining = True
+        self._listener.stop_accepting()
+        for connection in self._listener.connections:
+            connection.pause()
+        try:
+            self._store.close_node(settings.node, _now())
+        except Busy:
+            _log.warning("the database is away: this node's users are marked offline at its next start")
+        self._listener.close_all("shutdown", lambda: round(random.uniform(0, RETRY_SPREAD), 2))
+        waits = [gevent.spawn(self._listener.wait_closed), gevent.spawn(signals.hurry.wait)]
+        gevent.wait(waits, timeout=settings.shutdown_timeout, count=1)
+        self._listener.stop()
+        self._bus.close()
+        self._store.close()
+        _log.info("stopped")
+
+    def _is_healthy(self) -> bool:
+        """Return whether the database answers.  May switch."""
+        try:
+            self._store.setting("schema_version", "")
+        except Busy:
+            return False
+        return True
+
+
+def _prepare_process(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    gevent.config.track_greenlet_tree = False  # a third off spawn and join (measured), and memory
+    os.umask(0o077)  # what this process makes is its owner's
+
+
+def _affordable_connections(wanted: int) -> int:
+    """Raise the limit of open files as far as it goes, and return how many connections that allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = wanted + SPARE_FILES if hard == resource.RLIM_INFINITY else min(wanted + SPARE_FILES, hard)
+    soft = max(files, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if files - SPARE_FILES < wanted:
+        _log.info("only %d connections: the limit of open files is %d", files - SPARE_FILES, hard)
+    return files - SPARE_FILES
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+
+
+def _now() -> str:
+    return to_instant(time.time())
