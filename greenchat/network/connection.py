@@ -1,0 +1,335 @@
+"""One socket and its greenlet: read frames, hand them to the session, end in one place."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Protocol, cast, get_args
+
+from gevent import getcurrent
+
+from greenchat.metrics import COUNTERS
+from greenchat.network.outbox import OUTBOX_LIMIT, Flusher, Outbox
+from greenchat.protocol.framing import MAX_REQUEST_FRAME, FrameDecoder, FrameTooLarge
+from greenchat.protocol.messages import Bye, ByeReason, encode, failure
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 16_384
+"""Bytes read from a peer in one turn of the loop, so that a flood is fair to the others."""
+
+BEHIND = 65_536
+"""Unsent bytes above which a peer is not read: no more replies are made for it."""
+
+READABLE = 1
+"""The io event of libev that the read loop waits for."""
+
+GRACE = 0.5
+"""Seconds in which a peer that ended its half still gets replies that are being made (a commit)."""
+
+LINGER = 5.0
+"""Seconds in which what was sent must have gone to the socket once the connection is closed."""
+
+DISCARD = 1.0
+"""Seconds in which the peer may end its half after ours.  Closing with unread input makes the
+kernel send RST, and the peer never sees the last frames (RFC 1122, 4.2.2.13)."""
+
+BYE_REASONS = frozenset(get_args(ByeReason))
+
+
+class Session(Protocol):
+    """The service's side of a connection."""
+
+    @property
+    def user(self) -> int | None:
+        """Who is logged in."""
+
+    def receive(self, frame: bytes) -> None:
+        """Handle a frame, in the order received.  May switch.  Does not raise for what the peer did."""
+
+    def closed(self, reason: str) -> None:
+        """The connection has ended; called exactly once, when no ``receive`` runs.  May switch."""
+
+
+OpenSession = Callable[["Connection"], Session]
+
+
+class Connection(Outbox):
+    """A peer's connection; implements ``ports.Peer``.
+
+    Args:
+        sock: a connected, non-blocking socket; the connection closes it.
+        address: ``HOST:PORT`` of the peer.
+        flusher: shared by all connections.
+        max_frame: bytes of a frame from the peer.
+        outbox_limit: unsent bytes beyond which the peer is a slow consumer.
+
+    Attributes:
+        session: the service's side; None before it is opened and once it is told of the end.
+        opened: when the connection was made, on the monotonic clock.
+        heard: whether bytes came since the heartbeat supervision last looked.
+        missed: beats missed in a row.
+        stranger_since: when it was first seen not logged in; None while it is.
+    """
+
+    # fmt: off
+    __slots__ = ("_eof", "_greenlet", "_idle", "_paused", "_reason", "_watcher", "address", "heard",
+                 "missed", "opened", "session", "stranger_since")
+    # fmt: on
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: str,
+        flusher: Flusher,
+        max_frame: int = MAX_REQUEST_FRAME,
+        outbox_limit: int = OUTBOX_LIMIT,
+    ) -> None:
+        super().__init__(sock, FrameDecoder(max_frame), flusher, outbox_limit)
+        self.address = address
+        self.session: Session | None = None
+        self.opened = monotonic()
+        self.heard = True
+        self.missed = 0
+        self.stranger_since: float | None = self.opened
+        self._watcher = flusher.loop.io(sock.fileno(), READABLE)
+        self._greenlet: Any = None
+        self._idle = False  # the greenlet waits in _sleep, and only then may it be switched to
+        self._paused = False
+        self._eof = False
+        self._reason: str | None = None
+        COUNTERS.connections_opened += 1
+
+    # -- What the service may do
+
+    def close(self, reason: str, retry_after: float | None = None) -> None:
+        """End the connection after what was sent: no frame is taken any more, in either direction.
+
+        A reason of the protocol's BYE is told to the peer, unless it is classic.  The second close
+        is ignored.  Does not switch: the connection's greenlet does the rest once its handler returns.
+
+        Args:
+            reason: for the peer (if it is one of BYE), the session and the log.
+            retry_after: seconds after which the peer may come back.
+        """
+        if self._reason is not None:
+            return
+        if reason in BYE_REASONS and not self.classic:
+            self._limit = self._unsent  # BYE is never over the limit
+            self.send(bye(reason, retry_after))
+        self._seal()
+        self._end(reason)
+
+    def pause(self) -> None:
+        """Read no more from the peer until ``resume``; frames that were read already wait too."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Read again."""
+        self._paused = False
+        self.heard = True
+        self._wake_soon()
+
+    # -- What the supervision sees
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being handled."""
+        return not self._idle
+
+    @property
+    def reading(self) -> bool:
+        """Whether bytes from the peer would be noticed: not while it is paused, behind or being served."""
+        return self._idle and not self._paused and (self._backlog is None or self._unsent <= BEHIND)
+
+    # -- The greenlet
+
+    def run(self, open_session: OpenSession) -> None:
+        """Serve the peer until the connection ends, for whatever cause, and close the socket."""
+        self._greenlet = getcurrent()
+        try:
+            if self._reason is None:
+                self.session = open_session(self)
+                self._read(self.session.receive)
+        except Exception:
+            COUNTERS.handler_errors += 1
+            logger.exception("%s: a bug in a handler ends this connection", self.address)
+            self.close("evicted")
+        finally:
+            self._finish()
+
+    def _read(self, receive: Callable[[bytes], None]) -> None:
+        while self._reason is None:
+            self._wait()
+            if self._held():
+                self._settle()
+            elif self._reason is None and (data := self._recv()):
+                self._take(data, receive)
+                self.heard = True
+
+    def _take(self, data: bytes, receive: Callable[[bytes], None]) -> None:
+        try:
+            self._handle(self._decoder.feed(data), receive)
+        except FrameTooLarge as error:
+            self._handle(error.frames, receive)
+            if not self.classic:
+                self.send(encode(failure(error, None, None)))
+            self.close("protocol")
+
+    def _handle(self, frames: list[bytes], receive: Callable[[bytes], None]) -> None:
+        for frame in frames:
+            if self._paused or self._unsent > BEHIND:
+                self._settle()
+            if self._reason is not None:
+                return
+            COUNTERS.frames_in += 1
+            receive(frame)
+
+    def _recv(self) -> bytes:
+        """Read a chunk; empty if there is none now, or (then the connection has a reason) ever."""
+        try:
+            data = self._sock.recv(CHUNK)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            self._fail(error)
+            return b""
+        if not data:
+            self._eof = True
+            self._end("closed by peer")
+        COUNTERS.bytes_in += len(data)
+        return data
+
+    # -- Waiting
+
+    def _held(self) -> bool:
+        """Whether the peer is not to be read: it is paused, or behind."""
+        return self._paused or (self._backlog is not None and self._unsent > BEHIND)
+
+    def _settle(self) -> None:
+        """Wait until the peer may be read, or the connection is closed."""
+        self.flush()
+        while self._held() and self._reason is None:
+            self._sleep()
+
+    def _wait(self) -> None:
+        """Wait until there is input, or something has changed: closed, resumed, written."""
+        if not self._watcher.active:
+            self._watcher.start(self._readable)
+        self._sleep()
+
+    def _sleep(self) -> None:
+        self._idle = True
+        try:
+            self._flusher.hub.switch()
+        finally:
+            self._idle = False
+
+    def _wake(self) -> None:
+        """Switch to the greenlet from the hub, unless it waits in a handler: there it is not ours to wake."""
+        if self._idle:
+            self._greenlet.switch()
+
+    def _wake_soon(self) -> None:
+        if self._idle:
+            self._flusher.loop.run_callback(self._wake)
+
+    def _readable(self) -> None:
+        """Wake the reader; the watcher calls this, again and again until the input is read."""
+        if self._idle and (self._reason is not None or not self._held()):
+            self._wake()
+        else:
+            self._watcher.stop()  # it would spin; the read loop starts it again
+
+    def _writable(self) -> None:
+        held = self._held()
+        super()._writable()
+        if self._reason is not None:
+            self._wake()
+        elif held and not self._held():
+            self.heard = True
+            self._wake()
+
+    # -- The end
+
+    def _fail(self, error: OSError) -> None:
+        super()._fail(error)
+        self._end("timed out" if isinstance(error, TimeoutError) else "reset")
+
+    def _end(self, reason: str) -> None:
+        """Give the reason of the end (the first one counts) and let the greenlet see it."""
+        if self._reason is None:
+            self._reason = reason
+        self._wake_soon()
+
+    def _finish(self) -> None:
+        """Every connection ends here: tell the session first (the user is offline at once), then the peer."""
+        self._end("stopped")  # without a reason so far only if the greenlet was killed
+        reason = str(self._reason)
+        user = self._leave(reason)
+        try:
+            self._linger()
+        finally:
+            self._release()
+            lasted = monotonic() - self.opened
+            logger.info("%s user=%s ended: %s after %.1f s", self.address, user or "-", reason, lasted)
+
+    def _leave(self, reason: str) -> int | None:
+        session, self.session = self.session, None
+        if session is None:
+            return None
+        user = session.user
+        try:
+            session.closed(reason)
+        except Exception:
+            COUNTERS.handler_errors += 1
+            logger.exception("%s: a bug in the end of a session", self.address)
+        return user
+
+    def _linger(self) -> None:
+        """See to it that the peer gets what was sent, then the end of the stream."""
+        if self._eof:
+            self._discard_until(lambda: self._lost, GRACE)
+        self._seal()
+        self.flush()
+        self._discard_until(lambda: not self._unsent, LINGER)
+        if not self._lost:
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            except OSError:  # the peer was faster
+                return
+            self._discard_until(lambda: self._eof or self._lost, DISCARD)
+
+    def _discard_until(self, over: Callable[[], bool], seconds: float) -> None:
+        """Throw input away until ``over()``, or for so many seconds at most."""
+        timer = self._flusher.loop.timer(seconds)
+        timer.start(self._wake)
+        try:
+            while timer.active and not over():
+                if self._eof:
+                    self._watcher.stop()  # the end of the stream stays readable
+                    self._sleep()
+                else:
+                    self._wait()
+                    self._recv()
+        finally:
+            timer.close()
+
+    def _release(self) -> None:
+        self._seal()
+        self._drop_frames()
+        self._end_backlog()
+        self._watcher.stop()
+        self._watcher.close()
+        self._sock.close()
+        COUNTERS.connections_ended += 1
+
+
+def bye(reason: str, retry_after: float | None) -> bytes:
+    """Return the frame that tells a peer why its connection ends."""
+    message = Bye(reason=cast(ByeReason, reason))
+    if retry_after is not None:
+        message.retry_after = retry_after
+    return encode(message)

@@ -1,0 +1,102 @@
+"""The supervision of heartbeats and logins: one timer greenlet, one tick an interval for all.
+
+A client that is silent for ``max_missed`` whole intervals is evicted, no sooner, and at the latest
+two intervals after.  A tick that comes late counts against no one: then the process was stopped,
+and what the clients sent meanwhile is still to be read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from time import monotonic
+
+import gevent
+
+from greenchat.metrics import COUNTERS
+from greenchat.network.connection import Connection
+
+logger = logging.getLogger(__name__)
+
+LATE = 1.5
+"""Intervals after the one before from which on a tick is late."""
+
+
+class Heartbeat:
+    """Count the missed beats of connections and close the silent ones.
+
+    Any byte is a beat.  Who is not logged in may be silent, but only for so long; classic clients
+    know no heartbeats; who is not read at the moment cannot be heard.
+
+    Args:
+        connections: the live connections; read at each tick.
+        interval: seconds between ticks.
+        max_missed: missed beats in a row that end a connection.
+        login_timeout: seconds that a connection may last without a login.
+    """
+
+    def __init__(
+        self,
+        connections: Collection[Connection],
+        interval: float = 1.0,
+        max_missed: int = 5,
+        login_timeout: float = 10.0,
+    ) -> None:
+        self._connections = connections
+        self._interval = interval
+        self._max_missed = max_missed
+        self._login_timeout = login_timeout
+        self._greenlet: gevent.Greenlet | None = None
+        self._last = monotonic()
+
+    def start(self) -> None:
+        """Start the timer greenlet."""
+        self._last = monotonic()
+        self._greenlet = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        """Stop the timer greenlet."""
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+
+    def _run(self) -> None:
+        while True:
+            # The loop's idea of now is as old as this turn; counted from there, the tick would be early.
+            gevent.get_hub().loop.update_now()
+            gevent.sleep(self._interval)
+            try:
+                self.tick(monotonic())
+            except Exception:  # without its supervision the server would fill with dead connections
+                logger.exception("a bug in the heartbeat supervision")
+
+    def tick(self, now: float) -> None:
+        """Look at every connection once.  Does not switch.
+
+        Args:
+            now: seconds on the monotonic clock.
+        """
+        late = now - self._last > LATE * self._interval
+        self._last = now
+        for connection in self._connections:
+            session = connection.session
+            if session is None:
+                continue
+            if session.user is None:
+                if not late:
+                    self._check_login(connection, now)
+            elif connection.heard:
+                connection.missed = 0
+                connection.stranger_since = None
+            elif not late and connection.reading:
+                connection.missed += 1
+                if connection.missed >= self._max_missed and not connection.classic:
+                    COUNTERS.evictions += 1
+                    connection.close("evicted")
+            connection.heard = False
+
+    def _check_login(self, connection: Connection, now: float) -> None:
+        if connection.stranger_since is None:
+            connection.stranger_since = now
+        elif now - connection.stranger_since >= self._login_timeout and not connection.busy:
+            COUNTERS.login_timeouts += 1
+            connection.close("evicted")

@@ -1,0 +1,218 @@
+"""The chat server's listening socket: accept, greet or refuse, and keep the set of connections."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from gevent import monkey, socket
+from gevent.event import Event
+from gevent.server import StreamServer
+
+from greenchat.metrics import COUNTERS
+from greenchat.network.connection import Connection, OpenSession, bye
+from greenchat.network.heartbeat import Heartbeat
+from greenchat.network.outbox import OUTBOX_LIMIT, Flusher
+from greenchat.protocol.framing import MAX_REQUEST_FRAME, NEWLINE
+
+logger = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 10_000
+
+REFUSED_AT_ONCE = 64
+"""Connections over the limit that are refused in good manners (BYE, and time to read it) at a time."""
+
+RETRY_AFTER = (1.0, 5.0)
+"""Seconds, spread evenly, after which a refused client may come back."""
+
+BACK_OFF = 0.1
+"""Seconds without accepting after the process ran out of file descriptors."""
+
+WARN_AGAIN = 60.0
+"""Seconds between two warnings of that."""
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+SOCKET_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
+)
+"""Set on the listening socket once; Linux hands them down to each that is accepted."""
+
+PlainSocket = monkey.get_original("socket", "socket")
+"""The unpatched class: no watchers of its own (two a socket, unused here), no hidden waiting."""
+
+
+class ChatServer(StreamServer):
+    """Accept chat clients, one greenlet each, and supervise them.
+
+    ``start()`` listens and returns; ``address`` is then what was bound (port 0 takes a free one).
+
+    Args:
+        address: host and port; the host ``::`` takes IPv6 and IPv4.
+        open_session: makes the service's side of a connection; called in the connection's greenlet.
+        max_frame: bytes of a frame from a client.
+        outbox_limit: unsent bytes beyond which a client is a slow consumer.
+        max_connections: more are told BYE ``evicted`` with a ``retry_after``.
+        heartbeat_interval: seconds between two beats that are expected of a client.
+        max_missed: missed beats in a row after which a client is evicted.
+        login_timeout: seconds that a connection may last without a login.
+    """
+
+    backlog = 4096
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        open_session: OpenSession,
+        *,
+        max_frame: int = MAX_REQUEST_FRAME,
+        outbox_limit: int = OUTBOX_LIMIT,
+        max_connections: int = MAX_CONNECTIONS,
+        heartbeat_interval: float = 1.0,
+        max_missed: int = 5,
+        login_timeout: float = 10.0,
+    ) -> None:
+        super().__init__(address)
+        self.connections: set[Connection] = set()
+        self.heartbeat = Heartbeat(self.connections, heartbeat_interval, max_missed, login_timeout)
+        self._open_session = open_session
+        self._max_frame = max_frame
+        self._outbox_limit = outbox_limit
+        self._max_connections = max_connections
+        self._flusher = Flusher()
+        self._empty = Event()
+        self._warned = float("-inf")
+
+    # -- What the server does with it
+
+    def start(self) -> None:
+        """Listen, accept and supervise.
+
+        Raises:
+            OSError: the address cannot be had; the operator's to mend.
+        """
+        super().start()
+        self.heartbeat.start()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Stop accepting and supervising; the connections go on until they end."""
+        super().stop(timeout)
+        self.heartbeat.stop()
+
+    def stop_accepting(self) -> None:
+        """Close the port for good: newcomers are refused by the kernel, and try another server."""
+        if self.started:
+            self.close()  # calls this again
+        else:
+            super().stop_accepting()
+
+    def close_all(self, reason: str, retry_after: Callable[[], float]) -> None:
+        """Close every connection.
+
+        Args:
+            reason: the reason of BYE.
+            retry_after: gives for each client the seconds after which to come back, spread so
+                that not all do at once.
+        """
+        for connection in self.connections:
+            connection.close(reason, retry_after())
+
+    def wait_closed(self, timeout: float | None = None) -> bool:
+        """Wait until no connection is left; say whether that was so within ``timeout`` seconds."""
+        self._empty.clear()
+        return not self.connections or self._empty.wait(timeout)
+
+    # -- What StreamServer asks of it
+
+    @classmethod
+    def get_listener(
+        cls, address: tuple[str, int], backlog: int | None = None, family: int | None = None
+    ) -> Any:
+        """Bind and listen; ``::`` and the empty host are dual-stack whatever the system's default."""
+        family = socket.AF_INET if family is None else family
+        listener = socket.socket(family)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] not in {"", "::"})
+            for option in SOCKET_OPTIONS:
+                listener.setsockopt(*option)
+            listener.bind(address)
+            listener.listen(backlog or cls.backlog)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+    def do_read(self) -> tuple[Any, tuple[Any, ...]] | None:
+        """Accept one connection, if there is one."""
+        try:
+            fd, address = self.socket._accept()
+        except OSError as error:
+            if error.errno in self.fatal_errors:
+                raise
+            if error.errno in EXHAUSTED:
+                self._back_off(error)
+            return None  # nobody there, or the newcomer has gone again (accept(2): treat like EAGAIN)
+        sock = PlainSocket(self.socket.family, self.socket.type, self.socket.proto, fileno=fd)
+        sock.setblocking(False)
+        return sock, address
+
+    def do_handle(self, sock: Any, address: tuple[Any, ...]) -> None:
+        """Make the connection and spawn its greenlet; one too many is told to come back later."""
+        over = len(self.connections) - self._max_connections
+        if over >= REFUSED_AT_ONCE:
+            _refuse_rudely(sock)
+            return
+        connection = Connection(sock, _display(address), self._flusher, self._max_frame, self._outbox_limit)
+        self.connections.add(connection)
+        if over >= 0:
+            COUNTERS.connections_refused += 1
+            connection.close("evicted", random.uniform(*RETRY_AFTER))
+        super().do_handle(connection)
+
+    def handle(self, connection: Connection) -> None:
+        """Serve one connection; the body of its greenlet."""
+        connection.run(self._open_session)
+
+    def do_close(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    def _back_off(self, error: OSError) -> None:
+        """Leave newcomers in the backlog for a moment; without a pause the loop would spin."""
+        super().stop_accepting()
+        self._timer = self.loop.timer(BACK_OFF)
+        self._timer.start(self._start_accepting_if_started)
+        if monotonic() - self._warned > WARN_AGAIN:
+            self._warned = monotonic()
+            logger.warning("cannot accept connections: %s (raise the limit of open files)", error)
+
+
+def _refuse_rudely(sock: Any) -> None:
+    """Say BYE and close at once: no greenlet, no lingering, and the peer may miss the BYE."""
+    COUNTERS.connections_refused += 1
+    try:
+        sock.send(bye("evicted", random.uniform(*RETRY_AFTER)) + NEWLINE)
+    except OSError:
+        pass
+    sock.close()
+
+
+def _display(address: tuple[Any, ...]) -> str:
+    """Write a socket address as ``HOST:PORT``; IPv6 in brackets, IPv4 on a dual-stack socket plain."""
+    host, port = address[:2]
+    host = host.removeprefix("::ffff:")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,139 @@
+"""A served port with a fake service behind it, and clients for it, all in one unpatched process."""
+
+from __future__ import annotations
+
+import json
+import socket as stdlib
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from gevent import socket
+from gevent.event import Event
+from gevent.queue import Queue
+
+from greenchat.network.listener import ChatServer
+
+DEADLINE = 20.0
+"""Seconds that a test may take: generous, because nothing waits for it when all is well."""
+
+
+class FakeSession:
+    """Remember all that the network says; do with a frame what the test wants."""
+
+    def __init__(self, service: FakeService, peer: Any) -> None:
+        self.service = service
+        self.peer = peer
+        self.user: int | None = service.user
+        self.frames: list[bytes] = []
+        self.reasons: list[str] = []
+        self.ended = Event()
+
+    def receive(self, frame: bytes) -> None:
+        self.frames.append(frame)
+        self.service.handler(self, frame)
+
+    def closed(self, reason: str) -> None:
+        self.reasons.append(reason)
+        self.ended.set()
+
+
+def echo(session: FakeSession, frame: bytes) -> None:
+    session.peer.send(frame)
+
+
+def silent(session: FakeSession, frame: bytes) -> None:
+    pass
+
+
+class FakeService:
+    def __init__(self, handler: Callable[[FakeSession, bytes], None], user: int | None) -> None:
+        self.handler = handler
+        self.user = user
+        self.sessions: Queue[FakeSession] = Queue()
+
+    def open_session(self, peer: Any) -> FakeSession:
+        session = FakeSession(self, peer)
+        self.sessions.put(session)
+        return session
+
+
+class Client:
+    """A client that reads frames; any wait is bounded by the test's deadline."""
+
+    def __init__(self, address: tuple[str, int], receive_buffer: int | None = None) -> None:
+        family = stdlib.AF_INET6 if ":" in address[0] else stdlib.AF_INET
+        self.sock = socket.socket(family)
+        if receive_buffer:
+            self.sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF, receive_buffer)
+        self.sock.connect(address)
+        self.buffer = b""
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def frame(self, terminator: bytes = b"\n") -> bytes:
+        """Read one frame; b"" at the end of the stream."""
+        while terminator not in self.buffer:
+            data = self.sock.recv(65_536)
+            if not data:
+                return b""
+            self.buffer += data
+        frame, _, self.buffer = self.buffer.partition(terminator)
+        return frame
+
+    def rest(self) -> bytes:
+        """Read to the end of the stream."""
+        parts = [self.buffer]
+        while data := self.sock.recv(1_048_576):
+            parts.append(data)
+        self.buffer = b""
+        return b"".join(parts)
+
+    def last_words(self) -> dict[str, Any]:
+        """Read to the end of the stream and return its last frame."""
+        data = self.rest()
+        assert data.endswith(b"\n")
+        return dict(json.loads(data.splitlines()[-1]))
+
+    def finish(self) -> None:
+        self.sock.shutdown(stdlib.SHUT_WR)
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def reset(self) -> None:
+        self.sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
+class Served:
+    """A running ChatServer with its fake service."""
+
+    def __init__(
+        self,
+        handler: Callable[[FakeSession, bytes], None],
+        user: int | None,
+        host: str,
+        options: dict[str, Any],
+    ) -> None:
+        self.service = FakeService(handler, user)
+        self.server = ChatServer((host, 0), self.service.open_session, **options)
+        self.server.start()
+        self.clients: list[Client] = []
+
+    def connect(self, host: str = "127.0.0.1", receive_buffer: int | None = None) -> Client:
+        client = Client((host, self.server.address[1]), receive_buffer)
+        self.clients.append(client)
+        return client
+
+    def pair(self, receive_buffer: int | None = None) -> tuple[Client, FakeSession]:
+        """A client and the session that the server opened for it."""
+        client = self.connect(receive_buffer=receive_buffer)
+        return client, self.service.sessions.get()
+
+    def stop(self) -> None:
+        self.server.stop()
+        for client in self.clients:
+            client.close()
+        self.server.close_all("stopped", lambda: 0.0)

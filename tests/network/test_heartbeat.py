@@ -1,0 +1,174 @@
+"""Who is evicted, and when: the rule by hand-made ticks, the whole by a served port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from greenchat.network.heartbeat import Heartbeat
+from tests.network.support import FakeSession, Served, echo
+
+Serve = Callable[..., Served]
+
+
+class Peer(SimpleNamespace):
+    """What the supervision sees of a connection."""
+
+    def __init__(self, user: int | None = 5, **kwargs: Any) -> None:
+        state = {
+            "session": SimpleNamespace(user=user), "heard": False, "missed": 0, "stranger_since": 0.0,
+            "reading": True, "busy": False, "classic": False, "reasons": [],
+        }  # fmt: skip
+        super().__init__(**{**state, **kwargs})
+
+    def close(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+class Clock:
+    """Tick a supervision of one peer at chosen times; the interval is 1, five beats may be missed."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.heartbeat = Heartbeat([peer], 1.0, 5, 10.0)  # type: ignore[list-item]
+        self.now = 0.0
+        self.heartbeat._last = 0.0
+
+    def tick(self, times: int = 1, after: float = 1.0) -> list[str]:
+        for _ in range(times):
+            self.now += after
+            self.heartbeat.tick(self.now)
+        return list(self.peer.reasons)
+
+
+def test_five_missed_beats_evict() -> None:
+    clock = Clock(Peer())
+    assert clock.tick(4) == []
+    assert clock.tick() == ["evicted"]
+
+
+def test_the_interval_of_the_last_byte_is_not_missed() -> None:
+    clock = Clock(Peer(heard=True))
+    assert clock.tick(5) == []
+    assert clock.tick() == ["evicted"]
+
+
+def test_any_byte_starts_the_count_again() -> None:
+    clock = Clock(Peer())
+    clock.tick(4)
+    clock.peer.heard = True
+    assert clock.tick(5) == []
+    assert clock.tick() == ["evicted"]
+
+
+def test_a_late_tick_counts_against_no_one() -> None:
+    clock = Clock(Peer())
+    clock.tick(4)
+    assert clock.tick(after=30.0) == []
+    assert clock.tick() == ["evicted"]
+
+
+def test_a_late_tick_ends_no_login_either() -> None:
+    clock = Clock(Peer(user=None))
+    assert clock.tick(after=30.0) == []
+    assert clock.tick() == ["evicted"]
+
+
+@pytest.mark.parametrize("state", [{"reading": False}, {"classic": True}, {"session": None}])
+def test_who_cannot_be_heard_or_knows_no_heartbeats_is_not_evicted(state: dict[str, Any]) -> None:
+    assert Clock(Peer(**state)).tick(20) == []
+
+
+def test_who_is_not_logged_in_has_ten_seconds_whatever_they_send() -> None:
+    clock = Clock(Peer(user=None, heard=True))
+    assert clock.tick(9) == []
+    clock.peer.heard = True
+    assert clock.tick() == ["evicted"]
+
+
+def test_no_login_ends_while_it_is_being_handled() -> None:
+    clock = Clock(Peer(user=None, busy=True, reading=False))
+    assert clock.tick(20) == []
+    clock.peer.busy = False
+    assert clock.tick() == ["evicted"]
+
+
+def test_a_logout_starts_the_login_time_again() -> None:
+    clock = Clock(Peer(heard=True))
+    clock.tick()
+    clock.peer.session.user = None
+    assert clock.tick(10) == []
+    assert clock.tick() == ["evicted"]
+
+
+def test_a_silent_client_is_evicted_in_its_time(serve: Serve) -> None:
+    client, session = serve(heartbeat_interval=0.05, max_missed=5).pair()
+    client.send(b"last\n")
+    began = monotonic()
+    client.frame()
+    assert client.last_words() == {"msgid": 24, "reason": "evicted"}
+    assert monotonic() - began >= 5 * 0.05
+    assert session.reasons == ["evicted"]
+
+
+def test_a_client_that_beats_stays(serve: Serve) -> None:
+    client, session = serve(heartbeat_interval=0.1, max_missed=3).pair()
+    began = monotonic()
+    while monotonic() - began < 0.7:
+        client.send(b"beat\n")
+        assert client.frame() == b"beat"
+        gevent.sleep(0.03)
+    assert session.reasons == []
+
+
+def test_a_client_that_is_not_read_is_not_evicted_until_it_is_silent_while_read(serve: Serve) -> None:
+    def pause(session: FakeSession, frame: bytes) -> None:
+        session.peer.pause()
+        echo(session, frame)
+
+    served = serve(pause, heartbeat_interval=0.02, max_missed=2)
+    client, session = served.pair()
+    client.send(b"one\n")
+    client.frame()
+    silent, _ = served.pair()
+    silent.last_words()  # another client's eviction: enough ticks have passed
+    assert session.reasons == []
+    session.peer.resume()
+    assert client.last_words()["reason"] == "evicted"
+
+
+def test_a_long_handler_is_no_silence(serve: Serve) -> None:
+    go_on = Event()
+
+    def slow(session: FakeSession, frame: bytes) -> None:
+        go_on.wait()
+        echo(session, frame)
+
+    served = serve(slow, heartbeat_interval=0.02, max_missed=2)
+    client, session = served.pair()
+    client.send(b"one\n")
+    silent, _ = served.pair()
+    silent.last_words()
+    assert session.reasons == []
+    go_on.set()
+    assert client.frame() == b"one"
+
+
+def test_the_supervision_survives_a_bug(caplog: pytest.LogCaptureFixture) -> None:
+    peer = Peer()
+    broken = Peer(session=object())
+    peers = [broken]
+    heartbeat = Heartbeat(peers, 0.01, 1)  # type: ignore[arg-type]
+    heartbeat.start()
+    while "a bug in the heartbeat" not in caplog.text:
+        gevent.sleep(0.01)
+    peers[:] = [peer]
+    while not peer.reasons:
+        gevent.sleep(0.01)
+    heartbeat.stop()

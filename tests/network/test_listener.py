@@ -1,0 +1,190 @@
+"""Accepting, refusing, and the end of all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from gevent.event import Event
+
+from greenchat.metrics import COUNTERS
+from greenchat.network import listener
+from tests.network.support import FakeSession, Served, echo, silent
+
+Serve = Callable[..., Served]
+
+
+def test_a_connection_without_login_is_told_after_its_time(serve: Serve) -> None:
+    client, session = serve(user=None, heartbeat_interval=0.02, login_timeout=0.1).pair()
+    assert client.last_words() == {"msgid": 24, "reason": "evicted"}
+    assert session.reasons == ["evicted"]
+
+
+def test_a_login_that_is_being_handled_may_take_longer(serve: Serve) -> None:
+    go_on = Event()
+
+    def login(session: FakeSession, frame: bytes) -> None:
+        go_on.wait()
+        session.user = 5
+        echo(session, frame)
+
+    served = serve(login, user=None, heartbeat_interval=0.02, login_timeout=0.1, max_missed=1000)
+    client, session = served.pair()
+    client.send(b"login\n")
+    other, _ = served.pair()
+    other.last_words()  # one that came later has been ended
+    go_on.set()
+    assert client.frame() == b"login"
+    assert session.reasons == []
+
+
+def test_one_connection_too_many_is_answered(serve: Serve) -> None:
+    served = serve(max_connections=2)
+    first, _ = served.pair()
+    served.pair()
+    before = COUNTERS.connections_refused
+    refused = served.connect()
+    refused.send(b"login\n" * 1000)
+    words = refused.last_words()
+    assert (words["msgid"], words["reason"]) == (24, "evicted")
+    assert words["retry_after"] > 0
+    assert COUNTERS.connections_refused == before + 1
+    first.send(b"ping\n")
+    assert first.frame() == b"ping"
+
+
+def test_a_place_that_became_free_is_given_again(serve: Serve) -> None:
+    served = serve(max_connections=1)
+    first, _ = served.pair()
+    first.reset()
+    assert served.server.wait_closed()
+    second, _ = served.pair()
+    second.send(b"ping\n")
+    assert second.frame() == b"ping"
+    assert not served.server.wait_closed(0.01)
+
+
+def test_the_refused_do_not_pile_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "REFUSED_AT_ONCE", 3)
+    served = serve(max_connections=1)
+    served.pair()
+    refused = [served.connect() for _ in range(20)]
+    assert all(client.frame().startswith(b'{"msgid":24') for client in refused)
+    assert len(served.server.connections) <= 1 + 3
+
+
+@pytest.mark.parametrize(
+    ("host", "peer", "shown"),
+    [("127.0.0.1", "127.0.0.1", "127.0.0.1:"), ("::1", "::1", "[::1]:"), ("::", "::1", "[::1]:"),
+     ("::", "127.0.0.1", "127.0.0.1:")],
+)  # fmt: skip
+def test_ipv4_and_ipv6_are_served(serve: Serve, host: str, peer: str, shown: str) -> None:
+    served = serve(host=host)
+    client = served.connect(peer)
+    session = served.service.sessions.get()
+    client.send(b"ping\n")
+    assert client.frame() == b"ping"
+    assert session.peer.address == f"{shown}{client.sock.getsockname()[1]}"
+
+
+def test_accepted_sockets_inherit_the_options(serve: Serve) -> None:
+    _, session = serve().pair()
+    for level, option, value in listener.SOCKET_OPTIONS:
+        assert session.peer._sock.getsockopt(level, option) == value
+
+
+def test_after_stop_accepting_newcomers_are_refused_and_the_others_stay(serve: Serve) -> None:
+    served = serve()
+    client, _ = served.pair()
+    served.server.stop_accepting()
+    with pytest.raises(ConnectionRefusedError):
+        served.connect()
+    client.send(b"ping\n")
+    assert client.frame() == b"ping"
+
+
+def test_close_all_tells_each_when_to_come_back_and_wait_closed_waits_for_all(serve: Serve) -> None:
+    served = serve(silent)
+    clients = [served.pair()[0] for _ in range(3)]
+    spread = iter([1.0, 2.0, 3.0])
+    assert not served.server.wait_closed(0.01)
+    served.server.stop_accepting()
+    served.server.close_all("shutdown", lambda: next(spread))
+    words = [client.last_words() for client in clients]
+    assert {word["reason"] for word in words} == {"shutdown"}
+    assert sorted(word["retry_after"] for word in words) == [1.0, 2.0, 3.0]
+    for client in clients:
+        client.close()
+    assert served.server.wait_closed(10.0)
+    assert served.server.wait_closed(0.0)
+
+
+def test_a_port_in_use_is_an_error(serve: Serve) -> None:
+    port = serve().server.address[1]
+    with pytest.raises(OSError, match="in use"):
+        listener.ChatServer(("127.0.0.1", port), lambda peer: None).start()  # type: ignore[arg-type,return-value]
+
+
+def test_the_counters_count(serve: Serve) -> None:
+    before = (COUNTERS.frames_in, COUNTERS.frames_out, COUNTERS.bytes_in, COUNTERS.bytes_out)
+    opened, ended = COUNTERS.connections_opened, COUNTERS.connections_ended
+    served = serve()
+    client, _ = served.pair()
+    client.send(b"one\ntwo\n")
+    client.frame()
+    client.frame()
+    client.reset()
+    assert served.server.wait_closed()
+    after = (COUNTERS.frames_in, COUNTERS.frames_out, COUNTERS.bytes_in, COUNTERS.bytes_out)
+    assert [new - old for new, old in zip(after, before, strict=True)] == [2, 2, 8, 8]
+    assert COUNTERS.connections_opened == opened + 1
+    assert COUNTERS.connections_ended >= ended + 1
+
+
+@contextmanager
+def no_file_left() -> Iterator[None]:
+    """Let no file descriptor be had."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_server_out_of_file_descriptors_waits_and_goes_on(
+    serve: Serve,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listener, "BACK_OFF", 0.01)
+    served = serve()
+    client, _ = served.pair()
+    attempts: list[OSError] = []
+    back_off = served.server._back_off
+
+    def counting(error: OSError) -> None:
+        attempts.append(error)
+        back_off(error)
+
+    monkeypatch.setattr(served.server, "_back_off", counting)
+    with socket.socket() as newcomer:  # it must exist before the files run out
+        newcomer.setblocking(False)
+        with no_file_left():
+            newcomer.connect_ex(("127.0.0.1", served.server.address[1]))
+            while len(attempts) < 5:
+                client.send(b"ping\n")
+                assert client.frame() == b"ping"
+            assert served.service.sessions.empty()
+        assert served.service.sessions.get()
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert "Traceback" not in capfd.readouterr().err

@@ -1,0 +1,336 @@
+"""The sending half: order, coalescing, bounded memory, callbacks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from greenchat.metrics import COUNTERS
+from greenchat.network import connection
+from greenchat.network.outbox import Flusher, Outbox
+from greenchat.protocol.framing import FrameDecoder
+from tests.network.support import DEADLINE, FakeSession, Served, echo, silent
+
+Serve = Callable[..., Served]
+MEGABYTE = b"m" * 1_000_000
+
+
+class ScriptedSocket:
+    """Take of each send the scripted number of bytes (None: would block), then everything."""
+
+    def __init__(self, *script: int | OSError | None) -> None:
+        self.script = list(script)
+        self.sends: list[bytes] = []
+
+    def send(self, data: bytes) -> int:
+        step = self.script.pop(0) if self.script else len(data)
+        if step is None:
+            raise BlockingIOError
+        if isinstance(step, OSError):
+            raise step
+        self.sends.append(bytes(data[:step]))
+        return step
+
+    def fileno(self) -> int:
+        return 0  # to make a watcher; the tests turn the loop no further
+
+
+class Box(Outbox):
+    """An outbox of 1,000 bytes, at the end of which is a BYE."""
+
+    def __init__(self, sock: ScriptedSocket) -> None:
+        super().__init__(sock, FrameDecoder(), Flusher(), 1000)  # type: ignore[arg-type]
+        self.reasons: list[str] = []
+        self.called: list[int] = []
+
+    def close(self, reason: str, retry_after: float | None = None) -> None:
+        self.reasons.append(reason)
+        self._limit = 10_000
+        self.send(b"bye")
+        self._seal()
+
+    def call(self, number: int) -> None:
+        """Remember when what was sent so far is written."""
+        self.when_written(lambda: self.called.append(number))
+
+
+def outbox(sock: ScriptedSocket) -> Box:
+    return Box(sock)
+
+
+def test_the_frames_of_a_turn_are_one_send() -> None:
+    sock = ScriptedSocket()
+    box = outbox(sock)
+    for frame in (b"one", b"two", b"three"):
+        box.send(frame)
+    assert sock.sends == []
+    gevent.sleep(0)
+    gevent.sleep(0)
+    assert sock.sends == [b"one\ntwo\nthree\n"]
+
+
+def test_frames_sent_to_a_broken_socket_are_dropped_silently() -> None:
+    sock = ScriptedSocket(BrokenPipeError(), 0)
+    box = outbox(sock)
+    called: list[bool] = []
+    box.send(b"lost")
+    box.when_written(lambda: called.append(True))
+    box.flush()
+    box.send(b"lost too")
+    box.flush()
+    assert (sock.sends, called) == ([], [])
+
+
+def test_when_written_is_called_at_once_if_nothing_is_unsent() -> None:
+    called: list[bool] = []
+    outbox(ScriptedSocket()).when_written(lambda: called.append(True))
+    assert called == [True]
+
+
+def test_when_written_is_called_when_the_last_byte_is_with_the_socket() -> None:
+    box = outbox(ScriptedSocket())
+    called: list[bool] = []
+    box.send(b"frame")
+    box.when_written(lambda: called.append(True))
+    assert called == []
+    box.flush()
+    assert called == [True]
+
+
+def test_a_bug_in_a_callback_harms_no_other() -> None:
+    def buggy() -> None:
+        raise ZeroDivisionError
+
+    box = outbox(ScriptedSocket())
+    called: list[bool] = []
+    box.send(b"frame")
+    box.when_written(buggy)
+    box.when_written(lambda: called.append(True))
+    box.flush()
+    assert called == [True]
+
+
+def test_when_written_does_not_wait_for_what_is_sent_after_it() -> None:
+    box = outbox(ScriptedSocket(3))
+    box.send(b"partly written")
+    box.flush()
+    box.call(1)
+    box.send(b"later")
+    box.call(2)
+    box._sock.script = [None]  # type: ignore[attr-defined]
+    box._writable()
+    assert box.called == []
+    box._sock.script = [12, None]  # type: ignore[attr-defined]
+    box._writable()
+    assert box.called == [1]
+    box._writable()
+    assert box.called == [1, 2]
+
+
+def test_what_fits_the_socket_is_no_reason_to_call_a_peer_slow() -> None:
+    sock = ScriptedSocket()
+    box = outbox(sock)
+    for _ in range(10):
+        box.send(b"x" * 600)
+    box.flush()
+    assert box.reasons == []
+    assert sum(map(len, sock.sends)) == 6010
+
+
+def test_a_slow_consumer_is_not_told_that_dropped_frames_were_written() -> None:
+    sock = ScriptedSocket(3)
+    box = outbox(sock)
+    box.send(b"partly written")
+    box.send(b"dropped")
+    box.call(1)
+    box.flush()
+    box.send(b"x" * 1000)
+    box.call(2)
+    box.send(b"one too many")
+    box.call(3)
+    assert box.reasons == ["slow_consumer"]
+    box._writable()
+    assert b"".join(sock.sends) == b"partly written\nbye\n"
+    assert box.called == []
+
+
+def test_a_slow_consumer_of_which_no_frame_is_begun_gets_bye_alone() -> None:
+    sock = ScriptedSocket(6, None)
+    box = outbox(sock)
+    box.send(b"whole")
+    box.send(b"x" * 1000)
+    box.flush()
+    box.send(b"one too many")
+    box.flush()
+    assert box.reasons == ["slow_consumer"]
+    assert b"".join(sock.sends) == b"whole\n"
+    sock.script = []
+    box.flush()
+    box._writable()
+    assert b"".join(sock.sends) == b"whole\nbye\n"
+
+
+def test_order_is_kept_to_a_slow_reader_through_partial_writes(serve: Serve) -> None:
+    client, session = serve().pair(receive_buffer=16_384)
+    draw = random.Random(1)
+    frames = [b"%d:" % n + b"x" * draw.randrange(40_000) for n in range(1000)]  # about 20 MB
+
+    def feed() -> None:
+        for frame in frames:
+            session.peer.send(frame)
+            if draw.random() < 0.1:
+                session.peer.drain()
+
+    feeder = gevent.spawn(feed)
+    assert all(client.frame() == frame for frame in frames)
+    feeder.get()
+    assert session.reasons == []
+
+
+def test_a_slow_consumer_gets_whole_frames_then_bye_and_the_others_are_undisturbed(serve: Serve) -> None:
+    served = serve()
+    slow, session = served.pair(receive_buffer=4096)
+    other, _ = served.pair()
+    before = COUNTERS.slow_consumers
+    sent = 0
+    while not session.ended.is_set():
+        session.peer.send(b"%d:" % sent + b"x" * 10_000)
+        sent += 1
+        if sent % 10 == 0:
+            gevent.sleep(0)
+    other.send(b"ping\n")
+    assert other.frame() == b"ping"
+    *frames, bye = slow.rest().removesuffix(b"\n").split(b"\n")
+    assert bye == b'{"msgid":24,"reason":"slow_consumer"}'
+    assert frames == [b"%d:" % n + b"x" * 10_000 for n in range(len(frames))]
+    assert 0 < len(frames) < sent
+    assert session.reasons == ["slow_consumer"]
+    assert COUNTERS.slow_consumers == before + 1
+
+
+def test_unsent_bytes_are_bounded_even_within_one_turn(serve: Serve) -> None:
+    _, session = serve().pair(receive_buffer=4096)
+    for _ in range(100):
+        session.peer.send(MEGABYTE)
+    session.ended.wait()
+    assert session.reasons == ["slow_consumer"]
+
+
+def test_one_frame_of_any_size_fits(serve: Serve) -> None:
+    client, session = serve(outbox_limit=1000).pair()
+    session.peer.send(MEGABYTE)
+    assert client.frame() == MEGABYTE
+    assert session.reasons == []
+
+
+def test_a_peer_that_does_not_read_gets_no_more_replies_made_for_it(serve: Serve) -> None:
+    def reply_at_length(session: FakeSession, frame: bytes) -> None:
+        session.peer.send(b"r" * 100_000)
+
+    served = serve(reply_at_length)
+    client, session = served.pair(receive_buffer=4096)
+    client.send(b"request\n" * 1000)
+    while not session.frames:
+        gevent.sleep(0)
+    other, _ = served.pair()
+    other.send(b"ping\n")
+    other.frame()
+    assert 0 < len(session.frames) < 1000
+    for _ in range(1000):
+        assert len(client.frame()) == 100_000
+    assert session.reasons == []
+
+
+def test_when_written_waits_for_a_peer_that_is_behind(serve: Serve) -> None:
+    client, session = serve(outbox_limit=50_000_000).pair(receive_buffer=4096)
+    written = Event()
+    session.peer.send(MEGABYTE * 20)
+    session.peer.when_written(written.set)
+    client.frame(b"m" * 1000)
+    assert not written.is_set()
+    while not written.is_set():
+        client.sock.recv(1_000_000)
+
+
+def test_when_written_is_never_called_if_the_connection_ends_before(serve: Serve) -> None:
+    client, session = serve(outbox_limit=50_000_000).pair(receive_buffer=4096)
+    written = Event()
+    session.peer.send(MEGABYTE * 20)
+    session.peer.when_written(written.set)
+    client.sock.recv(1)
+    client.reset()
+    session.ended.wait()
+    session.peer.when_written(written.set)
+    assert not written.is_set()
+
+
+def test_drain_ends_with_the_connection(serve: Serve) -> None:
+    _, session = serve(outbox_limit=50_000_000).pair(receive_buffer=4096)
+    session.peer.send(MEGABYTE * 20)
+    draining = gevent.spawn(session.peer.drain)
+    gevent.sleep(0)
+    assert not draining.ready()
+    session.peer.close("shutdown")
+    draining.get()
+
+
+def test_a_handler_that_drains_does_not_outlive_its_closed_connection(serve: Serve) -> None:
+    def stream(session: FakeSession, frame: bytes) -> None:
+        session.peer.send(MEGABYTE * 20)
+        session.peer.drain()
+
+    client, session = serve(stream, outbox_limit=50_000_000).pair(receive_buffer=4096)
+    client.send(b"go\n")
+    client.sock.recv(1)
+    session.peer.close("shutdown")
+    session.ended.wait()
+    assert session.reasons == ["shutdown"]
+
+
+def test_sending_to_an_ended_connection_does_nothing(serve: Serve) -> None:
+    served = serve(silent)
+    client, session = served.pair()
+    client.reset()
+    assert served.server.wait_closed()
+    session.peer.send(b"frame")
+    session.peer.drain()
+    session.peer.close("shutdown")
+    session.peer.pause()
+    session.peer.resume()
+    assert session.reasons == ["reset"]
+
+
+def test_bye_is_never_over_the_limit(serve: Serve) -> None:
+    client, session = serve(outbox_limit=1000).pair(receive_buffer=4096)
+    session.peer.send(MEGABYTE * 20)
+    gevent.sleep(0)
+    session.peer.close("shutdown")
+    assert client.last_words() == {"msgid": 24, "reason": "shutdown"}
+
+
+def test_a_closed_connection_ends_once_a_small_backlog_is_written(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LINGER", 10 * DEADLINE)
+    client, session = serve().pair(receive_buffer=4096)
+    while session.peer._backlog is None:
+        session.peer.send(b"x" * 30_000)
+        session.peer.flush()
+    session.peer.close("shutdown")
+    assert client.last_words()["reason"] == "shutdown"
+
+
+def test_what_is_sent_while_the_peer_was_behind_follows_in_order(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LINGER", 10 * DEADLINE)  # it ends because all is written
+    client, session = serve(echo, outbox_limit=50_000_000).pair(receive_buffer=4096)
+    session.peer.send(MEGABYTE * 20)
+    gevent.sleep(0)
+    session.peer.send(b"after")
+    session.peer.close("shutdown")
+    assert client.rest() == MEGABYTE * 20 + b'\nafter\n{"msgid":24,"reason":"shutdown"}\n'
