@@ -1,0 +1,161 @@
+"""The doors of the floor plan: which room may import what."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+IO = {"asyncio", "select", "selectors", "socket", "socketserver", "sqlite3", "ssl", "subprocess", "threading"}
+"""Of the standard library, what a room that knows no sockets, no SQL and no threads leaves alone."""
+
+EVERYTHING = {"*"}
+
+
+class Doors(NamedTuple):
+    """What a room may import."""
+
+    rooms: set[str] = set()
+    libraries: set[str] = set()
+    pure: bool = False
+    """Nothing of IO either."""
+
+
+ROOMS = {
+    "errors": Doors(pure=True),
+    "metrics": Doors(pure=True),
+    "ports": Doors({"errors"}, pure=True),
+    "config": Doors({"errors"}, pure=True),
+    "protocol": Doors({"errors"}, {"msgspec"}, pure=True),
+    "network": Doors({"errors", "protocol", "metrics"}, {"gevent"}),
+    "service": Doors({"errors", "protocol", "ports", "metrics"}, {"argon2", "msgspec"}, pure=True),
+    "data": Doors({"errors", "protocol", "ports"}, {"sqlalchemy", "gevent"}),
+    "bus": Doors({"errors", "ports"}, {"redis", "gevent"}),
+    "client": Doors({"errors", "protocol"}, {"simplejson", "prompt_toolkit"}),
+    "server": Doors(EVERYTHING, EVERYTHING),
+}
+
+
+def imports(source: str, package: str) -> Iterator[str]:
+    """Yield the dotted name of all that a module of ``package`` imports, wherever it does so."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def closed_doors(source: str, package: str, room: str) -> set[str]:
+    """Return the imports of a module that its room may not make."""
+    doors = ROOMS[room]
+    return {name for name in imports(source, package) if not _open(name.split("."), doors, room)}
+
+
+def patches(source: str) -> bool:
+    """Tell whether a module names one of gevent's functions that monkey-patch."""
+    named = {ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    named |= {name for name in imports(source, "") if name.startswith("gevent.")}
+    return any("monkey.patch_" in name for name in named)
+
+
+def _open(name: list[str], doors: Doors, room: str) -> bool:
+    top = name[0]
+    if top == "greenchat":
+        if name[1:] == ["__version__"]:
+            return True
+        return len(name) > 1 and (name[1] == room or name[1] in doors.rooms or doors.rooms == EVERYTHING)
+    if top in sys.stdlib_module_names:
+        return not (doors.pure and top in IO)
+    return top in doors.libraries or doors.libraries == EVERYTHING
+
+
+def _package(path: str) -> str:
+    return ".".join(Path(path).parent.parts)
+
+
+MODULES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "greenchat").rglob("*.py"))
+    if path != ROOT / "greenchat" / "__init__.py"
+}
+"""The source of each module, by its path."""
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_room_uses_only_its_doors(name: str) -> None:
+    inside = Path(name).relative_to("greenchat")
+    room = inside.parts[0].removesuffix(".py")
+    assert room in ROOMS, f"{name} is in no room of the floor plan"
+    assert not closed_doors(MODULES[name], _package(name), room)
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    assert not list(imports((ROOT / "greenchat" / "__init__.py").read_text(encoding="utf-8"), "greenchat"))
+
+
+def test_nobody_may_import_the_server() -> None:
+    assert [room for room, doors in ROOMS.items() if "server" in doors.rooms] == []
+
+
+def test_only_the_servers_start_monkey_patches() -> None:
+    patching = {name for name, source in MODULES.items() if patches(source)}
+    assert patching <= {"greenchat/server/__main__.py"}
+
+
+@pytest.mark.parametrize(
+    "source", ["from gevent import monkey\nmonkey.patch_all()", "from gevent.monkey import patch_socket"]
+)
+def test_a_patch_is_seen(source: str) -> None:
+    assert patches(source)
+
+
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        ("network", "import greenchat.ports"),
+        ("network", "from greenchat import ports"),
+        ("network", "from greenchat.ports import Peer"),
+        ("network", "from .. import ports"),
+        ("network", "from ..ports import Peer"),
+        ("network", "def late():\n    from greenchat.service import session"),
+        ("network", "if TYPE_CHECKING:\n    import greenchat.ports"),
+        ("network", "import greenchat"),
+        ("network", "import sqlalchemy.orm"),
+        ("data", "from greenchat.server.app import build"),
+        ("client", "import gevent"),
+        ("client", "import msgspec"),
+        ("service", "import gevent.event"),
+        ("service", "import socket"),
+        ("service", "import sqlite3"),
+        ("protocol", "import socket"),
+        ("errors", "import msgspec"),
+    ],
+)
+def test_a_closed_door_is_seen(room: str, line: str) -> None:
+    assert closed_doors(line, f"greenchat.{room}", room)
+
+
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        ("network", "from . import outbox"),
+        ("network", "from .outbox import Outbox"),
+        ("network", "from ..errors import TooLarge"),
+        ("network", "import socket"),
+        ("network", "from greenchat.protocol.framing import FrameDecoder"),
+        ("service", "from greenchat import __version__"),
+        ("protocol", "import msgspec"),
+        ("server", "from greenchat.data.store import SqlStore"),
+        ("server", "import prometheus_client"),
+    ],
+)
+def test_an_open_door_is_open(room: str, line: str) -> None:
+    assert not closed_doors(line, f"greenchat.{room}", room)
