@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
+import platform
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -90,7 +90,7 @@ def load(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
     _check(values)
     settings = Settings(**values)
     if not settings.node:
-        return Settings(**values | {"node": f"{socket.gethostname()}-{settings.port}"})
+        return Settings(**values | {"node": f"{platform.node()}-{settings.port}"})
     return settings
 
 

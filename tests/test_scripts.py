@@ -95,7 +95,7 @@ def test_run_passes_its_arguments_to_the_server(
     checkout: Checkout, arguments: list[str], server: str
 ) -> None:
     status, out, _ = checkout.run(*arguments)
-    assert (status, out) == (0, f"-P -m greenchat.server {server}")
+    assert (status, out) == (0, f"-P -m greenchat.server {server}".strip())
 
 
 def test_the_first_run_sets_up_and_says_so_in_one_line_of_stderr(checkout: Checkout) -> None:

@@ -122,27 +122,31 @@ class App:
         return f"greenchat {__version__} listening on {address} store={store} bus={bus} node={settings.node}"
 
     def stop(self, signals: StopSignals) -> None:
+        """End in order; when told to hurry, at once."""
+        ending = gevent.spawn(self._end)
+        gevent.wait([ending, gevent.spawn(signals.hurry.wait)], count=1)
+        _log.info("stopped" if ending.ready() else "stopped in a hurry")
+
+    def _end(self) -> None:
         """Take no more in, commit what is under way, mark this node's users offline, say BYE, leave.
 
         The store commits in order, so what was taken before ``close_node`` is committed with it.
         """
-        settings = self._settings
-        _log.info("stopping: %d connections", len(self._listener.connections))
+        settings, listener = self._settings, self._listener
+        _log.info("stopping: %d connections", len(listener.connections))
         self._service.draining = True
-        self._listener.stop_accepting()
-        for connection in self._listener.connections:
+        listener.stop_accepting()
+        for connection in listener.connections:
             connection.pause()
         try:
             self._store.close_node(settings.node, _now())
         except Busy:
             _log.warning("the database is away: this node's users are marked offline at its next start")
-        self._listener.close_all("shutdown", lambda: round(random.uniform(0, RETRY_SPREAD), 2))
-        waits = [gevent.spawn(self._listener.wait_closed), gevent.spawn(signals.hurry.wait)]
-        gevent.wait(waits, timeout=settings.shutdown_timeout, count=1)
-        self._listener.stop()
+        listener.close_all("shutdown", lambda: round(random.uniform(0, RETRY_SPREAD), 2))
+        listener.wait_closed(settings.shutdown_timeout)
+        listener.stop()
         self._bus.close()
         self._store.close()
-        _log.info("stopped")
 
     def _is_healthy(self) -> bool:
         """Return whether the database answers.  May switch."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from greenchat.errors import BadRequest, Blocked, NoSuchMessage, NotAllowed, RequestError
+from greenchat.metrics import COUNTERS
 from greenchat.ports import Entry, Event, Message
 from greenchat.protocol import messages as m
 from greenchat.protocol.instants import to_seconds
@@ -98,6 +99,7 @@ class EntryDelivery:
         ack = m.StoredAck(re=m.msgid_of(self._request), cid=UNSET if cid is None else cid, seq=seq, time=time)
         session.acknowledge(sender, conversation, ack)
         if not repeated:
+            COUNTERS.messages_stored += 1
             self._deliver(Entry(conversation, seq, sender, self._name, cid, kind, body, time))
 
     def failed(self, error: RequestError) -> None:

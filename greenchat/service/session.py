@@ -276,6 +276,8 @@ class Session:
         if not self.peer.classic:
             self.peer.send(encode(ack))
         if sender == self.user:
+            if self.gate is not None:
+                self.gate.passes(conversation, ack.seq)  # the sender has it: what follows is not ahead
             self._sent(conversation, ack.seq)
 
     def refuse_message(self, error: RequestError, request: Request) -> None:
