@@ -1,0 +1,46 @@
+"""The database: tables, SQL, group commit, and one backend a URL scheme.
+
+It implements ``ports.Store``; ``open_store`` is the way in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from greenchat.data.database import Database
+from greenchat.data.runner import Inline, Runner, Threads
+from greenchat.data.sqlite import SqliteDatabase
+from greenchat.data.store import SqlStore
+from greenchat.errors import ConfigError
+
+__all__ = ["BACKENDS", "Inline", "SqlStore", "Threads", "open_store"]
+
+BACKENDS: dict[str, Callable[[URL], Database]] = {"sqlite": SqliteDatabase}
+"""The database of each URL scheme."""
+
+
+def open_store(url: str, *, runner: Runner | None = None, **options: Any) -> SqlStore:
+    """Return the store at a URL, not yet started.
+
+    Args:
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or ``sqlite://`` for one in memory.
+        runner: how what blocks is run; native threads by default.
+        options: limits, as ``SqlStore`` takes them.
+
+    Raises:
+        ConfigError: the URL names no database that is known here; it is not repeated, since a
+            password may stand in it.
+    """
+    known = ", ".join(f"{scheme}://" for scheme in BACKENDS)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigError(f"store: not a URL; it must begin with one of {known}") from None
+    if parsed.drivername not in BACKENDS:
+        raise ConfigError(f"store: unknown database {parsed.drivername}://, not one of {known}")
+    database = BACKENDS[parsed.drivername](parsed)
+    return SqlStore(database, runner or Threads(apart=not database.alone), **options)

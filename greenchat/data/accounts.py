@@ -1,0 +1,69 @@
+"""Accounts, their tokens' generations, and settings: the SQL of it."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from greenchat import ports
+from greenchat.data.schema import Device, Setting, User, insert_new, insert_row
+from greenchat.errors import NameTaken, NoSuchUser
+
+_ADD_SETTING = insert_new(Setting)
+_SETTING = select(Setting.c.value).where(Setting.c.name == bindparam("name"))
+_ADD_USER = insert(User)
+_ACCOUNT = select(User.c.id, User.c.name, User.c.password)
+_USER = select(User.c.id, User.c.name)
+_GENERATION = select(Device.c.generation).where(
+    Device.c.userid == bindparam("u"), Device.c.device == bindparam("d")
+)
+_SET_PASSWORD = update(User).where(User.c.id == bindparam("u")).values(password=bindparam("p"))
+_END_ALL_TOKENS = (
+    update(Device).where(Device.c.userid == bindparam("u")).values(generation=Device.c.generation + 1)
+)
+_END_TOKENS = _END_ALL_TOKENS.where(Device.c.device == bindparam("d"))
+
+
+def setting(db: Connection, name: str, default: str) -> str:
+    """Return a setting, first set to ``default`` if there is none."""
+    db.execute(_ADD_SETTING, {"name": name, "value": default})
+    value: str = db.execute(_SETTING, {"name": name}).scalar_one()
+    return value
+
+
+def create_user(db: Connection, name: str, password: str, now: str) -> int:
+    """Add a user and return the id; NameTaken if somebody has the name."""
+    try:
+        return insert_row(db, _ADD_USER, {"name": name, "password": password, "created": now})
+    except IntegrityError:
+        raise NameTaken from None
+
+
+def account(db: Connection, id: int | None, name: str | None) -> ports.Account | None:
+    """Return the account with this id or exact name, or None."""
+    row = db.execute(_ACCOUNT.where(User.c.id == id if name is None else User.c.name == name)).first()
+    return None if row is None else ports.Account(*row)
+
+
+def user(db: Connection, id: int | None, name: str | None = None) -> ports.User:
+    """Return the user with this id or exact name, or raise NoSuchUser."""
+    row = db.execute(_USER.where(User.c.id == id if name is None else User.c.name == name)).first()
+    if row is None:
+        raise NoSuchUser
+    return ports.User(*row)
+
+
+def set_password(db: Connection, userid: int, password: str) -> None:
+    """Set the password hash and end all tokens of the user."""
+    db.execute(_SET_PASSWORD, {"u": userid, "p": password})
+    db.execute(_END_ALL_TOKENS, {"u": userid})
+
+
+def generation(db: Connection, userid: int, device: str) -> int | None:
+    """Return the generation of a device's tokens, or None for an unknown device."""
+    return db.scalar(_GENERATION, {"u": userid, "d": device})
+
+
+def end_tokens(db: Connection, userid: int, device: str) -> None:
+    """End the tokens of one device."""
+    db.execute(_END_TOKENS, {"u": userid, "d": device})

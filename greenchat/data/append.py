@@ -1,0 +1,152 @@
+"""Appending to the log: what one transaction does for all messages that wait."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, select, tuple_, update
+
+from greenchat.data.schema import Message
+from greenchat.data.statements import Statements
+from greenchat.errors import BadRequest, NoSuchMessage, RequestError
+from greenchat.ports import Message as Entering
+
+AT_A_TIME = 200
+"""Messages that one statement looks up: keeps it far below the databases' limits of parameters."""
+
+
+class Stored(NamedTuple):
+    """What is told of a message that is in the log: the arguments of ``Delivery.stored``."""
+
+    seq: int
+    time: str
+    repeated: bool
+
+
+Outcome = Stored | RequestError
+
+
+class Doubtful(Exception):
+    """Raised if a batch cannot be appended without looking closer."""
+
+
+class _Known(NamedTuple):
+    """A message that had its cid first."""
+
+    conversation: int
+    kind: str
+    body: str
+    time: str
+    seq: int
+    """0 while it is about to be appended."""
+    place: int
+    """Which of the batch it is, or -1."""
+
+
+_RECALL = (
+    update(Message)
+    .where(
+        Message.c.conversation == bindparam("c"),
+        Message.c.seq == bindparam("target"),
+        Message.c.kind == "text",
+        Message.c.body != "",
+    )
+    .values(body="")
+)
+_BY_CID = select(
+    Message.c.sender,
+    Message.c.cid,
+    Message.c.conversation,
+    Message.c.kind,
+    Message.c.body,
+    Message.c.created,
+    Message.c.seq,
+).where(tuple_(Message.c.sender, Message.c.cid).in_(bindparam("cids", expanding=True)))
+
+
+def append_new(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
+    """Append messages, trusting that none is a repetition.
+
+    Raises:
+        IntegrityError, Doubtful: one may be; roll back and call ``append_any``.
+    """
+    for message in messages:
+        if message.kind == "recall" and not _recall(db, message):
+            raise Doubtful
+    return list(_insert(db, sql, messages))
+
+
+def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
+    """Append messages, of which some may be repetitions, or recalls of what cannot be recalled.
+
+    Raises:
+        IntegrityError: another server stored one of them meanwhile; roll back and try again.
+    """
+    known = _known(db, messages)
+    outcomes: dict[int, Outcome] = {}
+    first_of: dict[int, int] = {}
+    new: dict[int, Entering] = {}
+    for place, message in enumerate(messages):
+        first = known.get((message.sender, message.cid)) if message.cid is not None else None
+        if first is not None:
+            if not _same(first, message):
+                outcomes[place] = BadRequest("cid: used for another message")
+            elif first.place < 0:
+                outcomes[place] = Stored(first.seq, first.time, True)
+            else:
+                first_of[place] = first.place
+        elif message.kind == "recall" and not _recall(db, message):
+            outcomes[place] = NoSuchMessage()
+        else:
+            new[place] = message
+            if message.cid is not None:
+                known[message.sender, message.cid] = _Known(
+                    message.conversation, message.kind, message.body, message.time, 0, place
+                )
+    outcomes.update(zip(new, _insert(db, sql, list(new.values())), strict=True))
+    for place, first_place in first_of.items():
+        stored = outcomes[first_place]
+        assert isinstance(stored, Stored)
+        outcomes[place] = stored._replace(repeated=True)
+    return [outcomes[place] for place in range(len(messages))]
+
+
+def _insert(db: Connection, sql: Statements, messages: Sequence[Entering]) -> Iterator[Stored]:
+    """Give out the seqs and write the rows; MUST be in the order of the messages."""
+    counts = Counter([message.conversation for message in messages])
+    # In id order, so that writers on other servers lock the rows in the same order as this one.
+    sql.add_counts.run(db, sorted(counts.items()))
+    heads = sql.heads(db, counts)
+    last = {conversation: heads[conversation] - count for conversation, count in counts.items()}
+    rows: list[tuple[Any, ...]] = []
+    for conversation, sender, cid, kind, body, time in messages:
+        last[conversation] = seq = last[conversation] + 1
+        rows.append((conversation, seq, sender, cid, kind, body, time))
+    sql.add_messages.run(db, rows)
+    return (Stored(row[1], row[6], False) for row in rows)
+
+
+def _recall(db: Connection, message: Entering) -> bool:
+    """Blank the target of a recall and return whether there was something to blank."""
+    blanked = db.execute(_RECALL, {"c": message.conversation, "target": int(message.body)})
+    return blanked.rowcount == 1
+
+
+def _known(db: Connection, messages: Sequence[Entering]) -> dict[tuple[int, str], _Known]:
+    """Find the messages in the log that have the cids of these."""
+    cids = [(message.sender, message.cid) for message in messages if message.cid is not None]
+    known = {}
+    for start in range(0, len(cids), AT_A_TIME):
+        for row in db.execute(_BY_CID, {"cids": cids[start : start + AT_A_TIME]}):
+            known[row.sender, row.cid] = _Known(
+                row.conversation, row.kind, row.body, row.created, row.seq, place=-1
+            )
+    return known
+
+
+def _same(first: _Known, message: Entering) -> bool:
+    """Say whether a message is the first one again, whose body may have been recalled since."""
+    same_place = (first.conversation, first.kind) == (message.conversation, message.kind)
+    return same_place and first.body in (message.body, "")

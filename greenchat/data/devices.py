@@ -1,0 +1,181 @@
+"""Devices going online and offline: the SQL of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
+
+from greenchat import ports
+from greenchat.data.friends import friends
+from greenchat.data.groups import groups_of, members_of_small
+from greenchat.data.schema import Conversation, Cursor, Device, GroupUser, User, insert_new
+from greenchat.protocol.instants import to_seconds
+
+PAIR = 1 << 32
+"""The conversation of users a ≤ b is ``a * PAIR + b``."""
+
+AT_A_TIME = 200
+"""Devices that one statement marks offline: keeps it far below the databases' limits of parameters."""
+
+_MINE = (Device.c.userid == bindparam("u"), Device.c.device == bindparam("d"))
+_DEVICES = (
+    select(Device.c.device, Device.c.generation, Device.c.node)
+    .where(Device.c.userid == bindparam("u"))
+    .order_by(Device.c.last_login)
+)
+_ADD = insert_new(Device)
+_TAKE = (
+    update(Device)
+    .where(*_MINE)
+    .values(node=bindparam("n"), incarnation=bindparam("i"), last_login=bindparam("t"))
+)
+_COPY_CURSORS = insert(Cursor).from_select(
+    ["userid", "device", "conversation", "delivered_seq"],
+    select(
+        Cursor.c.userid,
+        bindparam("d", type_=Device.c.device.type),
+        Cursor.c.conversation,
+        func.max(Cursor.c.delivered_seq),
+    )
+    .where(Cursor.c.userid == bindparam("u"))
+    .group_by(Cursor.c.userid, Cursor.c.conversation),
+)
+_FORGET = delete(Device).where(*_MINE)
+_FORGET_CURSORS = delete(Cursor).where(Cursor.c.userid == bindparam("u"), Cursor.c.device == bindparam("d"))
+_ONLINE = (
+    update(User)
+    .where(User.c.id == bindparam("u"))
+    .values(state="online", node=bindparam("n"), last_seen=bindparam("t"))
+)
+_ANY_NODE = (
+    select(func.max(Device.c.node)).where(Device.c.userid == User.c.id).correlate(User).scalar_subquery()
+)
+_PROJECT = update(User).values(
+    state=case((_ANY_NODE.is_(None), "offline"), else_="online"), node=_ANY_NODE, last_seen=bindparam("t")
+)
+_PROJECT_USERS = _PROJECT.where(User.c.id.in_(bindparam("users", expanding=True)))
+_PROJECT_NODE = _PROJECT.where(User.c.node == bindparam("n"))
+_CLOSE_NODE = update(Device).where(Device.c.node == bindparam("n")).values(node=None, incarnation=None)
+_CLOSE = (
+    update(Device)
+    .where(
+        tuple_(Device.c.userid, Device.c.device, Device.c.node, Device.c.incarnation).in_(
+            bindparam("those", expanding=True)
+        )
+    )
+    .values(node=None, incarnation=None)
+)
+
+
+def _pairs(*which: Any) -> Select[Any]:
+    """Select the pairs' conversations whose log goes on after the device's cursor."""
+    cursor = func.coalesce(Cursor.c.delivered_seq, 0)
+    return (
+        select(Conversation.c.id, cursor, Conversation.c.last_seq)
+        .outerjoin_from(Conversation, Cursor, _cursor_of(Conversation.c.id))
+        .where(*which, Conversation.c.last_seq > cursor)
+    )
+
+
+def _groups() -> Select[Any]:
+    """Select the same of the user's groups, where nobody is shown what came before they joined."""
+    cursor = func.coalesce(Cursor.c.delivered_seq, 0)
+    start = case((cursor > GroupUser.c.joined_seq, cursor), else_=GroupUser.c.joined_seq)
+    return (
+        select(Conversation.c.id, start, Conversation.c.last_seq)
+        .join_from(GroupUser, Conversation, Conversation.c.id == -GroupUser.c.groupid)
+        .outerjoin(Cursor, _cursor_of(Conversation.c.id))
+        .where(GroupUser.c.userid == bindparam("u"), Conversation.c.last_seq > start)
+    )
+
+
+def _cursor_of(conversation: Any) -> Any:
+    mine = (Cursor.c.userid == bindparam("u")) & (Cursor.c.device == bindparam("d"))
+    return mine & (Cursor.c.conversation == conversation)
+
+
+_BACKLOG = union_all(
+    _pairs(Conversation.c.id >= bindparam("low"), Conversation.c.id < bindparam("high")),
+    # A chat to oneself is in the range above already.
+    _pairs(Conversation.c.higher == bindparam("u"), Conversation.c.id < bindparam("low")),
+    _groups(),
+)
+
+
+def open_device(
+    db: Connection, max_devices: int, userid: int, device: str, node: ports.Node, now: str
+) -> ports.LoginState:
+    """Mark a device of the user online and return what it is to know."""
+    remembered = db.execute(_DEVICES, {"u": userid}).all()
+    generation = next((row.generation for row in remembered if row.device == device), None)
+    if generation is None:
+        # A device that was forgotten must not take its old tokens again: time has passed them.
+        generation = int(to_seconds(now))
+        _add(db, remembered, max_devices, userid, device, generation, now)
+    db.execute(_TAKE, {"u": userid, "d": device, "n": node.name, "i": node.incarnation, "t": now})
+    db.execute(_ONLINE, {"u": userid, "n": node.name, "t": now})
+    groups = groups_of(db, userid)
+    members = members_of_small(db, groups)
+    return ports.LoginState(generation, friends(db, userid), groups, members, _backlog(db, userid, device))
+
+
+def _add(
+    db: Connection,
+    remembered: Sequence[Row[str, int, str]],
+    max_devices: int,
+    userid: int,
+    device: str,
+    generation: int,
+    now: str,
+) -> None:
+    """Add a device that stands where the most advanced one does, and forget the longest unused."""
+    # Marks that came after the device was forgotten.
+    db.execute(_FORGET_CURSORS, {"u": userid, "d": device})
+    db.execute(_ADD, {"userid": userid, "device": device, "generation": generation, "last_login": now})
+    db.execute(_COPY_CURSORS, {"u": userid, "d": device})
+    unused = [row.device for row in remembered if row.node is None]
+    for name in unused[: max(0, len(remembered) + 1 - max_devices)]:
+        db.execute(_FORGET, {"u": userid, "d": name})
+        db.execute(_FORGET_CURSORS, {"u": userid, "d": name})
+
+
+def _backlog(db: Connection, userid: int, device: str) -> list[ports.Span]:
+    low = userid * PAIR
+    rows = db.execute(_BACKLOG, {"u": userid, "d": device, "low": low, "high": low + PAIR})
+    return [ports.Span(*row) for row in rows]
+
+
+def close_devices(db: Connection, devices: Iterable[tuple[int, str, str, int]], now: str) -> None:
+    """Mark devices offline, and each user with the last of theirs.
+
+    Args:
+        devices: userid, device, and the node and incarnation where it was online; one that is
+            online elsewhere now stays so.
+        now: becomes ``last_seen`` of the users.
+    """
+    closing = list(devices)
+    for start in range(0, len(closing), AT_A_TIME):
+        some = closing[start : start + AT_A_TIME]
+        db.execute(_CLOSE, {"those": some})
+        db.execute(_PROJECT_USERS, {"users": sorted({close[0] for close in some}), "t": now})
+
+
+def close_node(db: Connection, name: str, now: str) -> None:
+    """Mark the devices and users offline that a node of this name left online."""
+    db.execute(_CLOSE_NODE, {"n": name})
+    db.execute(_PROJECT_NODE, {"n": name, "t": now})

@@ -1,0 +1,88 @@
+"""Friends and blocks: the SQL of it."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, bindparam, delete, exists, func, select
+
+from greenchat import ports
+from greenchat.data.accounts import user
+from greenchat.data.schema import Block, Friend, User, insert_new
+from greenchat.errors import NoSuchUser, NotAllowed
+
+_PAIR = (Friend.c.userid == bindparam("u"), Friend.c.friendid == bindparam("f"))
+_IS_FRIEND = select(Friend.c.userid).where(*_PAIR)
+_COUNT = select(func.count()).select_from(Friend).where(Friend.c.userid == bindparam("u"))
+_ADD = insert_new(Friend)
+_REMOVE = delete(Friend).where(*_PAIR)
+_FRIENDS = (
+    select(User.c.id, User.c.name)
+    .join_from(Friend, User, User.c.id == Friend.c.friendid)
+    .where(Friend.c.userid == bindparam("u"))
+    .order_by(User.c.id)
+)
+_FOLLOWERS = (
+    select(Friend.c.userid)
+    .join_from(Friend, User, User.c.id == Friend.c.userid)
+    .where(
+        Friend.c.friendid == bindparam("u"),
+        User.c.state == "online",
+        ~exists().where(Block.c.userid == bindparam("u"), Block.c.blockedid == Friend.c.userid),
+    )
+    .order_by(Friend.c.userid)
+)
+_BLOCK = insert_new(Block)
+_UNBLOCK = delete(Block).where(Block.c.userid == bindparam("u"), Block.c.blockedid == bindparam("b"))
+_BLOCKERS = select(Block.c.userid).where(Block.c.blockedid == bindparam("u"))
+_IS_BLOCKED = select(
+    exists().where(Block.c.userid == bindparam("receiver"), Block.c.blockedid == bindparam("sender"))
+).where(User.c.id == bindparam("receiver"))
+
+
+def add_friend(db: Connection, limit: int, userid: int, friendid: int, now: str) -> ports.User:
+    """Make ``friendid`` a friend of ``userid``, who may have ``limit`` of them, and return who it is."""
+    friend = user(db, friendid)
+    pair = {"u": userid, "f": friendid}
+    if db.scalar(_IS_FRIEND, pair) is None:
+        if db.execute(_COUNT, {"u": userid}).scalar_one() >= limit:
+            raise NotAllowed(f"a user may have {limit} friends")
+        db.execute(_ADD, {"userid": userid, "friendid": friendid, "created": now})
+    return friend
+
+
+def remove_friend(db: Connection, userid: int, friendid: int) -> None:
+    """Undo ``add_friend``."""
+    db.execute(_REMOVE, {"u": userid, "f": friendid})
+
+
+def friends(db: Connection, userid: int) -> list[ports.User]:
+    """Return the user's friends, by id."""
+    return [ports.User(*row) for row in db.execute(_FRIENDS, {"u": userid})]
+
+
+def followers(db: Connection, userid: int) -> list[int]:
+    """Return who sees the user as a friend, is online, and is not blocked by the user."""
+    return list(db.scalars(_FOLLOWERS, {"u": userid}))
+
+
+def block(db: Connection, userid: int, blockedid: int) -> None:
+    """Keep ``blockedid`` from writing to ``userid``."""
+    user(db, blockedid)
+    db.execute(_BLOCK, {"userid": userid, "blockedid": blockedid})
+
+
+def unblock(db: Connection, userid: int, blockedid: int) -> None:
+    """Undo ``block``."""
+    db.execute(_UNBLOCK, {"u": userid, "b": blockedid})
+
+
+def blockers(db: Connection, userid: int) -> set[int]:
+    """Return who has blocked the user."""
+    return set(db.scalars(_BLOCKERS, {"u": userid}))
+
+
+def is_blocked(db: Connection, sender: int, receiver: int) -> bool:
+    """Return whether the receiver has blocked the sender; NoSuchUser if there is no receiver."""
+    blocked = db.scalar(_IS_BLOCKED, {"sender": sender, "receiver": receiver})
+    if blocked is None:
+        raise NoSuchUser
+    return bool(blocked)

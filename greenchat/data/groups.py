@@ -1,0 +1,145 @@
+"""Groups and who is in them: the SQL of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from greenchat import ports
+from greenchat.data.log import head
+from greenchat.data.schema import AllGroup, Cursor, GroupUser, User, insert_row
+from greenchat.errors import GroupNameTaken, NoSuchGroup, NotAllowed, NotAMember
+
+SMALL = 100
+"""Members up to which a group is shown with them at login (docs/protocol.md, LOGIN_ACK)."""
+
+_PLACE = (GroupUser.c.groupid == bindparam("g"), GroupUser.c.userid == bindparam("u"))
+_ADD_GROUP = insert(AllGroup)
+_ADD_MEMBER = insert(GroupUser)
+# The group's row is what changes of its membership wait for, where writers run in parallel.
+_LOCK = select(AllGroup.c.id).where(AllGroup.c.id == bindparam("g")).with_for_update()
+_EXISTS = select(AllGroup.c.id).where(AllGroup.c.id == bindparam("g"))
+_COUNT_GROUPS = select(func.count()).select_from(GroupUser).where(GroupUser.c.userid == bindparam("u"))
+_MY_PLACE = select(GroupUser.c.grouprole, GroupUser.c.joined_seq).where(*_PLACE)
+_ANY_MEMBER = select(GroupUser.c.userid).where(GroupUser.c.groupid == bindparam("g")).limit(1)
+_LEAVE = delete(GroupUser).where(*_PLACE)
+_FORGET_CURSORS = delete(Cursor).where(
+    Cursor.c.userid == bindparam("u"), Cursor.c.conversation == bindparam("c")
+)
+_LONGEST = _ANY_MEMBER.order_by(GroupUser.c.joined, GroupUser.c.joined_seq, GroupUser.c.userid)
+_PROMOTE = update(GroupUser).where(*_PLACE).values(grouprole="creator")
+_SIZE = select(func.count()).where(GroupUser.c.groupid == AllGroup.c.id).correlate(AllGroup).scalar_subquery()
+_GROUP = select(AllGroup.c.id, AllGroup.c.groupname, AllGroup.c.groupdesc, _SIZE)
+_MEMBERSHIP = select(GroupUser.c.userid, GroupUser.c.joined_seq, GroupUser.c.grouprole).where(
+    GroupUser.c.groupid == bindparam("g")
+)
+_MEMBERS = (
+    select(GroupUser.c.groupid, User.c.id, User.c.name, GroupUser.c.grouprole)
+    .join_from(GroupUser, User, User.c.id == GroupUser.c.userid)
+    .order_by(GroupUser.c.groupid, GroupUser.c.userid)
+)
+_PAGE = _MEMBERS.where(GroupUser.c.groupid == bindparam("g"), GroupUser.c.userid > bindparam("after")).limit(
+    bindparam("limit")
+)
+_OF_ALL = _MEMBERS.where(GroupUser.c.groupid.in_(bindparam("groups", expanding=True)))
+_GROUPS_OF = (
+    _GROUP.add_columns(GroupUser.c.grouprole)
+    .join_from(GroupUser, AllGroup, AllGroup.c.id == GroupUser.c.groupid)
+    .where(GroupUser.c.userid == bindparam("u"))
+    .order_by(AllGroup.c.id)
+)
+
+
+def create_group(db: Connection, limit: int, userid: int, name: str, desc: str, now: str) -> int:
+    """Create a group with the user, who may be in ``limit``, as its creator, and return its id."""
+    _check_room(db, limit, userid)
+    try:
+        groupid = insert_row(db, _ADD_GROUP, {"groupname": name, "groupdesc": desc, "created": now})
+    except IntegrityError:
+        raise GroupNameTaken from None
+    _add_member(db, groupid, userid, "creator", 0, now)
+    return groupid
+
+
+def join_group(db: Connection, limit: int, userid: int, groupid: int, now: str) -> int:
+    """Make the user, who may be in ``limit`` groups, a member; return the last seq before."""
+    _lock(db, groupid)
+    place = db.execute(_MY_PLACE, {"g": groupid, "u": userid}).first()
+    if place is not None:
+        joined: int = place.joined_seq
+        return joined
+    _check_room(db, limit, userid)
+    role = "creator" if db.scalar(_ANY_MEMBER, {"g": groupid}) is None else "normal"
+    joined = head(db, -groupid)
+    _add_member(db, groupid, userid, role, joined, now)
+    return joined
+
+
+def leave_group(db: Connection, userid: int, groupid: int) -> None:
+    """End a membership and its cursors; the longest-standing member takes over from a creator."""
+    _lock(db, groupid)
+    place = db.execute(_MY_PLACE, {"g": groupid, "u": userid}).first()
+    if place is None:
+        raise NotAMember
+    db.execute(_LEAVE, {"g": groupid, "u": userid})
+    db.execute(_FORGET_CURSORS, {"c": -groupid, "u": userid})
+    heir = db.scalar(_LONGEST, {"g": groupid})
+    if place.grouprole == "creator" and heir is not None:
+        db.execute(_PROMOTE, {"g": groupid, "u": heir})
+
+
+def group(db: Connection, userid: int, id: int | None, name: str | None) -> ports.Group:
+    """Return the group with this id or exact name, or raise NoSuchGroup."""
+    which = AllGroup.c.id == id if name is None else AllGroup.c.groupname == name
+    row = db.execute(_GROUP.where(which)).first()
+    if row is None:
+        raise NoSuchGroup
+    place = db.execute(_MY_PLACE, {"g": row.id, "u": userid}).first()
+    groupid, groupname, desc, count = row
+    return ports.Group(groupid, groupname, desc, count, "normal" if place is None else place.grouprole)
+
+
+def membership(db: Connection, groupid: int) -> ports.Membership:
+    """Return who is in a group, or raise NoSuchGroup; an empty group's creator is 0."""
+    rows = db.execute(_MEMBERSHIP, {"g": groupid}).all()
+    if not rows and db.scalar(_EXISTS, {"g": groupid}) is None:
+        raise NoSuchGroup
+    creator = next((member for member, _, role in rows if role == "creator"), 0)
+    return ports.Membership({member: joined for member, joined, _ in rows}, creator)
+
+
+def members(db: Connection, groupid: int, after: int, limit: int) -> list[ports.Member]:
+    """Return up to ``limit`` members whose id is above ``after``, by id."""
+    page = db.execute(_PAGE, {"g": groupid, "after": after, "limit": limit})
+    return [ports.Member(*row[1:]) for row in page]
+
+
+def groups_of(db: Connection, userid: int) -> list[ports.Group]:
+    """Return the groups that the user is in, by id."""
+    return [ports.Group(*row) for row in db.execute(_GROUPS_OF, {"u": userid})]
+
+
+def members_of_small(db: Connection, groups: Iterable[ports.Group]) -> dict[int, list[ports.Member]]:
+    """Return the members, by id, of each of these groups that has up to ``SMALL``."""
+    found: dict[int, list[ports.Member]] = {group.id: [] for group in groups if group.count <= SMALL}
+    if found:
+        for groupid, *member in db.execute(_OF_ALL, {"groups": list(found)}):
+            found[groupid].append(ports.Member(*member))
+    return found
+
+
+def _lock(db: Connection, groupid: int) -> None:
+    if db.scalar(_LOCK, {"g": groupid}) is None:
+        raise NoSuchGroup
+
+
+def _check_room(db: Connection, limit: int, userid: int) -> None:
+    if db.execute(_COUNT_GROUPS, {"u": userid}).scalar_one() >= limit:
+        raise NotAllowed(f"a user may be in {limit} groups")
+
+
+def _add_member(db: Connection, groupid: int, userid: int, role: str, joined_seq: int, now: str) -> None:
+    place = {"groupid": groupid, "userid": userid, "grouprole": role, "joined_seq": joined_seq, "joined": now}
+    db.execute(_ADD_MEMBER, place)

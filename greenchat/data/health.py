@@ -1,0 +1,43 @@
+"""Telling the log that the database fails, and that it is well again: once each, not per message."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+log = logging.getLogger(__name__)
+
+TROUBLE = (SQLAlchemyError, OSError)
+"""What a database that is away or broken raises; anything else is a bug."""
+
+
+class Health:
+    """Whether the database does what it is asked.
+
+    Args:
+        doing: what is asked of it, for the log.
+    """
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self._failing = False
+
+    def failed(self, error: BaseException) -> None:
+        """Note a failure.  MUST be called on the loop: loggers have locks that greenlets share."""
+        if not isinstance(error, TROUBLE):
+            log.error("a bug in %s the database", self._doing, exc_info=error)
+        elif not self._failing:
+            self._failing = True
+            log.error("%s the database fails: %s", self._doing, explain(error))
+
+    def well(self) -> None:
+        """Note a success."""
+        if self._failing:
+            self._failing = False
+            log.warning("%s the database works again", self._doing)
+
+
+def explain(error: BaseException) -> str:
+    """Return what the driver said, without the statement: that has people's messages in it."""
+    return str(error.orig if isinstance(error, DBAPIError) else error)

@@ -1,0 +1,161 @@
+"""Marks: cursors, read marks and devices gone offline, kept in memory until they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Select, bindparam, select, tuple_
+
+from greenchat.data.devices import close_devices
+from greenchat.data.schema import Cursor, GroupUser
+from greenchat.data.statements import Statements
+from greenchat.ports import Node
+
+AT_A_TIME = 200
+"""Cursors that one statement looks up: keeps it far below the databases' limits of parameters."""
+
+CursorKey = tuple[int, str, int]
+"""User, device, conversation."""
+
+
+class Position(NamedTuple):
+    """What a device has of a conversation (see ``ports.Store.move_cursor``)."""
+
+    received: int
+    own_from: int
+    own_to: int
+
+
+class Close(NamedTuple):
+    """A device's end of being online."""
+
+    node: Node
+    now: str
+    turn: int
+
+
+class Unwritten(NamedTuple):
+    """Marks that wait to be written."""
+
+    cursors: dict[CursorKey, Position]
+    read: dict[tuple[int, int], int]
+    closes: dict[tuple[int, str], Close]
+
+    def __bool__(self) -> bool:
+        return bool(self.cursors or self.read or self.closes)
+
+
+class Marks:
+    """The marks that are not yet in the database.
+
+    They are taken out to be written, and kept again if that fails.
+    """
+
+    def __init__(self) -> None:
+        self._unwritten = Unwritten({}, {}, {})
+        self._turn = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._unwritten)
+
+    def cursor(self, userid: int, device: str, conversation: int, position: Position) -> None:
+        """Keep the newest position of a device."""
+        self._unwritten.cursors[userid, device, conversation] = position
+
+    def read(self, userid: int, conversation: int, seq: int) -> None:
+        """Keep the user's furthest read mark."""
+        marks = self._unwritten.read
+        marks[userid, conversation] = max(seq, marks.get((userid, conversation), 0))
+
+    def close(self, userid: int, device: str, node: Node, now: str) -> None:
+        """Keep that a device went offline."""
+        self._turn += 1
+        self._unwritten.closes[userid, device] = Close(node, now, self._turn)
+
+    @contextmanager
+    def taken(self, opening: tuple[int, str] | None = None) -> Iterator[Unwritten]:
+        """Take all marks out for the block to write; if it raises, they are kept again.
+
+        Args:
+            opening: user and device that the block marks online after it has written the marks: if
+                it does, their older close is done with, even if it was another block that failed
+                to write it.
+        """
+        taken, self._unwritten = self._unwritten, Unwritten({}, {}, {})
+        turn = self._turn
+        try:
+            yield taken
+        except BaseException:
+            self._put_back(taken)
+            raise
+        close = self._unwritten.closes.get(opening) if opening else None
+        if opening and close and close.turn <= turn:
+            del self._unwritten.closes[opening]
+
+    def _put_back(self, taken: Unwritten) -> None:
+        """Keep marks that could not be written; those that came since are newer."""
+        since = self._unwritten
+        read = {key: max(taken.read.get(key, 0), since.read.get(key, 0)) for key in taken.read | since.read}
+        self._unwritten = Unwritten(taken.cursors | since.cursors, read, taken.closes | since.closes)
+
+    def forget(self, userid: int, conversation: int) -> None:
+        """Drop the user's cursors of a conversation."""
+        cursors = self._unwritten.cursors
+        for key in [key for key in cursors if key[0] == userid and key[2] == conversation]:
+            del cursors[key]
+
+
+_DELIVERED = select(Cursor).where(
+    tuple_(Cursor.c.userid, Cursor.c.device, Cursor.c.conversation).in_(bindparam("those", expanding=True))
+)
+_JOINED = select(GroupUser.c.userid, GroupUser.c.groupid, GroupUser.c.joined_seq).where(
+    tuple_(GroupUser.c.userid, GroupUser.c.groupid).in_(bindparam("those", expanding=True))
+)
+
+
+def write(db: Connection, sql: Statements, marks: Unwritten) -> None:
+    """Write marks: no cursor or read mark back or past its log's end, none where there is no log."""
+    if not marks:
+        return
+    heads = sql.heads(db, {key[2] for key in marks.cursors} | {key[1] for key in marks.read})
+    sql.raise_cursors.run(db, sorted(_cursors(db, marks.cursors, heads)))
+    read = [(*key, min(seq, heads[key[1]])) for key, seq in marks.read.items() if key[1] in heads]
+    sql.raise_read_marks.run(db, sorted(read))
+    if marks.closes:
+        closing = [(*key, *close.node) for key, close in marks.closes.items()]
+        close_devices(db, closing, max(close.now for close in marks.closes.values()))
+
+
+def _cursors(
+    db: Connection, positions: dict[CursorKey, Position], heads: dict[int, int]
+) -> Iterator[tuple[int, str, int, int]]:
+    """Work out the rows; where the cursor stands matters only to a run of own messages ahead of it."""
+    ahead = {}
+    for key, (received, own_from, own_to) in positions.items():
+        head = heads.get(key[2], 0)
+        reached, own = min(received, head), min(own_to, head)
+        if reached < own and reached < own_from - 1:
+            ahead[key] = (own_from, own)
+        elif own_from:
+            reached = max(reached, own)
+        if reached:
+            yield (*key, reached)
+    stands = _stands(db, list(ahead))
+    for key, (own_from, own) in ahead.items():
+        if stands[key] >= own_from - 1:
+            yield (*key, own)
+
+
+def _stands(db: Connection, keys: list[CursorKey]) -> dict[CursorKey, int]:
+    """Return where these cursors are; those of groups start where their user joined."""
+    delivered = {row[:3]: row[3] for row in _look_up(db, _DELIVERED, keys)}
+    places = sorted({(key[0], -key[2]) for key in keys if key[2] < 0})
+    joined = {(row[0], -row[1]): row[2] for row in _look_up(db, _JOINED, places)}
+    return {key: max(delivered.get(key, 0), joined.get((key[0], key[2]), 0)) for key in keys}
+
+
+def _look_up(db: Connection, statement: Select[Any], keys: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    for start in range(0, len(keys), AT_A_TIME):
+        yield from db.execute(statement, {"those": keys[start : start + AT_A_TIME]})

@@ -1,0 +1,190 @@
+"""How the store's calls run: on native threads beside the loop, or in place for tests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import gevent
+from gevent.event import AsyncResult, Event
+from gevent.threadpool import ThreadPool
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Waiter(Protocol):
+    """Where an operation leaves its result."""
+
+    def set(self, value: Any) -> None:
+        """Leave what it returned."""
+
+    def set_exception(self, exception: BaseException) -> None:
+        """Leave what it raised."""
+
+    def get(self) -> Any:
+        """Wait for it and return or raise it.  May switch."""
+
+
+class Runner(Protocol):
+    """Runs what blocks, and the committer."""
+
+    def start(self, work: Callable[[], object]) -> None:
+        """Get ready to call ``work`` after each ``wake``, never twice at a time."""
+
+    def wake(self) -> None:
+        """Have ``work`` called soon."""
+
+    def waiter(self) -> Waiter:
+        """Return a place for the result of an operation that ``work`` will do."""
+
+    def read(self, call: Callable[..., T], *args: Any) -> T:
+        """Call something that reads from the database.  May switch."""
+
+    def write(self, call: Callable[..., T], *args: Any) -> T:
+        """Call something that writes to the database; one at a time.  May switch."""
+
+    def breathe(self) -> None:
+        """Let the loop turn.  May switch."""
+
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call something once, some seconds from now, where it may switch."""
+
+    def close(self) -> None:
+        """Finish ``work`` and end the threads."""
+
+
+class Threads:
+    """One native thread that writes and one that reads, so that no read waits for an fsync.
+
+    Args:
+        apart: whether reads have a thread of their own.
+    """
+
+    def __init__(self, *, apart: bool = True) -> None:
+        self._apart = apart
+        self._event = Event()
+        self._closing = False
+
+    def start(self, work: Callable[[], object]) -> None:
+        """Start the threads and the greenlet that works."""
+        self._writer = ThreadPool(1)
+        self._reader = ThreadPool(1) if self._apart else self._writer
+        self._worker = gevent.spawn(self._work, work)
+
+    def wake(self) -> None:
+        """Wake the greenlet."""
+        self._event.set()
+
+    def waiter(self) -> Waiter:
+        """Return an AsyncResult."""
+        result: Waiter = AsyncResult()
+        return result
+
+    def read(self, call: Callable[..., T], *args: Any) -> T:
+        """Call on the reading thread."""
+        return _reraise(self._reader.apply(_caught, (call, *args)))
+
+    def write(self, call: Callable[..., T], *args: Any) -> T:
+        """Call on the writing thread."""
+        return _reraise(self._writer.apply(_caught, (call, *args)))
+
+    def breathe(self) -> None:
+        """Let other greenlets and the network go on."""
+        gevent.sleep(0)
+
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call in a greenlet of its own."""
+        gevent.spawn_later(seconds, call)
+
+    def close(self) -> None:
+        """Let the greenlet finish what waits, then end the threads."""
+        self._closing = True
+        self._event.set()
+        self._worker.join()
+        for pool in {self._writer, self._reader}:
+            pool.kill()
+
+    def _work(self, work: Callable[[], object]) -> None:
+        while not self._closing:
+            self._event.wait()
+            self._event.clear()
+            try:
+                work()
+            except Exception:
+                # It must not die: without it nothing is ever stored again.
+                log.exception("a bug in the committer")
+
+
+def _caught(call: Callable[..., T], *args: Any) -> tuple[T, None] | tuple[None, Exception]:
+    """Call and return what is raised too: gevent prints a traceback of each error in a thread."""
+    try:
+        return call(*args), None
+    except Exception as error:
+        return None, error
+
+
+def _reraise(outcome: tuple[Any, Exception | None]) -> Any:
+    value, error = outcome
+    if error is not None:
+        raise error
+    return value
+
+
+class Inline:
+    """Everything in place, with no loop: what was appended waits until ``work`` is called.
+
+    An operation makes it be called at once.  For tests of what uses a store.
+    """
+
+    def start(self, work: Callable[[], object]) -> None:
+        """Remember what to call."""
+        self._work = work
+
+    def wake(self) -> None:
+        """Do nothing: the test says when."""
+
+    def waiter(self) -> Waiter:
+        """Return a waiter that works until it has its result."""
+        return _Inline(self._work)
+
+    def read(self, call: Callable[..., T], *args: Any) -> T:
+        """Call it."""
+        return call(*args)
+
+    def write(self, call: Callable[..., T], *args: Any) -> T:
+        """Call it."""
+        return call(*args)
+
+    def breathe(self) -> None:
+        """Do nothing."""
+
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Do nothing: the test says when."""
+
+    def close(self) -> None:
+        """Finish what waits."""
+        self._work()
+
+
+class _Inline:
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._done = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def set(self, value: Any) -> None:
+        self._done, self._value = True, value
+
+    def set_exception(self, exception: BaseException) -> None:
+        self._done, self._error = True, exception
+
+    def get(self) -> Any:
+        while not self._done:
+            self._work()
+        if self._error is not None:
+            raise self._error
+        return self._value

@@ -1,0 +1,174 @@
+"""The SQLite backend: one file, one server, and the disk's fsync behind every acknowledgement."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+
+from sqlalchemy import URL, Connection, Insert, Table, create_engine, event
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from greenchat.data.health import explain
+from greenchat.data.install import set_up
+from greenchat.data.statements import Statements, Update
+from greenchat.errors import StartupError
+
+LOCK_WAIT = 5.0
+"""Seconds that a transaction waits for another program that has the file locked."""
+
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    # FULL: a commit is on the disk when it returns (with NORMAL a power cut may take the last ones).
+    "PRAGMA synchronous = FULL",
+)
+
+_VIEW = """
+CREATE VIEW "OfflineMessage" (userid, message) AS
+SELECT seat.userid, CASE
+    WHEN m.kind = 'recall' AND m.conversation > 0 THEN json_object('msgid', 17,
+        'id', m.sender, 'target', CAST(m.body AS INTEGER), 'seq', m.seq, 'time', m.created,
+        'peerid', m.sender)
+    WHEN m.kind = 'recall' THEN json_object('msgid', 17,
+        'id', m.sender, 'target', CAST(m.body AS INTEGER), 'seq', m.seq, 'time', m.created,
+        'groupid', -m.conversation)
+    WHEN m.body = '' AND m.conversation > 0 THEN json_object('msgid', 6, 'id', m.sender, 'name', u.name,
+        'toid', seat.userid, 'seq', m.seq, 'time', m.created, 'recalled', json('true'))
+    WHEN m.body = '' THEN json_object('msgid', 10, 'id', m.sender, 'name', u.name,
+        'groupid', -m.conversation, 'seq', m.seq, 'time', m.created, 'recalled', json('true'))
+    WHEN m.conversation > 0 THEN json_object('msgid', 6, 'id', m.sender, 'name', u.name,
+        'toid', seat.userid, 'msg', m.body, 'seq', m.seq, 'time', m.created)
+    ELSE json_object('msgid', 10, 'id', m.sender, 'name', u.name,
+        'groupid', -m.conversation, 'msg', m.body, 'seq', m.seq, 'time', m.created)
+    END
+FROM (
+    SELECT id >> 32 AS userid, id AS conversation, 0 AS joined_seq FROM "Conversation" WHERE id > 0
+    UNION ALL SELECT higher, id, 0 FROM "Conversation" WHERE id > 0 AND higher <> id >> 32
+    UNION ALL SELECT userid, -groupid, joined_seq FROM "GroupUser"
+) AS seat
+JOIN "Message" AS m ON m.conversation = seat.conversation AND m.seq > seat.joined_seq
+    AND m.sender <> seat.userid
+JOIN "User" AS u ON u.id = m.sender
+WHERE m.seq > COALESCE((SELECT MAX(k.delivered_seq) FROM "Cursor" AS k
+    WHERE k.userid = seat.userid AND k.conversation = seat.conversation), 0)
+ORDER BY seat.userid, m.conversation, m.seq
+"""
+
+_HEADS = """
+SELECT json_group_object(id, last_seq) FROM "Conversation" WHERE id IN (SELECT value FROM json_each(?))
+"""
+
+
+class SqliteStatements(Statements):
+    """The multi-row statements as SQLite spells them."""
+
+    def upsert(self, table: Table, column: str, update: Update) -> Insert:
+        """Return an INSERT … ON CONFLICT DO UPDATE."""
+        insert = sqlite.insert(table)
+        changed = {column: update(table.c[column], insert.excluded[column])}
+        return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed)
+
+    def heads(self, db: Connection, conversations: Iterable[int]) -> dict[int, int]:
+        """Read all in one row: each row that is fetched may cost a wait for the GIL (see ``Bulk``)."""
+        found = db.exec_driver_sql(_HEADS, (json.dumps(list(conversations)),)).scalar_one()
+        return {int(conversation): last for conversation, last in json.loads(found).items()}
+
+
+class SqliteDatabase:
+    """A SQLite file (``sqlite:///relative.db``, ``sqlite:////absolute.db``), or one in memory (``sqlite://``).
+
+    Args:
+        url: where it is.
+    """
+
+    statements: Statements = SqliteStatements(sqlite.dialect(paramstyle="qmark"))
+
+    def __init__(self, url: URL) -> None:
+        self._path = url.database or ""
+        self.alone = self._path in ("", ":memory:")
+        self._lock = -1
+        self._connections: list[Connection] = []
+
+    def open(self) -> None:
+        """Open or create the file, readable by its owner alone, and keep other servers off it."""
+        try:
+            self._open()
+        except StartupError:
+            self.close()
+            raise
+        except OSError as error:
+            self.close()
+            raise StartupError(f"cannot write the database {self._path}: {error.strerror}") from None
+        except (DBAPIError, sqlite3.Error) as error:
+            self.close()
+            raise StartupError(f"cannot open the database {self._path}: {explain(error)}") from None
+
+    def _open(self) -> None:
+        if not self.alone:
+            self._claim()
+        writer = self._connect("BEGIN IMMEDIATE")
+        self._connections.append(writer)
+        with writer.begin():
+            set_up(writer, _VIEW)
+        if not self.alone:
+            self._connections.append(self._connect("BEGIN"))
+
+    def close(self) -> None:
+        """Close the file; its lock goes with it."""
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Return a transaction of the writing connection."""
+        return _transaction(self._connections[0])
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Return a transaction of the reading connection."""
+        return _transaction(self._connections[-1])
+
+    def _claim(self) -> None:
+        """Create the file and take the lock that says that a server uses it.
+
+        The lock is a file beside it: closing a second descriptor of the database itself would end
+        SQLite's own locks (https://www.sqlite.org/howtocorrupt.html, 2.2).
+        """
+        directory = os.path.dirname(self._path) or "."
+        if not os.path.isdir(directory):
+            raise StartupError(f"cannot write the database {self._path}: there is no directory {directory}")
+        # SQLite gives the -wal and -shm files the rights of the database, so making it is enough.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartupError(f"the database {self._path} is in use by another server") from None
+
+    def _connect(self, begin: str) -> Connection:
+        """Open a connection that one thread will use, and that begins transactions as told."""
+        options = {"isolation_level": None, "check_same_thread": False, "timeout": LOCK_WAIT}
+        url = URL.create("sqlite", database=self._path or None)
+        engine = create_engine(url, connect_args=options, poolclass=NullPool, hide_parameters=True)
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        return engine.connect()
+
+
+def _prepare(connection: sqlite3.Connection, record: object) -> None:
+    with closing(connection.cursor()) as cursor:
+        for pragma in _PRAGMAS:
+            cursor.execute(pragma)
+
+
+@contextmanager
+def _transaction(connection: Connection) -> Iterator[Connection]:
+    with connection.begin():
+        yield connection

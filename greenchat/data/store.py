@@ -1,0 +1,283 @@
+"""The store: each method of ``ports.Store``, run off the loop as a read or as a part of a group commit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from greenchat import ports
+from greenchat.data import accounts, devices, friends, groups, log, marks
+from greenchat.data.append import Doubtful, Outcome, append_any, append_new
+from greenchat.data.commit import GroupCommit, Operation, run_alone
+from greenchat.data.database import Database
+from greenchat.data.health import TROUBLE, Health
+from greenchat.data.runner import Runner
+from greenchat.data.statements import Statements
+from greenchat.errors import Busy
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MARKS_WAIT = 0.5
+"""Seconds that marks gather before they are written: half of the second that is promised."""
+
+APPENDS = (append_new, append_any, append_any, append_any)
+"""How a batch is tried: fast, then careful, and again if another server was faster each time."""
+
+
+class SqlStore:
+    """``ports.Store`` over SQL.
+
+    Args:
+        database: which one.
+        runner: how what blocks is run.
+        max_friends: friends that a user may have.
+        max_groups: groups that a user may be in.
+        max_devices: devices of a user that are remembered.
+        max_batch: messages and writes of one transaction.
+        max_queue: messages and writes that may wait; more are refused with Busy.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        runner: Runner,
+        *,
+        max_friends: int = 2000,
+        max_groups: int = 200,
+        max_devices: int = 16,
+        max_batch: int = 1024,
+        max_queue: int = 8192,
+    ) -> None:
+        self._database = database
+        self._sql = database.statements
+        self._runner = runner
+        self._max_friends = max_friends
+        self._max_groups = max_groups
+        self._max_devices = max_devices
+        self._commit = GroupCommit(self._transact, runner, max_batch=max_batch, max_queue=max_queue)
+        self._marks = marks.Marks()
+        self._marks_timer = False
+        self._closed = False
+        self._reading = Health("reading from")
+
+    # docs of the public methods: ports.Store
+
+    def start(self) -> None:
+        self._runner.start(self._commit.commit_waiting)
+        try:
+            self._runner.write(self._database.open)
+        except BaseException:
+            self._runner.close()
+            raise
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self.write_marks()
+        self._commit.close()
+        self._runner.close()
+        self._database.close()
+
+    def commit_waiting(self) -> None:
+        """Commit what was appended; for a runner that does nothing by itself."""
+        self._commit.commit_waiting()
+
+    def write_marks(self) -> None:
+        """Write the marks that wait; if that fails they wait on.  May switch."""
+        self._marks_timer = False
+        if not self._marks:
+            return
+        try:
+            with self._marks.taken() as unwritten:
+                self._write(marks.write, self._sql, unwritten)
+        except Busy:
+            pass  # the committer has told the log
+        except Exception:
+            logger.exception("a bug in writing the marks")
+        finally:
+            self._write_marks_soon()
+
+    def setting(self, name: str, default: str) -> str:
+        return self._write(accounts.setting, name, default)
+
+    # Accounts
+
+    def create_user(self, name: str, password: str, now: str) -> int:
+        return self._write(accounts.create_user, name, password, now)
+
+    def account(self, *, id: int | None = None, name: str | None = None) -> ports.Account | None:
+        return self._read(accounts.account, id, name)
+
+    def set_password(self, userid: int, password: str) -> None:
+        self._write(accounts.set_password, userid, password)
+
+    def generation(self, userid: int, device: str) -> int | None:
+        return self._read(accounts.generation, userid, device)
+
+    def end_tokens(self, userid: int, device: str) -> None:
+        self._write(accounts.end_tokens, userid, device)
+
+    def open_device(self, userid: int, device: str, node: ports.Node, now: str) -> ports.LoginState:
+        try:
+            with self._marks.taken(opening=(userid, device)) as unwritten:
+                return self._write(
+                    _open_device, self._sql, unwritten, self._max_devices, userid, device, node, now
+                )
+        finally:
+            self._write_marks_soon()
+
+    def close_device(self, userid: int, device: str, node: ports.Node, now: str) -> None:
+        self._marks.close(userid, device, node, now)
+        self._write_marks_soon()
+
+    def close_node(self, name: str, now: str) -> None:
+        self._write(devices.close_node, name, now)
+
+    # Friends
+
+    def user(self, *, id: int | None = None, name: str | None = None) -> ports.User:
+        return self._read(accounts.user, id, name)
+
+    def add_friend(self, userid: int, friendid: int, now: str) -> ports.User:
+        return self._write(friends.add_friend, self._max_friends, userid, friendid, now)
+
+    def remove_friend(self, userid: int, friendid: int) -> None:
+        self._write(friends.remove_friend, userid, friendid)
+
+    def friends(self, userid: int) -> list[ports.User]:
+        return self._read(friends.friends, userid)
+
+    def followers(self, userid: int) -> list[int]:
+        return self._read(friends.followers, userid)
+
+    def block(self, userid: int, blockedid: int) -> None:
+        self._write(friends.block, userid, blockedid)
+
+    def unblock(self, userid: int, blockedid: int) -> None:
+        self._write(friends.unblock, userid, blockedid)
+
+    def blockers(self, userid: int) -> set[int]:
+        return self._read(friends.blockers, userid)
+
+    def is_blocked(self, sender: int, receiver: int) -> bool:
+        return self._read(friends.is_blocked, sender, receiver)
+
+    # Groups
+
+    def create_group(self, userid: int, name: str, desc: str, now: str) -> int:
+        return self._write(groups.create_group, self._max_groups, userid, name, desc, now)
+
+    def join_group(self, userid: int, groupid: int, now: str) -> int:
+        return self._write(groups.join_group, self._max_groups, userid, groupid, now)
+
+    def leave_group(self, userid: int, groupid: int) -> None:
+        self._marks.forget(userid, -groupid)
+        self._write(groups.leave_group, userid, groupid)
+
+    def group(self, userid: int, *, id: int | None = None, name: str | None = None) -> ports.Group:
+        return self._read(groups.group, userid, id, name)
+
+    def membership(self, groupid: int) -> ports.Membership:
+        return self._read(groups.membership, groupid)
+
+    def members(self, groupid: int, after: int, limit: int) -> list[ports.Member]:
+        return self._read(groups.members, groupid, after, limit)
+
+    # The log
+
+    def append(self, message: ports.Message, delivery: ports.Delivery) -> None:
+        self._commit.append(message, delivery)
+
+    @property
+    def full(self) -> bool:
+        return self._commit.full
+
+    def entry(self, conversation: int, seq: int) -> ports.Entry:
+        return self._read(log.entry, conversation, seq)
+
+    def head(self, conversation: int) -> int:
+        return self._read(log.head, conversation)
+
+    def entries(self, spans: Iterable[ports.Span]) -> list[ports.Entry]:
+        return self._read(log.entries, list(spans))
+
+    def history(
+        self, conversation: int, after: int, before: int | None, day: tuple[str, str] | None, limit: int
+    ) -> tuple[list[ports.Entry], bool]:
+        return self._read(log.history, conversation, after, before, day, limit)
+
+    # Marks
+
+    def move_cursor(
+        self, userid: int, device: str, conversation: int, received: int, own_from: int, own_to: int
+    ) -> None:
+        self._marks.cursor(userid, device, conversation, marks.Position(received, own_from, own_to))
+        self._write_marks_soon()
+
+    def mark_read(self, userid: int, conversation: int, seq: int) -> None:
+        self._marks.read(userid, conversation, seq)
+        self._write_marks_soon()
+
+    # How it runs
+
+    def _read(self, call: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``call(connection, *args)`` off the loop, in a transaction that reads."""
+        try:
+            found = self._runner.read(self._look, call, *args)
+        except TROUBLE as error:
+            self._reading.failed(error)
+            raise Busy from None
+        self._reading.well()
+        return found
+
+    def _look(self, call: Callable[..., T], *args: Any) -> T:
+        with self._database.reading() as db:
+            found = call(db, *args)
+        return found
+
+    def _write(self, call: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``call(connection, *args)`` off the loop, as a part of the next transaction."""
+        result: T = self._commit.run(call, *args)
+        return result
+
+    def _write_marks_soon(self) -> None:
+        if self._marks and not self._marks_timer and not self._closed:
+            self._marks_timer = True
+            self._runner.later(MARKS_WAIT, self.write_marks)
+
+    def _transact(
+        self, messages: Sequence[ports.Message], operations: Sequence[Operation]
+    ) -> tuple[list[Outcome], list[Any]]:
+        """Do one transaction; on the writing thread."""
+        clash: Exception | None = None
+        for append in APPENDS:
+            try:
+                with self._database.writing() as db:
+                    outcomes = append(db, self._sql, messages) if messages else []
+                    return outcomes, [run_alone(db, operation) for operation in operations]
+            except (IntegrityError, Doubtful) as error:
+                clash = error
+        assert clash is not None
+        raise clash
+
+
+def _open_device(
+    db: Connection,
+    sql: Statements,
+    unwritten: marks.Unwritten,
+    max_devices: int,
+    userid: int,
+    device: str,
+    node: ports.Node,
+    now: str,
+) -> ports.LoginState:
+    marks.write(db, sql, unwritten)
+    return devices.open_device(db, max_devices, userid, device, node, now)

@@ -1,0 +1,50 @@
+"""What the tests of the data room share."""
+
+from __future__ import annotations
+
+import gevent
+from gevent.event import Event
+
+from greenchat.errors import RequestError
+from greenchat.ports import Message
+
+NOW = "2026-11-23T05:20:00.123Z"
+
+
+class Told:
+    """A delivery that remembers what it was told, and lets a test wait for it."""
+
+    def __init__(self, journal: list[object] | None = None) -> None:
+        self.outcomes: list[object] = []
+        self._journal = journal if journal is not None else []
+        self._event = Event()
+
+    def stored(self, seq: int, time: str, repeated: bool) -> None:
+        self._tell((seq, time, repeated))
+
+    def failed(self, error: RequestError) -> None:
+        self._tell(error)
+
+    def _tell(self, outcome: object) -> None:
+        self.outcomes.append(outcome)
+        self._journal.append(self)
+        self._event.set()
+
+    def wait(self) -> object:
+        """Return the one outcome, which must come within 10 s."""
+        assert self._event.wait(10), "nothing was told"
+        gevent.sleep(0)
+        assert len(self.outcomes) == 1
+        return self.outcomes[0]
+
+
+def pair(a: int, b: int) -> int:
+    return min(a, b) << 32 | max(a, b)
+
+
+def text(conversation: int, sender: int, body: str, cid: str | None = None, time: str = NOW) -> Message:
+    return Message(conversation, sender, cid, "text", body, time)
+
+
+def recall(conversation: int, sender: int, target: int, cid: str | None = None, time: str = NOW) -> Message:
+    return Message(conversation, sender, cid, "recall", str(target), time)

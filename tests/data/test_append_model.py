@@ -1,0 +1,103 @@
+"""The append path against a simple model, under random interleavings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenchat.data import Inline, SqlStore
+from greenchat.errors import BadRequest, Busy, NoSuchMessage
+from greenchat.ports import Message, Span
+from tests.data.shared import NOW, Told, pair
+from tests.data.test_commit import Faulty
+
+CHATS = [pair(1, 2), pair(1, 1), pair(2, 1 << 30), -1]
+
+messages = st.builds(
+    Message,
+    conversation=st.sampled_from(CHATS),
+    sender=st.integers(1, 2),
+    cid=st.none() | st.sampled_from("abcdef"),
+    kind=st.just("text"),
+    body=st.sampled_from(["hi", "ho", "1", "🦀'"]),
+    time=st.just(NOW),
+)
+recalls = st.builds(
+    Message,
+    conversation=st.sampled_from(CHATS),
+    sender=st.integers(1, 2),
+    cid=st.none() | st.sampled_from("abcdef"),
+    kind=st.just("recall"),
+    body=st.integers(1, 6).map(str),
+    time=st.just(NOW),
+)
+batches = st.lists(st.tuples(st.lists(messages | recalls, max_size=12), st.sampled_from("....!")), max_size=8)
+
+
+@dataclass
+class Model:
+    """What the log must be."""
+
+    logs: dict[int, list[Message]] = field(default_factory=lambda: {chat: [] for chat in CHATS})
+    cids: dict[tuple[int, str], tuple[Message, int]] = field(default_factory=dict)
+
+    def batch(self, batch: list[Message]) -> list[object]:
+        """Append a batch.
+
+        A recall can blank what was there before the batch; a cid is compared with how it was then.
+        """
+        before = {chat: list(log) for chat, log in self.logs.items()}
+        return [self.one(message, before) for message in batch]
+
+    def one(self, message: Message, before: dict[int, list[Message]]) -> object:
+        log, old = self.logs[message.conversation], before[message.conversation]
+        if message.cid is not None and (message.sender, message.cid) in self.cids:
+            first, seq = self.cids[message.sender, message.cid]
+            then = before[first.conversation][seq - 1 : seq]
+            same = (first.conversation, first.kind) == (message.conversation, message.kind)
+            body = then[0].body if then else first.body
+            return (seq, NOW, True) if same and body in (message.body, "") else BadRequest
+        if message.kind == "recall":
+            place = int(message.body) - 1
+            if place >= len(old) or log[place].kind != "text" or not log[place].body:
+                return NoSuchMessage
+            log[place] = log[place]._replace(body="")
+        log.append(message)
+        if message.cid is not None:
+            self.cids[message.sender, message.cid] = (message, len(log))
+        return (len(log), NOW, False)
+
+
+@given(batches)
+@settings(deadline=None, max_examples=150)
+def test_the_log_is_what_the_model_says(batches: list[tuple[list[Message], str]]) -> None:
+    database = Faulty()
+    store, model = SqlStore(database, Inline()), Model()
+    store.start()
+    for userid in (1, 2):
+        store.create_user(f"u{userid}", "h", NOW)
+    try:
+        for batch, fate in batches:
+            told = [Told() for _ in batch]
+            for message, delivery in zip(batch, told, strict=True):
+                store.append(message, delivery)
+            if fate == "!":
+                database.fail(at_commit=True)
+            store.commit_waiting()
+            database.away = None
+            expected = [Busy] * len(batch) if fate == "!" else model.batch(batch)
+            outcomes = [delivery.outcomes for delivery in told]
+            assert [[o if isinstance(o, tuple) else type(o) for o in got] for got in outcomes] == [
+                [outcome] for outcome in expected
+            ]
+        for chat, log in model.logs.items():
+            entries = store.entries([Span(chat, 0, 10_000)])
+            assert store.head(chat) == len(log)
+            assert [entry.seq for entry in entries] == list(range(1, len(log) + 1))
+            assert [(e.sender, e.cid, e.kind, e.body) for e in entries] == [
+                (m.sender, m.cid, m.kind, m.body) for m in log
+            ]
+    finally:
+        store.close()
