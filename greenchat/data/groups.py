@@ -30,8 +30,10 @@ _FORGET_CURSORS = delete(Cursor).where(
 )
 _LONGEST = _ANY_MEMBER.order_by(GroupUser.c.joined, GroupUser.c.joined_seq, GroupUser.c.userid)
 _PROMOTE = update(GroupUser).where(*_PLACE).values(grouprole="creator")
-_SIZE = select(func.count()).where(GroupUser.c.groupid == AllGroup.c.id).correlate(AllGroup).scalar_subquery()
-_GROUP = select(AllGroup.c.id, AllGroup.c.groupname, AllGroup.c.groupdesc, _SIZE)
+_RESIZE = (
+    update(AllGroup).where(AllGroup.c.id == bindparam("g")).values(size=AllGroup.c.size + bindparam("by"))
+)
+_GROUP = select(AllGroup.c.id, AllGroup.c.groupname, AllGroup.c.groupdesc, AllGroup.c.size)
 _MEMBERSHIP = select(GroupUser.c.userid, GroupUser.c.joined_seq, GroupUser.c.grouprole).where(
     GroupUser.c.groupid == bindparam("g")
 )
@@ -56,7 +58,9 @@ def create_group(db: Connection, limit: int, userid: int, name: str, desc: str, 
     """Create a group with the user, who may be in ``limit``, as its creator, and return its id."""
     _check_room(db, limit, userid)
     try:
-        groupid = insert_row(db, _ADD_GROUP, {"groupname": name, "groupdesc": desc, "created": now})
+        groupid = insert_row(
+            db, _ADD_GROUP, {"groupname": name, "groupdesc": desc, "size": 0, "created": now}
+        )
     except IntegrityError:
         raise GroupNameTaken from None
     _add_member(db, groupid, userid, "creator", 0, now)
@@ -84,6 +88,7 @@ def leave_group(db: Connection, userid: int, groupid: int) -> None:
     if place is None:
         raise NotAMember
     db.execute(_LEAVE, {"g": groupid, "u": userid})
+    db.execute(_RESIZE, {"g": groupid, "by": -1})
     db.execute(_FORGET_CURSORS, {"c": -groupid, "u": userid})
     heir = db.scalar(_LONGEST, {"g": groupid})
     if place.grouprole == "creator" and heir is not None:
@@ -143,3 +148,4 @@ def _check_room(db: Connection, limit: int, userid: int) -> None:
 def _add_member(db: Connection, groupid: int, userid: int, role: str, joined_seq: int, now: str) -> None:
     place = {"groupid": groupid, "userid": userid, "grouprole": role, "joined_seq": joined_seq, "joined": now}
     db.execute(_ADD_MEMBER, place)
+    db.execute(_RESIZE, {"g": groupid, "by": 1})

@@ -81,6 +81,8 @@ AllGroup = Table(
     Column("id", Integer, primary_key=True),
     Column("groupname", String(50), nullable=False, unique=True),
     Column("groupdesc", String(200), nullable=False),
+    # Its members, counted here because a login shows the size of each of the user's groups.
+    Column("size", Integer, nullable=False),
     Column("created", Instant, nullable=False),
     **EXACT,
 )
