@@ -121,11 +121,16 @@ class User(NamedTuple):
 
 
 class Account(NamedTuple):
-    """A user who wants to log in; ``password`` is an argon2id PHC string."""
+    """A user who wants to log in.
+
+    ``password`` is an argon2id PHC string; ``generation`` that of the tokens of the device that was
+    asked about, None if it is unknown.
+    """
 
     id: int
     name: str
     password: str
+    generation: int | None
 
 
 class Member(NamedTuple):
@@ -146,11 +151,8 @@ class Group(NamedTuple):
     role: Literal["creator", "normal"]
 
 
-class Membership(NamedTuple):
-    """Who is in a group: ``joined`` maps each member to the last seq before they joined."""
-
-    joined: dict[int, int]
-    creator: int
+Membership = dict[int, int]
+"""Who is in a group: the last seq before each of them joined, by user."""
 
 
 class Message(NamedTuple):
@@ -192,7 +194,11 @@ class Span(NamedTuple):
 class LoginState(NamedTuple):
     """What a device is to know when its user logs in, all of one instant."""
 
+    password: str
+    """As in ``Account``: with ``generation``, it shows what has changed since that was read."""
     generation: int
+    followers: list[int]
+    """As ``Store.followers`` returns them."""
     friends: list[User]
     groups: list[Group]
     members: dict[int, list[Member]]
@@ -259,14 +265,11 @@ class Store(Protocol):
             NameTaken
         """
 
-    def account(self, *, id: int | None = None, name: str | None = None) -> Account | None:
+    def account(self, *, id: int | None = None, name: str | None = None, device: str = "") -> Account | None:
         """Return the account with this id or exact name (exactly one is given), or None."""
 
     def set_password(self, userid: int, password: str) -> None:
         """Set the password hash, and end all tokens of the user (each device's generation grows)."""
-
-    def generation(self, userid: int, device: str) -> int | None:
-        """Return the generation that a token of the device must have; None for an unknown device."""
 
     def end_tokens(self, userid: int, device: str) -> None:
         """End the tokens of one device."""

@@ -12,11 +12,10 @@ from greenchat.errors import NameTaken, NoSuchUser
 _ADD_SETTING = insert_new(Setting)
 _SETTING = select(Setting.c.value).where(Setting.c.name == bindparam("name"))
 _ADD_USER = insert(User)
-_ACCOUNT = select(User.c.id, User.c.name, User.c.password)
-_USER = select(User.c.id, User.c.name)
-_GENERATION = select(Device.c.generation).where(
-    Device.c.userid == bindparam("u"), Device.c.device == bindparam("d")
+_ACCOUNT = select(User.c.id, User.c.name, User.c.password, Device.c.generation).outerjoin_from(
+    User, Device, (Device.c.userid == User.c.id) & (Device.c.device == bindparam("d"))
 )
+_USER = select(User.c.id, User.c.name)
 _SET_PASSWORD = update(User).where(User.c.id == bindparam("u")).values(password=bindparam("p"))
 _END_ALL_TOKENS = (
     update(Device).where(Device.c.userid == bindparam("u")).values(generation=Device.c.generation + 1)
@@ -39,9 +38,10 @@ def create_user(db: Connection, name: str, password: str, now: str) -> int:
         raise NameTaken from None
 
 
-def account(db: Connection, id: int | None, name: str | None) -> ports.Account | None:
+def account(db: Connection, id: int | None, name: str | None, device: str) -> ports.Account | None:
     """Return the account with this id or exact name, or None."""
-    row = db.execute(_ACCOUNT.where(User.c.id == id if name is None else User.c.name == name)).first()
+    which = User.c.id == id if name is None else User.c.name == name
+    row = db.execute(_ACCOUNT.where(which), {"d": device}).first()
     return None if row is None else ports.Account(*row)
 
 
@@ -57,11 +57,6 @@ def set_password(db: Connection, userid: int, password: str) -> None:
     """Set the password hash and end all tokens of the user."""
     db.execute(_SET_PASSWORD, {"u": userid, "p": password})
     db.execute(_END_ALL_TOKENS, {"u": userid})
-
-
-def generation(db: Connection, userid: int, device: str) -> int | None:
-    """Return the generation of a device's tokens, or None for an unknown device."""
-    return db.scalar(_GENERATION, {"u": userid, "d": device})
 
 
 def end_tokens(db: Connection, userid: int, device: str) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from greenchat import ports
-from greenchat.data.friends import friends
+from greenchat.data.friends import followers, friends
 from greenchat.data.groups import groups_of, members_of_small
 from greenchat.data.schema import Conversation, Cursor, Device, GroupUser, User, insert_new
 from greenchat.protocol.instants import to_seconds
@@ -62,6 +62,7 @@ _ONLINE = (
     .where(User.c.id == bindparam("u"))
     .values(state="online", node=bindparam("n"), last_seen=bindparam("t"))
 )
+_PASSWORD = select(User.c.password).where(User.c.id == bindparam("u"))
 _ANY_NODE = (
     select(func.max(Device.c.node)).where(Device.c.userid == User.c.id).correlate(User).scalar_subquery()
 )
@@ -130,8 +131,15 @@ def open_device(
     db.execute(_TAKE, {"u": userid, "d": device, "n": node.name, "i": node.incarnation, "t": now})
     db.execute(_ONLINE, {"u": userid, "n": node.name, "t": now})
     groups = groups_of(db, userid)
-    members = members_of_small(db, groups)
-    return ports.LoginState(generation, friends(db, userid), groups, members, _backlog(db, userid, device))
+    return ports.LoginState(
+        password=db.execute(_PASSWORD, {"u": userid}).scalar_one(),
+        generation=generation,
+        followers=followers(db, userid),
+        friends=friends(db, userid),
+        groups=groups,
+        members=members_of_small(db, groups),
+        backlog=_backlog(db, userid, device),
+    )
 
 
 def _add(

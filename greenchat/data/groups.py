@@ -34,9 +34,7 @@ _RESIZE = (
     update(AllGroup).where(AllGroup.c.id == bindparam("g")).values(size=AllGroup.c.size + bindparam("by"))
 )
 _GROUP = select(AllGroup.c.id, AllGroup.c.groupname, AllGroup.c.groupdesc, AllGroup.c.size)
-_MEMBERSHIP = select(GroupUser.c.userid, GroupUser.c.joined_seq, GroupUser.c.grouprole).where(
-    GroupUser.c.groupid == bindparam("g")
-)
+_MEMBERSHIP = select(GroupUser.c.userid, GroupUser.c.joined_seq).where(GroupUser.c.groupid == bindparam("g"))
 _MEMBERS = (
     select(GroupUser.c.groupid, User.c.id, User.c.name, GroupUser.c.grouprole)
     .join_from(GroupUser, User, User.c.id == GroupUser.c.userid)
@@ -107,12 +105,11 @@ def group(db: Connection, userid: int, id: int | None, name: str | None) -> port
 
 
 def membership(db: Connection, groupid: int) -> ports.Membership:
-    """Return who is in a group, or raise NoSuchGroup; an empty group's creator is 0."""
-    rows = db.execute(_MEMBERSHIP, {"g": groupid}).all()
-    if not rows and db.scalar(_EXISTS, {"g": groupid}) is None:
+    """Return who is in a group, or raise NoSuchGroup."""
+    joined = {userid: joined_seq for userid, joined_seq in db.execute(_MEMBERSHIP, {"g": groupid})}
+    if not joined and db.scalar(_EXISTS, {"g": groupid}) is None:
         raise NoSuchGroup
-    creator = next((member for member, _, role in rows if role == "creator"), 0)
-    return ports.Membership({member: joined for member, joined, _ in rows}, creator)
+    return joined
 
 
 def members(db: Connection, groupid: int, after: int, limit: int) -> list[ports.Member]:

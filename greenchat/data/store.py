@@ -113,14 +113,13 @@ class SqlStore:
     def create_user(self, name: str, password: str, now: str) -> int:
         return self._write(accounts.create_user, name, password, now)
 
-    def account(self, *, id: int | None = None, name: str | None = None) -> ports.Account | None:
-        return self._read(accounts.account, id, name)
+    def account(
+        self, *, id: int | None = None, name: str | None = None, device: str = ""
+    ) -> ports.Account | None:
+        return self._read(accounts.account, id, name, device)
 
     def set_password(self, userid: int, password: str) -> None:
         self._write(accounts.set_password, userid, password)
-
-    def generation(self, userid: int, device: str) -> int | None:
-        return self._read(accounts.generation, userid, device)
 
     def end_tokens(self, userid: int, device: str) -> None:
         self._write(accounts.end_tokens, userid, device)

@@ -21,7 +21,7 @@ def member_of(session: Session, groupid: int) -> Membership:
         NotAMember
     """
     membership = session.service.memberships.load(groupid)
-    if session.user not in membership.joined:
+    if session.user not in membership:
         raise NotAMember
     return membership
 
@@ -38,7 +38,7 @@ def readable(session: Session, request: InConversation) -> tuple[int, int]:
     exactly_one(peerid=request.peerid, groupid=request.groupid)
     userid = session.caller
     if request.groupid is not None:
-        return of_group(request.groupid), member_of(session, request.groupid).joined[userid]
+        return of_group(request.groupid), member_of(session, request.groupid)[userid]
     assert request.peerid is not None
     session.service.blocked.load((userid, request.peerid))  # NoSuchUser
     return of_pair(userid, request.peerid), 0

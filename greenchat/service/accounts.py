@@ -8,7 +8,7 @@ from greenchat.errors import AlreadyLoggedIn, BadCredentials, BadRequest
 from greenchat.ports import Account
 from greenchat.protocol import messages as m
 from greenchat.service.conversations import exactly_one
-from greenchat.service.presence import announce, sign_off
+from greenchat.service.presence import sign_off, tell_followers
 from greenchat.service.texts import check_length, check_printable, clean_name
 from greenchat.service.welcome import welcome
 
@@ -39,7 +39,7 @@ def login(session: Session, request: m.Login) -> m.Reply | None:
     account = _authenticate(session.service, request)
     _take_place(session, account, request)
     try:
-        _settle(session, request)
+        _settle(session, request, account)
     except BaseException:
         sign_off(session)
         raise
@@ -57,7 +57,7 @@ def logout(session: Session, request: m.Loginout) -> m.Reply:
 def change_password(session: Session, request: m.ChangePassword) -> m.Reply:
     """Change the password; all tokens of the user and all other sessions end."""
     service, userid, device = session.service, session.caller, session.device
-    account = service.store.account(id=userid)
+    account = service.store.account(id=userid, device=device)
     if account is None or not service.passwords.verify(account.password, request.old):
         raise BadCredentials("old: this is not your password")
     service.store.set_password(userid, _hash(service, "new", request.new))
@@ -65,9 +65,11 @@ def change_password(session: Session, request: m.ChangePassword) -> m.Reply:
         if other is not session:
             sign_off(other)
             other.peer.close("replaced")
-    generation = service.store.generation(userid, device)
-    assert generation is not None
-    return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=service.tokens.issue(userid, device, generation))
+    account = service.store.account(id=userid, device=device)
+    assert account is not None
+    assert account.generation is not None
+    token = service.tokens.issue(userid, device, account.generation)
+    return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=token)
 
 
 def _hash(service: Service, field: str, password: str) -> str:
@@ -90,7 +92,7 @@ def _authenticate(service: Service, request: m.Login) -> Account:
     assert request.password is not None
     check_length("password", request.password, 1, service.limits.max_password)
     name = None if request.name is None else clean_name("name", request.name, service.limits.max_name)
-    account = service.store.account(id=request.id, name=name)
+    account = service.store.account(id=request.id, name=name, device=request.device)
     fits = service.passwords.verify(account and account.password, request.password)
     if account is None or not fits:
         raise BadCredentials
@@ -99,13 +101,12 @@ def _authenticate(service: Service, request: m.Login) -> Account:
 
 def _by_token(service: Service, request: m.Login, text: str) -> Account:
     token = service.tokens.read(text)
-    if (
-        token.device != request.device
-        or service.store.generation(token.userid, token.device) != token.generation
-    ):
+    if token.device != request.device:
         raise BadCredentials
-    account = service.store.account(id=token.userid)
-    if account is None or request.id not in (None, account.id):
+    account = service.store.account(id=token.userid, device=token.device)
+    if account is None or account.generation != token.generation:
+        raise BadCredentials
+    if request.id not in (None, account.id):
         raise BadCredentials
     if request.name is not None and clean_name("name", request.name, service.limits.max_name) != account.name:
         raise BadCredentials
@@ -124,15 +125,21 @@ def _take_place(session: Session, account: Account, request: m.Login) -> None:
     session.enter(account.id, account.name, request.device)
 
 
-def _settle(session: Session, request: m.Login) -> None:
-    """Read what the device is to know, answer, and let the held events follow."""
+def _settle(session: Session, request: m.Login, account: Account) -> None:
+    """Read what the device is to know, answer, and let the held events follow.
+
+    Raises:
+        BadCredentials: what was proved has been changed since.
+    """
     service, userid = session.service, session.caller
     state = service.store.open_device(userid, request.device, service.node, service.now())
     if session.user is None:  # replaced, or ended by a change of the password, meanwhile
         if service.hub.find(userid, request.device) is None:
             service.store.close_device(userid, request.device, service.node, service.now())
         return
+    if state.password != account.password or account.generation not in (None, state.generation):
+        raise BadCredentials
     token = service.tokens.issue(userid, request.device, state.generation)
     welcome(session, request, state, token)
     if len(service.hub.of(userid)) == 1:
-        announce(service, userid)
+        tell_followers(service, userid, state.followers)

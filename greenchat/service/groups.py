@@ -37,9 +37,9 @@ def add_group(session: Session, request: m.AddGroup) -> m.Reply:
     """Join a group; its messages come from now on, to all of the user's sessions."""
     service, userid, groupid = session.service, session.caller, request.groupid
     before = service.memberships.load(groupid)
-    was_member = userid in before.joined
+    was_member = userid in before
     joined = service.store.join_group(userid, groupid, service.now())
-    if not was_member and userid not in before.joined:  # another device may have been quicker
+    if not was_member and userid not in before:  # another device may have been quicker
         _enter(service, userid, groupid, before, joined)
     group = group_item(service.store.group(userid, id=groupid))
     if group.count <= SMALL_GROUP:
@@ -53,7 +53,7 @@ def leave_group(session: Session, request: m.LeaveGroup) -> m.Reply:
     service.store.leave_group(userid, request.groupid)
     membership = service.memberships.get(request.groupid)
     if membership is not None:
-        membership.joined.pop(userid, None)
+        membership.pop(userid, None)
     return m.Ack(re=m.MsgId.LEAVE_GROUP)
 
 
@@ -83,8 +83,8 @@ def _enter(service: Service, userid: int, groupid: int, membership: Membership, 
     the log: the gate of each session keeps back what would overtake it.
     """
     conversation = of_group(groupid)
-    membership = service.memberships.get(groupid) or membership
-    membership.joined[userid] = joined
+    membership = service.memberships.get(groupid, membership)
+    membership[userid] = joined
     service.memberships.put(groupid, membership)
     for session in service.hub.of(userid):
         session.expect(Span(conversation, joined, joined))

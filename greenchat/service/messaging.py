@@ -115,7 +115,7 @@ class EntryDelivery:
             others: Collection[int] = (peerid,)
         else:
             peerid = _NOBODY
-            others = (service.memberships.get(-conversation) or self._membership).joined
+            others = service.memberships.get(-conversation, self._membership)
         event = Event(conversation, entry.seq, encode_entry(entry, peerid))
         service.router.deliver(others, event, without=sender)
         if service.router.has_others(sender, session):
@@ -143,7 +143,7 @@ def read(session: Session, request: m.Read) -> None:
     service.store.mark_read(userid, conversation, request.seq)
     if request.groupid is not None:
         told = m.ReadPush(id=userid, seq=request.seq, groupid=request.groupid)
-        _tell(session, service.memberships.load(request.groupid).joined, told)
+        _tell(session, service.memberships.load(request.groupid), told)
     elif request.peerid is not None and not service.blocked.load((userid, request.peerid)):
         _tell(session, (request.peerid,), m.ReadPush(id=userid, seq=request.seq, peerid=userid))
     own = m.ReadPush(
@@ -161,7 +161,7 @@ def typing(session: Session, request: m.Typing) -> None:
     exactly_one(toid=request.toid, groupid=request.groupid)
     if request.groupid is not None:
         membership = member_of(session, request.groupid)
-        _tell(session, membership.joined, m.TypingPush(id=userid, groupid=request.groupid))
+        _tell(session, membership, m.TypingPush(id=userid, groupid=request.groupid))
     elif request.toid is not None and not service.blocked.load((userid, request.toid)):
         _tell(session, (request.toid,), m.TypingPush(id=userid, peerid=userid))
 

@@ -42,6 +42,11 @@ def announce(service: Service, userid: int) -> None:
     except Busy:
         _log.warning("presence of user %s not announced: the database is away", userid)
         return
+    tell_followers(service, userid, followers)
+
+
+def tell_followers(service: Service, userid: int, followers: list[int]) -> None:
+    """Tell followers whether the user is online now.  Does not switch."""
     state = state_of(userid, service.router.online([userid]))
     service.router.deliver(followers, presence_event(userid, state))
 

@@ -33,7 +33,7 @@ class Service:
         hub: who is connected here.
         router: the way to everybody.
         blocked: for (sender, receiver), whether the receiver takes nothing from the sender.
-        memberships: who is in a group; its dict is changed in place when somebody joins or leaves.
+        memberships: who is in a group; changed in place when somebody joins or leaves.
         heads: the last seq of conversations, at least (a later one may have been given out).
         draining: this node stops, so nobody needs to be told who leaves it.
     """
