@@ -1,0 +1,9 @@
+"""``python -m greenchat.client HOST PORT``."""
+
+from __future__ import annotations
+
+import sys
+
+from greenchat.client.terminal import main
+
+sys.exit(main())

@@ -1,0 +1,142 @@
+"""The one thread that reads: connection after connection, until there is nothing to come back for."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from greenchat.client.link import Link
+from greenchat.client.pushes import Frame
+from greenchat.errors import Disconnected, GreenchatError
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds that connecting may take."""
+
+FAREWELL = 1.0
+"""Seconds that the server has to end a connection that we have finished."""
+
+UNGREETED = 30.0
+"""Seconds of silence before a login.  The server itself closes who has not logged in after 10 s."""
+
+
+class Owner(Protocol):
+    """What the reader works for.  Its methods take its lock by themselves."""
+
+    def tick(self) -> float | None:
+        """Do what is due by the clock (see ``Link``)."""
+
+    def adopt(self, link: Link, again: bool) -> bool:
+        """Use this connection, which may be one ``again``; False if it is not wanted any more."""
+
+    def handle(self, frame: Frame) -> str | None:
+        """Take a frame in; return why the connection is to be ended, or None to read on."""
+
+    def broken(self, reason: str) -> float | None:
+        """Note that the connection ended; return the seconds until the next attempt, None for none."""
+
+    def unreachable(self, reason: str) -> float | None:
+        """Note that an attempt failed; return as ``broken``."""
+
+    def rest(self, delay: float) -> bool:
+        """Wait so many seconds; True, at once, if there is nothing to come back for any more."""
+
+
+class Reader:
+    """Connect, read, and connect again, for an owner.
+
+    Args:
+        host, port: where the server is.
+        owner: who gets the frames.
+    """
+
+    def __init__(self, host: str, port: int, owner: Owner) -> None:
+        self._address = host, port
+        self._owner = owner
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._link: Link | None = None
+
+    def connect(self) -> None:
+        """Connect for the first time, unless there is a connection.
+
+        Raises:
+            Disconnected: the server cannot be reached.
+        """
+        with self._starting:
+            if self._link:
+                return
+            join(self._thread)  # there is one reader at any time
+            link = self._open()
+            if not self._owner.adopt(link, again=False):
+                self._link = None
+                link.close()
+                raise Disconnected("closed")
+            self._thread = threading.Thread(
+                target=self._serve, args=(link,), name="greenchat-reader", daemon=True
+            )
+            self._thread.start()
+
+    def close(self) -> None:
+        """Send what is queued, end the connection and the thread."""
+        link = self._link
+        if link:
+            link.finish()
+            join(self._thread, FAREWELL)
+            link.abort()
+        join(self._thread)
+
+    def _open(self) -> Link:
+        try:
+            link = Link(*self._address, CONNECT_TIMEOUT, self._owner.tick)
+        except OSError as error:
+            raise Disconnected(_word(error)) from None
+        link.patience(UNGREETED)
+        self._link = link
+        return link
+
+    def _serve(self, link: Link | None) -> None:
+        while link:
+            reason = self._read(link)
+            self._link = None
+            link.close()
+            delay, link = self._owner.broken(reason), None
+            while delay is not None and link is None:
+                link, delay = self._come_back(delay)
+
+    def _read(self, link: Link) -> str:
+        """Read until the connection ends, and return why it did."""
+        try:
+            for frame in link.frames():
+                if end := self._owner.handle(frame):
+                    return end
+        except TimeoutError:
+            return "the server gave no sign of life"
+        except OSError as error:
+            return _word(error)
+        except (GreenchatError, ValueError, RecursionError):
+            return "the server sent a frame that is not valid"
+        return "the server closed the connection"
+
+    def _come_back(self, delay: float) -> tuple[Link | None, float | None]:
+        """Wait and connect; return the connection, or when to try next, or neither when it is over."""
+        if self._owner.rest(delay):
+            return None, None
+        try:
+            link = self._open()
+        except Disconnected as error:
+            return None, self._owner.unreachable(error.reason)
+        if self._owner.adopt(link, again=True):
+            return link, None
+        self._link = None
+        link.close()
+        return None, None
+
+
+def join(thread: threading.Thread | None, timeout: float = CONNECT_TIMEOUT + FAREWELL) -> None:
+    """Wait for a thread to end; not for one that never began, nor for the caller's own."""
+    if thread and thread.is_alive() and thread is not threading.current_thread():
+        thread.join(timeout)
+
+
+def _word(error: OSError) -> str:
+    return (error.strerror or str(error) or type(error).__name__).lower()

@@ -1,0 +1,164 @@
+"""The program: a menu to log in or register, then commands and messages."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from greenchat.client.client import Client
+from greenchat.client.commands import Over, Talk, completions, execute, is_id, show_friends, show_groups
+from greenchat.client.pushes import Event, Login, Push
+from greenchat.client.reader import CONNECT_TIMEOUT
+from greenchat.client.roster import Roster
+from greenchat.client.screen import Interrupted, Screen, open_screen, show
+from greenchat.client.text import describe, sentence
+from greenchat.errors import AlreadyOnline, GreenchatError
+
+TROUBLE = (GreenchatError, TimeoutError)
+MENU = ("1. login", "2. register", "3. quit")
+
+
+class Terminal:
+    """The conversation with the person at the terminal.
+
+    Args:
+        host, port: of the server.
+        device: what the server is to call this device.
+        screen: where to read.
+    """
+
+    def __init__(self, host: str, port: int, device: str, screen: Screen) -> None:
+        self._host, self._port = host, port
+        self._device = device
+        self._screen = screen
+
+    def run(self) -> None:
+        """Show the menu until it is quit; EOFError is raised where the input ends."""
+        choices: dict[str, Callable[[], bool]] = {
+            "1": self._login,
+            "login": self._login,
+            "2": self._register,
+            "register": self._register,
+            "3": _leave,
+            "quit": _leave,
+        }
+        stay = True
+        while stay:
+            for line in MENU:
+                show(line)
+            choice = choices.get(self._screen.ask("choice:").strip().lower())
+            if choice is None:
+                show("Choose 1, 2 or 3.")
+                continue
+            try:
+                stay = choice()
+            except TROUBLE as error:
+                show(sentence(error))
+
+    def _register(self) -> bool:
+        name, password = self._screen.ask("name:"), self._screen.ask("password:", hidden=True)
+        with Client(self._host, self._port) as client:
+            userid = client.register(name, password)
+        show(f"You are registered; your id is {userid}. Log in now.")
+        return True
+
+    def _login(self) -> bool:
+        """Log in and talk; False to end the program."""
+        name, password = self._screen.ask("id or name:").strip(), self._screen.ask("password:", hidden=True)
+        user = int(name) if is_id(name) else name
+        with Client(self._host, self._port) as client:
+            try:
+                login = client.login(user, password, device=self._device)
+            except AlreadyOnline as error:
+                show(sentence(error))
+                if self._screen.ask("Log in here, and out there? (y/n)").strip().lower() not in ("y", "yes"):
+                    return True
+                login = client.login(user, password, device=self._device, force=True)
+            return self._talk(client, login)
+
+    def _talk(self, client: Client, login: Login) -> bool:
+        """Show what comes and do what is said, until either ends; False to end the program."""
+        talk = Talk(client, Roster(login), show)
+        show(f"Welcome, {login.name}! Your id is {login.id}. Try help.")
+        show_friends(talk)
+        show_groups(talk)
+        self._screen.reset()
+        for push in client.pushes(timeout=0):
+            self._push(push, talk)
+        pusher = threading.Thread(
+            target=self._show_pushes, args=(talk,), name="greenchat-screen", daemon=True
+        )
+        pusher.start()
+        try:
+            while True:
+                self._execute(self._screen.command(lambda text: completions(text, talk.roster)), talk)
+        except Over as over:
+            return not over.quit
+        except Interrupted:
+            return True
+        finally:
+            client.close()
+            pusher.join()
+
+    def _execute(self, line: str, talk: Talk) -> None:
+        try:
+            if line.strip():
+                execute(line, talk)
+        except TROUBLE as error:
+            show(sentence(error))
+        except KeyboardInterrupt:
+            show("Given up; it may still be done.")
+
+    def _show_pushes(self, talk: Talk) -> None:
+        for push in talk.client.pushes():
+            self._push(push, talk)
+
+    def _push(self, push: Push, talk: Talk) -> None:
+        talk.roster.hear(push)
+        line = describe(push, talk.roster)
+        if line:
+            show(line)
+        if isinstance(push, Event) and push.kind == "ended":
+            self._screen.interrupt()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; try --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the terminal client and return its exit status: 0, or 1 if the server cannot be reached."""
+    parser = _Parser(prog="greenchat.client", description="Chat in a terminal.")
+    parser.add_argument("host", metavar="HOST", help="where the server is")
+    parser.add_argument("port", metavar="PORT", type=_port, help="its port")
+    parser.add_argument(
+        "--device", metavar="NAME", default="", help="a name of this device, to be online on several"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        socket.create_connection((options.host, options.port), CONNECT_TIMEOUT).close()
+    except (OSError, UnicodeError) as error:  # the latter for what can be no name of a host
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        parser.exit(1, f"{parser.prog}: cannot reach {options.host}:{options.port}: {reason}\n")
+    try:
+        with open_screen() as screen:
+            Terminal(options.host, options.port, options.device, screen).run()
+    except EOFError:
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _port(text: str) -> int:
+    if not (is_id(text) and 0 < int(text) < 65_536):
+        raise argparse.ArgumentTypeError(f"not a number from 1 to 65535: {text!r}")
+    return int(text)
+
+
+def _leave() -> bool:
+    return False

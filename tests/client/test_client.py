@@ -1,0 +1,399 @@
+"""The library on a connection that holds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from greenchat import errors
+from greenchat.client import Client, Event, Message, Presence, Read, Recall, Typing, in_group, with_user
+from greenchat.protocol.messages import MsgId
+from tests.client.fake_server import TIME, FakeServer, Peer, chat_from
+
+Run = Callable[..., Future[Any]]
+
+
+def take(client: Client, count: int) -> list[Any]:
+    pushes = client.pushes(10)
+    return [next(pushes) for _ in range(count)]
+
+
+def test_registers_and_logs_in_by_name_or_id(server: FakeServer, client: Client, run: Run) -> None:
+    registered = run(client.register, "ann", "secret")
+    peer = server.accept()
+    request = peer.get(MsgId.REG)
+    assert (request["name"], request["password"]) == ("ann", "secret")
+    peer.send({"msgid": 5, "errno": 0, "id": 1, "name": "ann", "cid": request["cid"]})
+    assert registered.result(10) == 1
+    login = run(client.login, 1, "secret", device="phone")
+    sent = peer.welcome(friends=[{"id": 2, "name": "bob", "state": "online"}])
+    assert (sent["id"], sent["password"], sent["device"], sent["force"]) == (1, "secret", "phone", False)
+    assert "name" not in sent
+    state = login.result(10)
+    assert (state.name, state.token, state.friends[0]["name"]) == ("ann", "T1", "bob")
+    assert client.online
+    assert client.login_state == state
+
+
+def test_replies_are_matched_by_cid_out_of_order(client: Client, peer: Peer, run: Run) -> None:
+    one, two = run(client.chat, 2, "to bob"), run(client.chat, 3, "to eve")
+    requests = {frame["toid"]: frame for frame in (peer.get(MsgId.ONE_CHAT), peer.get(MsgId.ONE_CHAT))}
+    peer.stored(requests[3], 30)
+    assert two.result(10).seq == 30
+    assert not one.done()
+    peer.stored(requests[2], 20)
+    assert one.result(10) == (with_user(2), 20, TIME)
+
+
+def test_an_error_is_raised_as_its_class(client: Client, peer: Peer, run: Run) -> None:
+    chat = run(client.chat, 2, "hi")
+    peer.refuse(peer.get(MsgId.ONE_CHAT), 10, "blocked")
+    with pytest.raises(errors.Blocked, match="it is blocked"):
+        chat.result(10)
+    history = run(client.history, with_user(2))
+    peer.refuse(peer.get(MsgId.HISTORY), 99, "brand_new", retry_after=1.5)
+    with pytest.raises(errors.RequestError) as raised:
+        history.result(10)
+    assert type(raised.value) is errors.RequestError
+    assert (raised.value.errno, raised.value.error, raised.value.retry_after) == (99, "brand_new", 1.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "sent", "reply", "result"),
+    [
+        (lambda c: c.add_friend(2), {"msgid": 7, "friendid": 2}, {"friend": {"id": 2}}, {"id": 2}),
+        (lambda c: c.remove_friend(2), {"msgid": 18, "friendid": 2}, {}, None),
+        (lambda c: c.block(2), {"msgid": 19, "userid": 2}, {}, None),
+        (lambda c: c.unblock(2), {"msgid": 20, "userid": 2}, {}, None),
+        (lambda c: c.are_friends([2, 3]), {"msgid": 22, "ids": [2, 3]}, {"ids": [3]}, [3]),
+        (lambda c: c.find_user("bob"), {"msgid": 30, "name": "bob"}, {"user": {"id": 2}}, {"id": 2}),
+        (lambda c: c.find_group("g"), {"msgid": 30, "groupname": "g"}, {"group": {"id": 5}}, {"id": 5}),
+        (
+            lambda c: c.create_group("g", "d"),
+            {"msgid": 8, "groupname": "g", "groupdesc": "d"},
+            {"groupid": 5},
+            5,
+        ),
+        (lambda c: c.join_group(5), {"msgid": 9, "groupid": 5}, {"group": {"id": 5}}, {"id": 5}),
+        (lambda c: c.leave_group(5), {"msgid": 21, "groupid": 5}, {}, None),
+        (
+            lambda c: c.group_info(5, limit=2),
+            {"msgid": 29, "groupid": 5, "after": 0, "limit": 2},
+            {"group": {"id": 5}, "users": [], "more": False},
+            {"group": {"id": 5}, "users": [], "more": False},
+        ),
+        (
+            lambda c: c.group_chat(5, "x"),
+            {"msgid": 10, "groupid": 5, "msg": "x"},
+            {"seq": 4, "time": TIME},
+            (in_group(5), 4, TIME),
+        ),
+        (
+            lambda c: c.recall(with_user(2), 7),
+            {"msgid": 17, "peerid": 2, "target": 7},
+            {"seq": 8, "time": TIME},
+            (with_user(2), 8, TIME),
+        ),
+        (lambda c: c.change_password("a", "b"), {"msgid": 28, "old": "a", "new": "b"}, {"token": "T2"}, None),
+        (lambda c: c.sync(), {"msgid": 25}, {"offlinemsg": [], "more": False}, False),
+    ],
+)
+def test_each_request_has_the_fields_of_the_protocol(
+    client: Client, peer: Peer, run: Run, call: Any, sent: dict[str, Any], reply: dict[str, Any], result: Any
+) -> None:
+    called = run(call, client)
+    request = peer.get(sent["msgid"])
+    assert {name: value for name, value in request.items() if name != "cid"} == sent
+    assert 1 <= len(request["cid"]) <= 36
+    peer.ack(request, **reply)
+    assert called.result(10) == result
+
+
+def test_history_is_read_as_messages_and_recalls(client: Client, peer: Peer, run: Run) -> None:
+    history = run(client.history, with_user(2), before=9, limit=3)
+    request = peer.get(MsgId.HISTORY)
+    assert (request["peerid"], request["before"], request["limit"]) == (2, 9, 3)
+    peer.send(
+        {
+            "msgid": 16,
+            "errno": 0,
+            "cid": request["cid"],
+            "more": True,
+            "messages": [
+                chat_from(2, 6, recalled=True) | {"msg": None},
+                {
+                    "msgid": 6,
+                    "id": 1,
+                    "name": "ann",
+                    "toid": 2,
+                    "msg": "yo",
+                    "seq": 7,
+                    "time": TIME,
+                    "cid": "c",
+                },
+                {"msgid": 17, "id": 2, "target": 6, "peerid": 2, "seq": 8, "time": TIME},
+            ],
+        }
+    )
+    gone, mine, recall = history.result(10).entries
+    assert (gone.text, gone.conversation, gone.name) == (None, with_user(2), "user2")
+    assert (mine.text, mine.conversation, mine.sender) == ("yo", with_user(2), 1)
+    assert recall == Recall(with_user(2), 8, 2, 6, TIME)
+    assert history.result().more
+
+
+def test_pushes_come_as_their_types_in_order(client: Client, peer: Peer) -> None:
+    group = {"msgid": 10, "id": 2, "name": "bob", "groupid": 5, "msg": "all", "seq": 1, "time": TIME}
+    peer.send(
+        chat_from(2, 1, "a\nb"),
+        group,
+        {"msgid": 17, "id": 2, "target": 1, "groupid": 5, "seq": 2, "time": TIME},
+        {"msgid": 23, "id": 2, "state": "offline"},
+        {"msgid": 26, "id": 2, "peerid": 2},
+        {"msgid": 27, "id": 2, "seq": 4, "groupid": 5},
+        {"msgid": 99, "new": "kind"},
+        chat_from(2, 2),
+    )
+    assert take(client, 7) == [
+        Message(with_user(2), 1, 2, "user2", "a\nb", TIME),
+        Message(in_group(5), 1, 2, "bob", "all", TIME),
+        Recall(in_group(5), 2, 2, 1, TIME),
+        Presence(2, "offline"),
+        Typing(with_user(2), 2),
+        Read(in_group(5), 2, 4),
+        Message(with_user(2), 2, 2, "user2", "hi", TIME),
+    ]
+
+
+def test_a_push_that_makes_no_sense_harms_no_other(client: Client, peer: Peer) -> None:
+    peer.send({"msgid": 6}, {"no": "msgid"}, {"msgid": [1]}, chat_from(2, 1))
+    assert take(client, 1)[0].seq == 1
+
+
+def test_the_network_may_cut_and_join_frames_as_it_likes(client: Client, peer: Peer, run: Run) -> None:
+    chat = run(client.chat, 2, "hi")
+    cid = peer.get(MsgId.ONE_CHAT)["cid"]
+    stream = b'\r\n{"msgid":23,"id":2,"state":"online"}\r\n{"msgid":11,"re":6,"errno":0,"seq":3,'
+    stream += b'"time":"x","cid":"%s"}\n\n{"msgid":23,"id":3,"state":"offline"}\n' % cid.encode()
+    for byte in stream:
+        peer.raw(bytes([byte]))
+    assert chat.result(10).seq == 3
+    assert [push.user for push in take(client, 2)] == [2, 3]
+
+
+def test_a_frame_of_one_mebibyte_is_taken(client: Client, peer: Peer) -> None:
+    frame = b'{"msgid":23,"id":2,"state":"online","pad":"'
+    peer.raw(frame + b"x" * (1_048_576 - len(frame) - 2) + b'"}\n')
+    assert take(client, 1) == [Presence(2, "online")]
+
+
+def test_what_does_not_fit_a_frame_is_refused_before_it_is_sent(client: Client, peer: Peer, run: Run) -> None:
+    with pytest.raises(errors.TooLarge):
+        client.chat(2, "x" * 70_000)
+    with pytest.raises(errors.BadRequest, match="Unicode"):
+        client.chat(2, "\ud800")
+    chat = run(client.chat, 2, "fits")
+    request = peer.get(MsgId.ONE_CHAT)
+    assert request["msg"] == "fits"
+    peer.stored(request, 1)
+    chat.result(10)
+
+
+def test_what_is_handed_over_is_acknowledged_once_a_conversation(client: Client, peer: Peer) -> None:
+    peer.send(*(chat_from(2, seq) for seq in range(1, 41)), *(chat_from(3, seq) for seq in range(1, 11)))
+    take(client, 49)
+    acknowledged: dict[int, int] = {}
+    frames = 0
+    while acknowledged != {2: 40, 3: 9}:
+        frame = peer.next()
+        if frame["msgid"] == MsgId.RECEIVED:
+            assert frame["seq"] > acknowledged.get(frame["peerid"], 0)
+            acknowledged[frame["peerid"]] = frame["seq"]
+            frames += 1
+    assert frames < 49, "acknowledgements were not gathered"
+
+
+def test_read_marks_and_typing_are_sent(client: Client, peer: Peer) -> None:
+    client.typing(with_user(2))
+    assert peer.get(MsgId.TYPING) == {"msgid": 26, "toid": 2}
+    client.read(in_group(5), 7)
+    assert peer.get(MsgId.READ) == {"msgid": 27, "groupid": 5, "seq": 7}
+
+
+def test_heartbeats_are_sent_at_the_interval_that_the_server_names(
+    server: FakeServer, client: Client, run: Run
+) -> None:
+    login = run(client.login, "ann", "secret")
+    peer = server.accept()
+    peer.welcome(heartbeat={"interval": 0.02, "max_missed": 500})
+    login.result(10)
+    assert [peer.next()["msgid"] for _ in range(5)] == [MsgId.HEARTBEAT] * 5
+
+
+def test_undelivered_pages_are_asked_for_until_there_are_no_more(
+    server: FakeServer, client: Client, run: Run
+) -> None:
+    login = run(client.login, "ann", "secret")
+    peer = server.accept()
+    peer.welcome(offlinemsg=[chat_from(2, 1)], more=True)
+    login.result(10)
+    pushes = client.pushes(10)
+    assert isinstance(next(pushes), Event)
+    assert next(pushes) == Message(with_user(2), 1, 2, "user2", "hi", TIME, offline=True)
+    peer.ack(peer.get(MsgId.SYNC), offlinemsg=[chat_from(2, 1)], more=True)
+    peer.ack(peer.get(MsgId.SYNC), offlinemsg=[chat_from(2, 2), chat_from(2, 3)], more=False)
+    peer.send(chat_from(2, 4))
+    assert [(push.seq, push.offline) for push in take(client, 3)] == [(2, True), (3, True), (4, False)]  # type: ignore[union-attr]
+
+
+def test_own_messages_that_are_offered_again_are_no_news(client: Client, peer: Peer, run: Run) -> None:
+    chat = run(client.chat, 2, "mine")
+    request = peer.get(MsgId.ONE_CHAT)
+    mine = {"msgid": 6, "id": 1, "name": "ann", "toid": 2, "seq": 2, "time": TIME, "msg": "mine"}
+    peer.send(chat_from(2, 1), mine | {"cid": request["cid"]}, mine | {"seq": 3, "cid": "other device"})
+    assert [push.seq for push in take(client, 2)] == [1, 3]
+    peer.stored(request, 2)
+    assert chat.result(10).seq == 2
+    while peer.get(MsgId.RECEIVED)["seq"] != 3:
+        pass
+
+
+def test_a_callback_may_make_requests_and_its_errors_harm_nothing(
+    server: FakeServer, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    answered = threading.Event()
+
+    def on_push(push: Any) -> None:
+        if isinstance(push, Message) and push.text == "bad":
+            raise RuntimeError("a bug of the application")
+        if isinstance(push, Message):
+            client.chat(push.sender, "thanks")
+            answered.set()
+
+    with Client("127.0.0.1", server.port, on_push=on_push) as client:
+        login = run(client.login, "ann", "secret")
+        peer = server.accept()
+        peer.welcome()
+        login.result(10)
+        peer.send(chat_from(2, 1, "bad"), chat_from(2, 2, "good"))
+        peer.stored(peer.get(MsgId.ONE_CHAT), 3)
+        assert answered.wait(10)
+        while peer.get(MsgId.RECEIVED)["seq"] != 2:
+            pass
+    assert "a bug of the application" in caplog.text
+
+
+def test_a_second_login_on_the_same_connection_works(client: Client, peer: Peer, run: Run) -> None:
+    with pytest.raises(errors.AlreadyLoggedIn):
+        client.login("bob", "other")
+    peer.send(chat_from(2, 1), chat_from(2, 2))
+    assert take(client, 1)[0].seq == 1
+    logout = run(client.logout)
+    assert peer.get(MsgId.RECEIVED) == {"msgid": 13, "peerid": 2, "seq": 1}
+    peer.ack(peer.get(MsgId.LOGINOUT))
+    logout.result(10)
+    with pytest.raises(errors.NotLoggedIn):
+        client.chat(2, "hi")
+    login = run(client.login, "ann", "secret")
+    peer.welcome(offlinemsg=[chat_from(2, 2)])
+    assert login.result(10).id == 1
+    assert [push.seq for push in take(client, 2)[1:]] == [2]
+
+
+def test_another_user_on_the_same_client_sees_all_of_theirs(client: Client, peer: Peer, run: Run) -> None:
+    peer.send(chat_from(2, 1))
+    take(client, 1)
+    logout = run(client.logout)
+    peer.ack(peer.get(MsgId.LOGINOUT))
+    logout.result(10)
+    login = run(client.login, "zoe", "secret")
+    peer.welcome(id=9, name="zoe", offlinemsg=[chat_from(2, 1) | {"toid": 9}])
+    login.result(10)
+    assert take(client, 2)[1].conversation == with_user(2)
+
+
+def test_a_request_without_a_reply_times_out(client: Client, peer: Peer) -> None:
+    with pytest.raises(TimeoutError, match="within"):
+        client.chat(2, "hi", timeout=0.05)
+    with pytest.raises(TimeoutError):
+        client.find_user("bob", timeout=0.05)
+
+
+def test_close_ends_who_waits(client: Client, peer: Peer, run: Run) -> None:
+    waiting = [run(client.chat, 2, "hi"), run(client.find_user, "bob"), run(list, client.pushes())]
+    peer.send(chat_from(2, 1))
+    seen = {peer.next()["msgid"] for _ in range(3)}
+    assert {MsgId.ONE_CHAT, MsgId.FIND} < seen
+    closed = run(client.close)
+    assert peer.at_end()
+    peer.close()
+    closed.result(10)
+    for call in waiting[:2]:
+        with pytest.raises(errors.Disconnected, match="closed"):
+            call.result(10)
+    assert len(waiting[2].result(10)) <= 1
+    client.close()
+    with pytest.raises(errors.Disconnected):
+        client.login("ann", "secret")
+
+
+def test_close_tells_the_server_what_was_handed_over(client: Client, peer: Peer, run: Run) -> None:
+    peer.send(chat_from(2, 1))
+    take(client, 1)
+    closed = run(client.close)
+    assert peer.get(MsgId.RECEIVED)["seq"] == 1
+    assert peer.at_end()
+    peer.close()
+    closed.result(10)
+
+
+def test_close_ends_even_where_the_server_keeps_the_connection(server: FakeServer, run: Run) -> None:
+    client = Client("127.0.0.1", server.port)
+    login = run(client.login, "ann", "secret")
+    peer = server.accept()
+    peer.welcome()
+    login.result(10)
+    client.close()
+    assert peer.at_end()
+
+
+def test_a_callback_may_close_the_client(server: FakeServer, run: Run) -> None:
+    done = threading.Event()
+
+    def on_push(push: Any) -> None:
+        client.close()
+        done.set()
+
+    client = Client("127.0.0.1", server.port, on_push=on_push)
+    login = run(client.login, "ann", "secret")
+    server.accept().welcome()
+    assert done.wait(10)
+    login.exception(10)
+
+
+def test_no_server_is_told_in_a_word(server: FakeServer) -> None:
+    server.close()
+    with Client("127.0.0.1", server.port) as client, pytest.raises(errors.Disconnected, match="refused"):
+        client.login("ann", "secret")
+
+
+def test_a_server_that_closes_before_the_login_is_connected_to_anew(
+    server: FakeServer, client: Client, run: Run
+) -> None:
+    registered = run(client.register, "ann", "secret")
+    peer = server.accept()
+    request = peer.get(MsgId.REG)
+    peer.send({"msgid": 5, "errno": 0, "id": 1, "name": "ann", "cid": request["cid"]})
+    registered.result(10)
+    second = run(client.register, "bob", "secret")
+    peer.get(MsgId.REG)
+    peer.close()
+    with pytest.raises(errors.Disconnected, match="closed the connection"):
+        second.result(10)
+    login = run(client.login, "ann", "secret")
+    server.accept().welcome()
+    assert login.result(10).id == 1

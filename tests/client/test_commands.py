@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from greenchat import errors
+from greenchat.client import Client, Login, Message, Page, Recall, Stored, in_group, with_user
+from greenchat.client.commands import COMMANDS, Over, Talk, completions, execute
+from greenchat.client.roster import Roster
+from tests.client.fake_server import TIME
+
+
+@pytest.fixture
+def talk() -> Talk:
+    bob = {"id": 2, "name": "bob", "state": "online"}
+    roster = Roster(Login(1, "ann", "T", "", "", [bob], [{"id": 5, "groupname": "team", "groupdesc": "we"}]))
+    client = Mock(spec=Client)
+    client.chat.return_value = client.group_chat.return_value = Stored(with_user(2), 3, TIME)
+    client.find_user.return_value = {"id": 8, "name": "zoe"}
+    client.find_group.return_value = {"id": 9, "groupname": "others"}
+    client.add_friend.return_value = {"id": 8, "name": "zoe", "state": "online"}
+    client.join_group.return_value = {"id": 9, "groupname": "others"}
+    client.history.return_value = Page([], False)
+    return Talk(client, roster, Mock())
+
+
+def shown(talk: Talk) -> list[str]:
+    return [call.args[0] for call in talk.show.call_args_list]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("line", "method", "arguments"),
+    [
+        ("chat:2:hi", "chat", (2, "hi")),
+        ("chat:bob:a:b: c", "chat", (2, "a:b: c")),
+        (" CHAT : zoe : hi ", "chat", (8, "hi")),
+        ("chat:007:hi", "chat", (7, "hi")),
+        ("chat:²:hi", "chat", (8, "hi")),
+        ("groupchat:5:hi", "group_chat", (5, "hi")),
+        ("groupchat:#team:hi:ho", "group_chat", (5, "hi:ho")),
+        ("groupchat:others:x", "group_chat", (9, "x")),
+        ("addfriend:a:b", "add_friend", (8,)),
+        ("addgroup:others", "join_group", (9,)),
+        ("creategroup:g", "create_group", ("g", "")),
+        ("creategroup:g:what: it is", "create_group", ("g", "what: it is")),
+        ("block:bob", "block", (2,)),
+        ("unblock:bob", "unblock", (2,)),
+        ("removefriend:bob", "remove_friend", (2,)),
+        ("leave:team", "leave_group", (5,)),
+        ("recall:bob:4", "recall", (with_user(2), 4)),
+        ("recall:#team:4", "recall", (in_group(5), 4)),
+        ("loginout", "logout", ()),
+    ],
+)
+def test_a_line_calls_the_client(talk: Talk, line: str, method: str, arguments: tuple[Any, ...]) -> None:
+    with suppress(Over):
+        execute(line, talk)
+    getattr(talk.client, method).assert_called_once_with(*arguments)
+
+
+def test_history_takes_a_count(talk: Talk) -> None:
+    execute("history:bob", talk)
+    execute("history:#team:7", talk)
+    assert talk.client.history.call_args_list == [  # type: ignore[attr-defined]
+        ((with_user(2),), {"limit": 20}),
+        ((in_group(5),), {"limit": 7}),
+    ]
+    assert shown(talk)[-1] == "(that is all)"
+
+
+def test_recall_without_a_number_takes_back_the_last_own_message(talk: Talk) -> None:
+    entries = [
+        Message(with_user(2), 1, 1, "ann", "first", TIME),
+        Message(with_user(2), 2, 1, "ann", None, TIME),
+        Message(with_user(2), 3, 2, "bob", "theirs", TIME),
+        Recall(with_user(2), 4, 1, 2, TIME),
+    ]
+    talk.client.history.return_value = Page(entries, False)  # type: ignore[attr-defined]
+    execute("recall:bob", talk)
+    talk.client.recall.assert_called_once_with(with_user(2), 1)  # type: ignore[attr-defined]
+    talk.client.history.return_value = Page(entries[2:], False)  # type: ignore[attr-defined]
+    with pytest.raises(errors.NoSuchMessage):
+        execute("recall:bob", talk)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("chat:bob", "write chat:ID:TEXT"),
+        ("chat::hi", "write chat"),
+        ("chat:bob: ", "write chat"),
+        ("dance", 'no command "dance"'),
+        ("history:bob:many", "number"),
+        ("recall:bob:x", "number"),
+        ("addfriend", "write addfriend:ID"),
+    ],
+)
+def test_a_line_that_lacks_something_says_how_to_write_it(talk: Talk, line: str, says: str) -> None:
+    with pytest.raises(errors.BadRequest, match=says):
+        execute(line, talk)
+    assert not talk.client.mock_calls  # type: ignore[attr-defined]
+
+
+def test_help_names_every_command(talk: Talk) -> None:
+    execute("help", talk)
+    text = "\n".join(shown(talk))
+    assert all(command.usage in text for command in COMMANDS.values())
+
+
+@pytest.mark.parametrize(("line", "quits"), [("quit", True), ("loginout", False)])
+def test_quit_ends_the_program_and_loginout_the_login(talk: Talk, line: str, quits: bool) -> None:
+    with pytest.raises(Over) as raised:
+        execute(line, talk)
+    assert raised.value.quit == quits
+
+
+def test_commands_and_known_names_are_completed(talk: Talk) -> None:
+    assert completions("cha", talk.roster) == ["chat:"]
+    assert completions("q", talk.roster) == ["quit"]
+    assert completions("chat:b", talk.roster) == ["chat:bob:"]
+    assert completions("groupchat:", talk.roster) == ["groupchat:team:"]
+    assert completions("history:", talk.roster) == ["history:bob", "history:#team"]
+    assert completions("chat:bob:b", talk.roster) == []
+    assert completions("dance:", talk.roster) == []

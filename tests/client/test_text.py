@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from greenchat import errors
+from greenchat.client import Event, Login, Message, Presence, Recall, Typing, in_group, with_user
+from greenchat.client.roster import Roster
+from greenchat.client.text import clock, describe, harmless, sentence
+from greenchat.protocol.instants import to_instant
+
+NOW = to_instant(datetime.now(UTC).timestamp())
+
+
+@pytest.fixture
+def roster() -> Roster:
+    bob = {"id": 2, "name": "bob", "state": "offline"}
+    return Roster(Login(1, "ann", "T", "", "", [bob], [{"id": 5, "groupname": "team", "groupdesc": ""}]))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;owned\x07\x1b[2J", "\\x1b]0;owned\\x07\\x1b[2J"),
+        ("one\n09:00 [1] bob: forged", "one\\n09:00 [1] bob: forged"),
+        ("a\rb\tc\x00\x7f\x9b1m", "a\\rb\\tc\\x00\\x7f\\x9b1m"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\u2028\u2066\ud800", "\\u2028\\u2066\\ud800"),
+        ("grüße 你好 👩‍👩‍👧 עברית", "grüße 你好 👩‍👩‍👧 עברית"),
+    ],
+)
+def test_what_steers_a_terminal_is_written_out_and_all_else_stays(text: str, shown: str) -> None:
+    assert harmless(text) == shown
+
+
+def test_times_are_local_with_the_date_where_it_is_not_today() -> None:
+    local = datetime(2026, 11, 23, 9, 5)
+    instant = to_instant(local.timestamp())
+    assert clock(instant, now=datetime(2026, 11, 23, 23, 59)) == "09:05"
+    assert clock(instant, now=datetime(2026, 11, 24)) == "2026-11-23 09:05"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (errors.NoSuchUser(), "There is no such user."),
+        (errors.Disconnected("connection refused"), "The connection is gone: connection refused."),
+        (TimeoutError("no answer."), "No answer."),
+        (TimeoutError(), "TimeoutError."),
+    ],
+)
+def test_errors_are_sentences(error: Exception, text: str) -> None:
+    assert sentence(error) == text
+
+
+def test_pushes_are_described_with_names_and_numbers(roster: Roster) -> None:
+    time = clock(NOW)
+    said = [
+        (Message(with_user(2), 3, 2, "bob", "hi", NOW), f"{time} [3] bob: hi"),
+        (Message(with_user(2), 4, 1, "ann", "yo", NOW), f"{time} [4] me to bob: yo"),
+        (Message(in_group(5), 1, 2, "bob", None, NOW), f"{time} [1] bob in #team: (recalled)"),
+        (Recall(in_group(5), 2, 7, 1, NOW), f"{time} [2] user 7 in #team: (took back message 1)"),
+        (Presence(2, "online"), "bob is online."),
+        (Typing(with_user(2), 2), None),
+        (Event("connected"), None),
+        (Event("lost", "shutdown", 1.0), "The connection is lost (shutdown). It comes back by itself."),
+        (Event("retry", "refused", 1.0), None),
+        (Event("back"), "The connection is back."),
+        (Event("ended", "replaced"), "You have logged in from elsewhere: this login has ended."),
+        (Event("ended", "protocol"), "You are logged out (protocol). Log in again."),
+    ]
+    assert [describe(push, roster) for push, _ in said] == [line for _, line in said]
+
+
+def test_the_roster_learns_from_what_it_hears(roster: Roster) -> None:
+    roster.hear(Presence(2, "online"))
+    roster.hear(Message(with_user(9), 1, 9, "new", "hi", NOW))
+    assert roster.friends[2]["state"] == "online"
+    assert (roster.user_id("new"), roster.user(9), roster.user(1), roster.group_id("team")) == (
+        9,
+        "new",
+        "me",
+        5,
+    )
+    roster.hear(Event("back", login=Login(1, "ann", "T", "", "", [], [])))
+    assert (roster.friends, roster.groups) == ({}, {})

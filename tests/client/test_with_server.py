@@ -1,0 +1,101 @@
+"""The library against a real server: two JSON libraries and two implementations hold one wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from greenchat import errors
+from greenchat.client import Backoff, Client, Message, Presence, Push, Recall, in_group, with_user
+from tests.system.server import DEADLINE, Server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    running = Server(tmp_path)
+    yield running
+    running.close()
+
+
+class User(Client):
+    """A registered user; what comes is put into ``got``."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        self.got: Queue[Push] = Queue()
+        super().__init__("127.0.0.1", server.port, on_push=self.got.put, backoff=Backoff(0.05, 0.2))
+        self.id = self.register(name, "secret")
+        self.login(self.id, "secret")
+
+    def next(self, kind: type) -> Any:
+        """Wait for the next push of this kind, passing over others."""
+        while not isinstance(push := self.got.get(timeout=DEADLINE), kind):
+            pass
+        return push
+
+
+def test_every_request_is_understood(server: Server) -> None:
+    with User(server, "ann") as ann, User(server, "bob 🎈") as bob:
+        assert ann.add_friend(bob.id) == {"id": bob.id, "name": "bob 🎈", "state": "online"}
+        assert ann.are_friends([ann.id, bob.id]) == [bob.id]
+        assert ann.find_user("bob 🎈")["id"] == bob.id
+        group = ann.create_group("team", "all")
+        assert bob.join_group(group)["count"] == 2
+        assert bob.find_group("team") == {"id": group, "groupname": "team", "groupdesc": "all", "count": 2}
+        assert [user["id"] for user in ann.group_info(group, after=ann.id)["users"]] == [bob.id]
+        first = bob.group_chat(group, "grüß\n\u2028dich")
+        assert ann.next(Message)[:5] == (in_group(group), first.seq, bob.id, "bob 🎈", "grüß\n\u2028dich")
+        ann.typing(in_group(group))
+        ann.read(in_group(group), first.seq)
+        recalled = ann.recall(in_group(group), first.seq)
+        assert bob.next(Recall)[:4] == (in_group(group), recalled.seq, ann.id, first.seq)
+        gone, recall = ann.history(in_group(group), day=first.time[:10]).entries
+        assert (gone.text, recall.seq) == (None, recalled.seq)
+        bob.leave_group(group)
+        with pytest.raises(errors.NotAMember):
+            bob.group_chat(group, "too late")
+        bob.block(ann.id)
+        assert ann.next(Presence) == (bob.id, "offline")
+        with pytest.raises(errors.Blocked):
+            ann.chat(bob.id, "hi")
+        bob.unblock(ann.id)
+        bob.change_password("secret", "new")
+        assert bob.sync() is False
+        bob.logout()
+        with pytest.raises(errors.BadCredentials):
+            bob.login("bob 🎈", "secret")
+        assert bob.login("bob 🎈", "new").id == bob.id
+        ann.remove_friend(bob.id)
+
+
+def test_all_that_was_missed_comes_in_order_page_by_page(server: Server) -> None:
+    with User(server, "ann") as ann, User(server, "bob") as bob:
+        bob.logout()
+        for number in range(230):
+            ann.chat(bob.id, str(number))
+        bob.login("bob", "secret")
+        assert [bob.next(Message).text for _ in range(230)] == [str(number) for number in range(230)]
+        ann.chat(bob.id, "live")
+        assert bob.next(Message)[1:] == (231, ann.id, "ann", "live", *bob_time(bob), None, False)
+
+
+def bob_time(bob: User) -> tuple[str]:
+    return (bob.history(with_user(1), limit=1).entries[0].time,)
+
+
+def test_nothing_is_lost_doubled_or_overtaken_while_the_server_is_killed(server: Server) -> None:
+    with User(server, "ann") as ann, User(server, "bob") as bob, ThreadPoolExecutor() as pool:
+        sending = pool.submit(lambda: [ann.chat(bob.id, str(number)).seq for number in range(400)])
+        for killed_at in (50, 150):
+            while bob.next(Message).seq != killed_at:
+                pass
+            server.kill()
+            server.start()
+        assert sending.result(60) == list(range(1, 401))
+        rest = [bob.next(Message) for _ in range(250)]
+        assert [(message.seq, message.text) for message in rest] == [(n, str(n - 1)) for n in range(151, 401)]
+        assert bob.got.qsize() == len([push for push in bob.got.queue if not isinstance(push, Message)])
