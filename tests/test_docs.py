@@ -1,0 +1,251 @@
+"""The documents say what is so: settings, links, frames, sessions."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from greenchat.client.commands import COMMANDS
+from greenchat.config import Settings, load
+from greenchat.errors import MalformedFrame
+from greenchat.protocol import messages as m
+from tests.system.server import DEADLINE, ROOT, Client, Frame, Server, environment
+
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/protocol.md", "docs/architecture.md"]
+
+OF_THE_RUN = {"time", "token", "server"}
+"""Fields whose values differ from run to run."""
+
+NOT_UNDERSTOOD = {3, 4}
+"""Errnos of the answers to frames that no request can be made of."""
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str = "") -> list[str]:
+    """Return what stands between the fences of a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def lines(block: str, sent: str, received: str) -> Iterator[tuple[bool, str]]:
+    """Yield the frames of an example, each with whether the client sends it."""
+    for line in block.splitlines():
+        if line.startswith((sent, received)):
+            yield line.startswith(sent), line[len(sent) :]
+
+
+# -- Settings
+
+
+def uncommented() -> str:
+    """Return the file with every setting switched on."""
+    return re.sub(r"^#(?=\w+ = )", "", page("conf/greenchat.toml"), flags=re.M)
+
+
+def test_every_setting_stands_in_the_file_with_its_default() -> None:
+    written = tomllib.loads(uncommented())
+    defaults = {item.name: item.default for item in fields(Settings)}
+    assert {name: (type(value), value) for name, value in written.items()} == {
+        name: (type(value), value) for name, value in defaults.items()
+    }
+
+
+def test_the_file_as_it_is_changes_nothing_and_uncommented_it_is_accepted(tmp_path: Path) -> None:
+    assert tomllib.loads(page("conf/greenchat.toml")) == {}
+    config = tmp_path / "greenchat.toml"
+    config.write_text(uncommented(), encoding="utf-8")
+    assert load(["--config", str(config)], {}) == load([], {})
+
+
+def test_every_setting_has_its_reason_above_it() -> None:
+    before = re.findall(r"^(.*)\n#\w+ = ", page("conf/greenchat.toml"), re.M)
+    assert len(before) == len(fields(Settings))
+    assert [line for line in before if not line.startswith("# ")] == []
+
+
+def test_the_readme_names_only_options_that_exist() -> None:
+    options = {"--config", "--help", *("--" + item.name.replace("_", "-") for item in fields(Settings))}
+    variables = {f"GREENCHAT_{item.name.upper()}" for item in fields(Settings)}
+    text = page("README.md")
+    assert set(re.findall(r"--[a-z][a-z-]*", text)) <= options
+    assert set(re.findall(r"GREENCHAT_\w+", text)) <= variables
+
+
+# -- Links
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings, as the usual renderers make them."""
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", text, re.M)
+    }
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page(name)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        if not file.is_file() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
+            dead.append(target)
+    assert dead == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    targets = set(re.findall(r"\]\(([^)\s]+)\)", page("README.md")))
+    assert {*PAGES, "conf/greenchat.toml"} - {"README.md"} <= targets
+
+
+# -- Frames
+
+
+def example_frames() -> list[tuple[bool, str, int]]:
+    """Return the frames of the protocol page: who sends it, its text, the errno of the next answer."""
+    found = []
+    for block in blocks(page("docs/protocol.md")):
+        frames = list(lines(block, "C: ", "S: "))
+        for place, (sent, text) in enumerate(frames):
+            answers = [json.loads(later) for from_client, later in frames[place + 1 :] if not from_client]
+            found.append((sent, text, answers[0].get("errno", 0) if answers else 0))
+    return found
+
+
+def every_struct(kind: type[Struct]) -> Iterator[type[Struct]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from every_struct(below)
+
+
+def fields_of_answers() -> dict[int, set[str]]:
+    """Return the fields that a frame from the server may have, by msgid."""
+    known: dict[int, set[str]] = {}
+    others: list[type[Struct]] = [m.HeartbeatReply, m.StoredAck]
+    for kind in [*every_struct(m.Reply), *every_struct(m.Push), *others]:
+        if isinstance(kind.__struct_config__.tag, int):
+            known.setdefault(m.msgid_of(kind), {"msgid"}).update(kind.__struct_encode_fields__)
+    return known
+
+
+def test_the_requests_on_the_protocol_page_are_requests() -> None:
+    for sent, text, errno in example_frames():
+        if sent and errno in NOT_UNDERSTOOD:
+            with pytest.raises(MalformedFrame):
+                m.decode(text.encode())
+        elif sent:
+            request = m.decode(text.encode())
+            assert set(json.loads(text)) <= {"msgid", *request.__struct_encode_fields__}
+
+
+def test_the_answers_on_the_protocol_page_have_fields_that_the_server_sends() -> None:
+    known = fields_of_answers()
+    for sent, text, _ in example_frames():
+        if not sent:
+            frame = json.loads(text)
+            assert set(frame) <= known[frame["msgid"]], text
+
+
+def test_the_protocol_page_shows_every_message() -> None:
+    shown = {json.loads(text)["msgid"] for _, text, _ in example_frames() if text.startswith("{")}
+    assert set(m.MsgId) <= shown
+
+
+# -- Sessions
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """An empty server with the heartbeats of the examples."""
+    server = Server(tmp_path, "--heartbeat-interval", 60, "--login-timeout", 60)
+    yield server
+    server.close()
+
+
+def comparable(value: Any) -> Any:
+    """Return a frame without what differs from run to run."""
+    if isinstance(value, list):
+        return [comparable(item) for item in value]
+    if isinstance(value, dict):
+        return {name: "…" if name in OF_THE_RUN else comparable(item) for name, item in value.items()}
+    return value
+
+
+def replay(server: Server, frames: Iterator[tuple[bool, str]]) -> None:
+    """Send what the example sends on one connection, and hold what comes against what it shows."""
+    shown: list[Frame] = []
+    got: list[Frame] = []
+    with Client(server) as client:
+        for sent, text in frames:
+            if sent:
+                client.write(text.encode() + b"\n")
+            else:
+                shown.append(json.loads(text))
+                got.append(client.read())
+    assert shown
+    assert comparable(got) == comparable(shown)
+
+
+def register(server: Server, *names: str) -> None:
+    with Client(server) as client:
+        for name in names:
+            client.done(4, name=name, password="secret")
+
+
+def test_the_session_with_nc_is_a_real_one(server: Server) -> None:
+    register(server, "ann", "bob")
+    (session,) = [block for block in blocks(page("README.md")) if block.startswith("$ nc ")]
+    replay(server, lines(session, "> ", "< "))
+
+
+def test_the_first_session_of_the_protocol_page_is_a_real_one(server: Server) -> None:
+    text = page("docs/protocol.md").partition("## Your first session")[2].partition("\n## ")[0]
+    sessions = blocks(text)
+    assert len(sessions) == 2
+    for session in sessions:
+        replay(server, lines(session, "C: ", "S: "))
+
+
+def test_the_terminal_sessions_use_commands_that_exist() -> None:
+    sessions = [block for block in blocks(page("README.md")) if "Welcome, " in block]
+    typed = [set(re.findall(r"^> (\w+)", session, re.M)) for session in sessions]
+    assert len(typed) == 2
+    assert set.union(*typed) <= set(COMMANDS)
+
+
+def test_the_answering_machine_answers(server: Server) -> None:
+    (program,) = blocks(page("README.md"), "python")
+    assert "6000" in program
+    machine = subprocess.Popen(
+        [sys.executable, "-u", "-c", program.replace("6000", str(server.port))],
+        env=environment({}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        server.wait_for_rows([(1,)], "SELECT id FROM User WHERE name = 'echo'")
+        register(server, "ann")
+        with Client(server) as ann:
+            ann.login(name="ann", password="secret")
+            ann.done(6, toid=1, msg="Are you there?")
+            assert ann.wait(msgid=6, id=1)["msg"] == "You said: Are you there?"
+    finally:
+        machine.terminate()
+        said, complaints = machine.communicate(timeout=DEADLINE)
+    assert said.endswith("Z ann Are you there?\n")
+    assert complaints == ""
