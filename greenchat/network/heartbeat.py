@@ -1,4 +1,4 @@
-"""The supervision of heartbeats and logins: one timer greenlet, one tick an interval for all.
+"""The supervision of heartbeats and logins: one timer greenlet, one tick for all.
 
 A client that is silent for ``max_missed`` whole intervals is evicted, no sooner, and at the latest
 two intervals after.  A tick that comes late counts against no one: then the process was stopped,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from math import ceil
 from time import monotonic
 
 import gevent
@@ -18,8 +19,11 @@ from greenchat.network.connection import Connection
 
 logger = logging.getLogger(__name__)
 
+LOGIN_CHECKS = 5
+"""How often a connection is looked at, at the least, in the time that it has to log in."""
+
 LATE = 1.5
-"""Intervals after the one before from which on a tick is late."""
+"""Times the distance of two ticks after the one before, a tick is late."""
 
 
 class Heartbeat:
@@ -30,7 +34,7 @@ class Heartbeat:
 
     Args:
         connections: the live connections; read at each tick.
-        interval: seconds between ticks.
+        interval: seconds in which a beat is expected.
         max_missed: missed beats in a row that end a connection.
         login_timeout: seconds that a connection may last without a login.
     """
@@ -46,6 +50,10 @@ class Heartbeat:
         self._interval = interval
         self._max_missed = max_missed
         self._login_timeout = login_timeout
+        # Ticks in an interval: more than one only where logins must be looked at more often.
+        self._ticks = max(1, ceil(interval * LOGIN_CHECKS / login_timeout))
+        self._tick = 0
+        self._late = False
         self._greenlet: gevent.Greenlet | None = None
         self._last = monotonic()
 
@@ -63,7 +71,7 @@ class Heartbeat:
         while True:
             # The loop's idea of now is as old as this turn; counted from there, the tick would be early.
             gevent.get_hub().loop.update_now()
-            gevent.sleep(self._interval)
+            gevent.sleep(self._interval / self._ticks)
             try:
                 self.tick(monotonic())
             except Exception:  # without its supervision the server would fill with dead connections
@@ -75,8 +83,12 @@ class Heartbeat:
         Args:
             now: seconds on the monotonic clock.
         """
-        late = now - self._last > LATE * self._interval
+        self._late |= now - self._last > LATE * self._interval / self._ticks
         self._last = now
+        self._tick = (self._tick + 1) % self._ticks
+        beat, late = self._tick == 0, self._late
+        if beat:
+            self._late = False
         for connection in self._connections:
             session = connection.session
             if session is None:
@@ -84,6 +96,8 @@ class Heartbeat:
             if session.user is None:
                 if not late:
                     self._check_login(connection, now)
+            elif not beat:
+                continue
             elif connection.heard:
                 connection.missed = 0
                 connection.stranger_since = None

@@ -83,10 +83,5 @@ def find(session: Session, request: m.Find) -> m.Reply:
     return m.FoundAck(re=m.MsgId.FIND, group=found)
 
 
-def _caller(session: Session) -> int:
-    assert session.user is not None
-    return session.user
-
-
 def _seen_by(session: Session, other: User) -> m.UserItem:
     return user_items([other], visibly_online(session, [other.id]))[0]

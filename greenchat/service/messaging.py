@@ -128,18 +128,13 @@ class EntryDelivery:
 
 def received(session: Session, request: m.Received) -> None:
     """Move the device's cursor."""
-    conversation, _ = readable(session, request)
-    session.received(conversation, request.seq)
+    session.received(_up_to(session, request, request.seq), request.seq)
 
 
 def read(session: Session, request: m.Read) -> None:
     """Move the user's read mark, and tell the other participants and the user's other devices."""
     service, userid = session.service, session.caller
-    conversation, _ = readable(session, request)
-    if request.seq > (service.heads.get(conversation) or 0) and request.seq > service.heads.reload(
-        conversation
-    ):
-        raise BadRequest(f"seq: the conversation has no message {request.seq}")
+    conversation = _up_to(session, request, request.seq)
     service.store.mark_read(userid, conversation, request.seq)
     if request.groupid is not None:
         told = m.ReadPush(id=userid, seq=request.seq, groupid=request.groupid)
@@ -164,6 +159,19 @@ def typing(session: Session, request: m.Typing) -> None:
         _tell(session, membership, m.TypingPush(id=userid, groupid=request.groupid))
     elif request.toid is not None and not service.blocked.load((userid, request.toid)):
         _tell(session, (request.toid,), m.TypingPush(id=userid, peerid=userid))
+
+
+def _up_to(session: Session, request: m.InConversation, seq: int) -> int:
+    """Return the conversation of a request that is about all up to ``seq``.  May switch.
+
+    Raises:
+        BadRequest: the conversation is not that long; or as ``readable``.
+    """
+    conversation, _ = readable(session, request)
+    heads = session.service.heads
+    if seq > (heads.get(conversation) or 0) and seq > heads.reload(conversation):
+        raise BadRequest(f"seq: the conversation has no message {seq}")
+    return conversation
 
 
 def _tell(session: Session, users: Collection[int], push: m.Push) -> None:
