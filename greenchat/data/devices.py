@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,7 +25,9 @@ from greenchat import ports
 from greenchat.data.friends import followers, friends
 from greenchat.data.groups import groups_of, members_of_small
 from greenchat.data.schema import Conversation, Cursor, Device, GroupUser, User, insert_new
-from greenchat.protocol.instants import to_seconds
+
+GENERATION_BITS = 62
+"""Of the first generation of a device's tokens; each end of its tokens adds one."""
 
 PAIR = 1 << 32
 """The conversation of users a ≤ b is ``a * PAIR + b``."""
@@ -125,8 +128,8 @@ def open_device(
     remembered = db.execute(_DEVICES, {"u": userid}).all()
     generation = next((row.generation for row in remembered if row.device == device), None)
     if generation is None:
-        # A device that was forgotten must not take its old tokens again: time has passed them.
-        generation = int(to_seconds(now))
+        # By chance, so that a device that was forgotten does not take its old tokens again.
+        generation = secrets.randbits(GENERATION_BITS)
         _add(db, remembered, max_devices, userid, device, generation, now)
     db.execute(_TAKE, {"u": userid, "d": device, "n": node.name, "i": node.incarnation, "t": now})
     db.execute(_ONLINE, {"u": userid, "n": node.name, "t": now})

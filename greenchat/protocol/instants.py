@@ -5,7 +5,7 @@ The form sorts as it counts, so it is also what the database keeps.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import lru_cache
 
 
@@ -21,15 +21,14 @@ def to_seconds(instant: str) -> float:
 
 
 def day_bounds(day: str) -> tuple[str, str]:
-    """Return the first instants of a day, ``YYYY-MM-DD`` in UTC, and of the day after.
+    """Return the first instant of a day, ``YYYY-MM-DD`` in UTC, and one after all of its instants.
 
     Raises:
         ValueError: there is no such day.
     """
-    if len(day) != 10:  # fromisoformat takes other forms too
+    if str(date.fromisoformat(day)) != day:  # it takes other forms too
         raise ValueError(day)
-    first = date.fromisoformat(day)
-    return f"{first}T00:00:00.000Z", f"{first + timedelta(days=1)}T00:00:00.000Z"
+    return f"{day}T00:00:00.000Z", f"{day}T24:00:00.000Z"
 
 
 @lru_cache(maxsize=4)

@@ -141,5 +141,4 @@ def _settle(session: Session, request: m.Login, account: Account) -> None:
         raise BadCredentials
     token = service.tokens.issue(userid, request.device, state.generation)
     welcome(session, request, state, token)
-    if len(service.hub.of(userid)) == 1:
-        tell_followers(service, userid, state.followers)
+    tell_followers(service, userid, state.followers)

@@ -21,7 +21,7 @@ class Cache(Generic[K, V]):
         self._load = load
         self._size = size
         self._values: dict[K, V] = {}
-        self._changes = 0
+        self._loading: dict[K, object] = {}
         self.get = self._values.get
 
     def load(self, key: K) -> V:
@@ -30,20 +30,21 @@ class Cache(Generic[K, V]):
         return self.reload(key) if value is None else value
 
     def reload(self, key: K) -> V:
-        """Read a value anew.  May switch."""
-        changes = self._changes
+        """Read a value anew; it is kept unless ``put`` or ``forget`` knew better meanwhile.  May switch."""
+        mark = self._loading[key] = object()
         value = self._load(key)
-        if changes == self._changes:  # else it may be stale already
+        if self._loading.get(key) is mark:
             self.put(key, value)
         return value
 
     def put(self, key: K, value: V) -> None:
         """Keep a value that is known to be true now."""
+        self._loading.pop(key, None)
         if len(self._values) >= self._size:
             self._values.clear()
         self._values[key] = value
 
     def forget(self, key: K) -> None:
-        """Drop a value that has changed, and what is just being loaded."""
-        self._changes += 1
+        """Drop a value that has changed, and what is just being read."""
+        self._loading.pop(key, None)
         self._values.pop(key, None)

@@ -44,6 +44,10 @@ class Gate:
         self._offered[span.conversation] = span.after
         self._heads[span.conversation] = span.upto
 
+    def expects(self, conversation: int) -> bool:
+        """Return whether the gate is about a conversation."""
+        return conversation in self._offered
+
     def expect_head(self, conversation: int, head: int) -> None:
         """Take note of how long the log of a conversation is, if the gate is about it."""
         if conversation in self._heads:

@@ -41,6 +41,7 @@ def add_group(session: Session, request: m.AddGroup) -> m.Reply:
     joined = service.store.join_group(userid, groupid, service.now())
     if not was_member and userid not in before:  # another device may have been quicker
         _enter(service, userid, groupid, before, joined)
+    _catch_up(service, userid, of_group(groupid))
     group = group_item(service.store.group(userid, id=groupid))
     if group.count <= SMALL_GROUP:
         group.users = _members(session, service.store.members(groupid, 0, SMALL_GROUP))
@@ -52,8 +53,11 @@ def leave_group(session: Session, request: m.LeaveGroup) -> m.Reply:
     service, userid = session.service, session.caller
     service.store.leave_group(userid, request.groupid)
     membership = service.memberships.get(request.groupid)
-    if membership is not None:
+    if membership is None:
+        service.memberships.forget(request.groupid)  # it may be being read
+    else:
         membership.pop(userid, None)
+        service.memberships.put(request.groupid, membership)
     return m.Ack(re=m.MsgId.LEAVE_GROUP)
 
 
@@ -80,7 +84,7 @@ def _enter(service: Service, userid: int, groupid: int, membership: Membership, 
     """Let the group's messages come to the user's sessions, from the first after joining.
 
     What is committed after the joining but announced before the membership is known here comes from
-    the log: the gate of each session keeps back what would overtake it.
+    the log: the gate of each session keeps back what would overtake it.  Does not switch.
     """
     conversation = of_group(groupid)
     membership = service.memberships.get(groupid, membership)
@@ -88,6 +92,12 @@ def _enter(service: Service, userid: int, groupid: int, membership: Membership, 
     service.memberships.put(groupid, membership)
     for session in service.hub.of(userid):
         session.expect(Span(conversation, joined, joined))
+
+
+def _catch_up(service: Service, userid: int, conversation: int) -> None:
+    """Read from the log what the user's sessions have not heard of a conversation.  May switch."""
+    if not any(session.expects(conversation) for session in service.hub.of(userid)):
+        return
     head = service.store.head(conversation)
     for session in service.hub.of(userid):
         session.expect_head(conversation, head)

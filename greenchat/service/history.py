@@ -74,8 +74,11 @@ def next_page(session: Session, only: int | None = None, room: int = PAGE_BYTES)
 
 
 def catch_up(session: Session, conversation: int) -> None:
-    """Send what the gate expects of a conversation as live messages.  May switch."""
-    while session.gate is not None and not session.gate.reading:
+    """Send what the gate expects of a conversation as live messages.  May switch.
+
+    While a page is being read, or a login is not yet answered, what is missing comes that way.
+    """
+    while session.gate is not None and session.gate.held is None and not session.gate.reading:
         items = next_page(session, conversation)
         if not items:
             return

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from greenchat.ports import Membership
+    from greenchat.service.service import Service
     from greenchat.service.session import Session
 
 _NOBODY = 0
@@ -127,14 +128,17 @@ class EntryDelivery:
 
 
 def received(session: Session, request: m.Received) -> None:
-    """Move the device's cursor."""
-    session.received(_up_to(session, request, request.seq), request.seq)
+    """Move the device's cursor, at most to the end of the log."""
+    conversation, _ = readable(session, request)
+    session.received(conversation, min(request.seq, _head(session.service, conversation, request.seq)))
 
 
 def read(session: Session, request: m.Read) -> None:
     """Move the user's read mark, and tell the other participants and the user's other devices."""
     service, userid = session.service, session.caller
-    conversation = _up_to(session, request, request.seq)
+    conversation, _ = readable(session, request)
+    if request.seq > _head(service, conversation, request.seq):
+        raise BadRequest(f"seq: the conversation has no message {request.seq}")
     service.store.mark_read(userid, conversation, request.seq)
     if request.groupid is not None:
         told = m.ReadPush(id=userid, seq=request.seq, groupid=request.groupid)
@@ -161,17 +165,10 @@ def typing(session: Session, request: m.Typing) -> None:
         _tell(session, (request.toid,), m.TypingPush(id=userid, peerid=userid))
 
 
-def _up_to(session: Session, request: m.InConversation, seq: int) -> int:
-    """Return the conversation of a request that is about all up to ``seq``.  May switch.
-
-    Raises:
-        BadRequest: the conversation is not that long; or as ``readable``.
-    """
-    conversation, _ = readable(session, request)
-    heads = session.service.heads
-    if seq > (heads.get(conversation) or 0) and seq > heads.reload(conversation):
-        raise BadRequest(f"seq: the conversation has no message {seq}")
-    return conversation
+def _head(service: Service, conversation: int, seq: int) -> int:
+    """Return the last seq of a conversation, or one that is at least ``seq``.  May switch."""
+    known = service.heads.get(conversation, 0)
+    return known if known >= seq else service.heads.reload(conversation)
 
 
 def _tell(session: Session, users: Collection[int], push: m.Push) -> None:

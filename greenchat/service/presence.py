@@ -26,16 +26,15 @@ def sign_off(session: Session) -> None:
     service = session.service
     service.bus.release(userid, device)
     service.store.close_device(userid, device, service.node, service.now())
-    if not service.hub.of(userid):
-        announce(service, userid)
+    announce(service, userid)
 
 
 def announce(service: Service, userid: int) -> None:
-    """Tell the user's followers whether the user is online now.  May switch.
+    """Tell the user's followers, if that has changed, whether the user is online.  May switch.
 
     Presence is of the moment: while the database is away, and when this node stops, nobody is told.
     """
-    if service.draining:
+    if not _has_changed(service, userid) or service.draining:
         return
     try:
         followers = service.store.followers(userid)
@@ -46,9 +45,15 @@ def announce(service: Service, userid: int) -> None:
 
 
 def tell_followers(service: Service, userid: int, followers: list[int]) -> None:
-    """Tell followers whether the user is online now.  Does not switch."""
-    state = state_of(userid, service.router.online([userid]))
-    service.router.deliver(followers, presence_event(userid, state))
+    """Tell followers, if that has changed, whether the user is online.  Does not switch."""
+    if _has_changed(service, userid):
+        service.announced ^= {userid}
+        state = state_of(userid, service.router.online([userid]))
+        service.router.deliver(followers, presence_event(userid, state))
+
+
+def _has_changed(service: Service, userid: int) -> bool:
+    return bool(service.hub.of(userid)) != (userid in service.announced)
 
 
 def presence_event(userid: int, state: State) -> Event:

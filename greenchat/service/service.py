@@ -35,6 +35,7 @@ class Service:
         blocked: for (sender, receiver), whether the receiver takes nothing from the sender.
         memberships: who is in a group; changed in place when somebody joins or leaves.
         heads: the last seq of conversations, at least (a later one may have been given out).
+        announced: who was last said to be online.
         draining: this node stops, so nobody needs to be told who leaves it.
     """
 
@@ -62,6 +63,7 @@ class Service:
         self.blocked: Cache[tuple[int, int], bool] = Cache(lambda pair: store.is_blocked(*pair))
         self.memberships: Cache[int, Membership] = Cache(store.membership, size=10_000)
         self.heads: Cache[int, int] = Cache(store.head)
+        self.announced: set[int] = set()
         self.draining = False
 
     def open_session(self, peer: Peer) -> Session:

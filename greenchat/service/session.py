@@ -131,14 +131,16 @@ class Session:
             error = NotLoggedIn()
         if re is None:
             self._bad_frames += 1
-        self._send_reply(failure(error, re, malformed.cid), re or 0)
+        self._tell(error, re, malformed.cid)
         if self._bad_frames >= MAX_BAD_FRAMES:
             self.peer.close("protocol")
 
     def _fail(self, error: RequestError, request: Request) -> None:
-        re = msgid_of(request)
+        self._tell(error, msgid_of(request), request.cid)
+
+    def _tell(self, error: RequestError, re: int | None, cid: str | None) -> None:
         if re not in UNANSWERED or error.errno in TOLD_OF_UNANSWERED:
-            self._send_reply(failure(error, re, request.cid), re)
+            self._send_reply(failure(error, re, cid), re or 0)
 
     # -- Out
 
@@ -148,7 +150,7 @@ class Session:
             reply.cid = request.cid
         self._send_reply(reply, msgid_of(request))
 
-    def _send_reply(self, reply: Answer, re: int) -> None:
+    def _send_reply(self, reply: Answer | StoredAck, re: int) -> None:
         """Send a reply; an original client gets only what its requests ask for (no ACK, no ERROR)."""
         if self.peer.classic and msgid_of(reply) > LAST_ORIGINAL >= re:
             return
@@ -194,6 +196,10 @@ class Session:
         if self.gate is None:
             self.gate = Gate()
         self.gate.expect(span)
+
+    def expects(self, conversation: int) -> bool:
+        """Return whether anything of a conversation may still have to come from the log."""
+        return self.gate is not None and self.gate.expects(conversation)
 
     def expect_head(self, conversation: int, head: int) -> None:
         """Take note of how long the log of an expected conversation is by now."""
@@ -273,8 +279,7 @@ class Session:
     def acknowledge(self, sender: int, conversation: int, ack: StoredAck) -> None:
         """Tell the peer that its message is committed, with what is in the ACK."""
         self._landed()
-        if not self.peer.classic:
-            self.peer.send(encode(ack))
+        self._send_reply(ack, ack.re)
         if sender == self.user:
             if self.gate is not None:
                 self.gate.passes(conversation, ack.seq)  # the sender has it: what follows is not ahead

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET, Struct
 
+from greenchat.errors import Busy
 from greenchat.ports import LoginState
 from greenchat.protocol import messages as m
 from greenchat.protocol.framing import MAX_SERVER_FRAME
@@ -92,12 +93,15 @@ def _welcome_classic(session: Session, request: m.Login, state: LoginState) -> N
         offlinemsg=[item.frame.decode() for item in _shown(items)] or UNSET,
     )
     session.answer(request, ack)
+    try:
+        _send_the_rest(session, items)
+    except Busy:
+        session.peer.close("evicted")  # it is logged in, and can be told so only once
+
+
+def _send_the_rest(session: Session, items: list[Item]) -> None:
     for conversation, seq in {item.entry.conversation: item.entry.seq for item in items}.items():
         session.count_as_received_once_written(conversation, seq)
-    _send_the_rest(session)
-
-
-def _send_the_rest(session: Session) -> None:
     while (items := next_page(session)) and session.gate is not None:
         for entry, frame in items:
             session.send_entry(entry.conversation, entry.seq, frame)
