@@ -29,22 +29,24 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 or :: for all")
     store: str = _setting("sqlite:///greenchat.db", "URL of the database")
     bus: str = _setting("local://", "URL of what connects the nodes")
-    node: str = _setting("", "name of this server in the cluster; default: host name and port")
+    node: str = _setting("", "name of this server; default: host name and port")
     heartbeat_interval: float = _setting(
-        1.0, "seconds in which a client must show a sign of life", least=0.05
+        1.0, "seconds in which a client must show a sign of life", least=0.05, most=3_600
     )
     max_missed: int = _setting(5, "intervals in a row without one before a client is evicted", least=1)
     admin: str = _setting("", "HOST:PORT of the pages /metrics and /health; off by default")
     log_level: str = _setting("info", f"one of {', '.join(LOG_LEVELS)}")
 
-    login_timeout: float = _setting(10.0, "seconds that a connection has to log in", least=0.1)
-    max_connections: int = _setting(20_000, "connections at a time; one more is answered and closed", least=1)
+    login_timeout: float = _setting(10.0, "seconds that a connection has to log in", least=0.1, most=3_600)
+    max_connections: int = _setting(16_000, "connections at a time; one more is answered and closed", least=1)
     max_frame: int = _setting(65_536, "bytes of a frame from a client", least=1_024, most=1_048_576)
     outbox_limit: int = _setting(1_048_576, "bytes that may wait for a slow client", least=65_536)
     max_in_flight: int = _setting(256, "messages of a connection that may wait for the database", least=1)
     commit_queue: int = _setting(8_192, "messages of all connections that may wait for the database", least=1)
     password_queue: int = _setting(64, "passwords that may wait to be hashed", least=1)
-    shutdown_timeout: float = _setting(5.0, "seconds to wait for clients to leave at the end", least=0)
+    shutdown_timeout: float = _setting(
+        5.0, "seconds to wait for clients to leave at the end", least=0, most=3_600
+    )
     startup_timeout: float = _setting(
         30.0, "seconds to wait for a database that is away at the start", least=0
     )
@@ -58,8 +60,8 @@ class Settings:
     max_groups: int = _setting(200, "groups of a user", least=0, most=200)
     max_devices_online: int = _setting(8, "devices of a user online at a time", least=1)
     max_devices: int = _setting(16, "devices of a user that are remembered", least=1)
-    recall_seconds: float = _setting(120.0, "seconds in which a message can be recalled", least=0)
-    token_days: float = _setting(30.0, "days that a login token lasts", least=0)
+    recall_seconds: float = _setting(120.0, "seconds in which a message can be recalled", least=0, most=1e9)
+    token_days: float = _setting(30.0, "days that a login token lasts", least=0, most=36_500)
 
 
 _FIELDS = {item.name: item for item in fields(Settings)}
@@ -90,7 +92,7 @@ def load(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
     _check(values)
     settings = Settings(**values)
     if not settings.node:
-        return Settings(**values | {"node": f"{platform.node()}-{settings.port}"})
+        return Settings(**values | {"node": f"{platform.node()}-{settings.port or os.getpid()}"})
     return settings
 
 
@@ -137,14 +139,14 @@ def _from_file(path: Path) -> dict[str, Any]:
         wanted = _TYPES[name]
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise ConfigError(f"{path}: {name}: {wanted.__name__} is needed, not {value!r}")
-    return {name: _TYPES[name](value) for name, value in values.items()}
+    return {name: _convert(name, value, f"{path}: {name}") for name, value in values.items()}
 
 
-def _convert(name: str, text: str, where: str) -> Any:
+def _convert(name: str, value: object, where: str) -> Any:
     try:
-        return _TYPES[name](text)
-    except ValueError:
-        raise ConfigError(f"{where}: {_TYPES[name].__name__} is needed, not {text!r}") from None
+        return _TYPES[name](value)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"{where}: {_TYPES[name].__name__} is needed, not {str(value)[:50]!r}") from None
 
 
 def _check(values: Mapping[str, Any]) -> None:

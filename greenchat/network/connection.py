@@ -139,10 +139,15 @@ class Connection(Outbox):
         """Whether a request is being handled."""
         return not self._idle
 
-    @property
-    def reading(self) -> bool:
-        """Whether bytes from the peer would be noticed: not while it is paused, behind or being served."""
-        return self._idle and not self._paused and (self._backlog is None or self._unsent <= BEHIND)
+    def silent(self) -> bool:
+        """Say whether the peer, of which nothing was heard, has sent nothing since this was last asked.
+
+        That is not known while it is paused or being served.  Of a peer that is behind, what it
+        sends is not read, but counted.
+        """
+        if not self._idle or self._paused:
+            return False
+        return self._backlog is None or not self._backlog.has_more_input(self._sock)
 
     # -- The greenlet
 

@@ -98,15 +98,19 @@ class Heartbeat:
                     self._check_login(connection, now)
             elif not beat:
                 continue
-            elif connection.heard:
-                connection.missed = 0
-                connection.stranger_since = None
-            elif not late and connection.reading:
-                connection.missed += 1
-                if connection.missed >= self._max_missed and not connection.classic:
-                    COUNTERS.evictions += 1
-                    connection.close("evicted")
+            else:
+                self._check_beat(connection, late)
+
+    def _check_beat(self, connection: Connection, late: bool) -> None:
+        connection.stranger_since = None
+        if connection.heard:
             connection.heard = False
+            connection.missed = 0
+        elif connection.silent() and not late:
+            connection.missed += 1
+            if connection.missed >= self._max_missed and not connection.classic:
+                COUNTERS.evictions += 1
+                connection.close("evicted")
 
     def _check_login(self, connection: Connection, now: float) -> None:
         if connection.stranger_since is None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import socket
+import struct
+import termios
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -58,13 +61,20 @@ class _Call(NamedTuple):
 class _Backlog:
     """A batch that is partly written; it, and its watcher, exist only while the peer is behind."""
 
-    __slots__ = ("calls", "data", "sent", "watcher")
+    __slots__ = ("_input", "calls", "data", "sent", "watcher")
 
     def __init__(self, data: bytes, sent: int, calls: list[_Call], loop: Any, sock: socket.socket) -> None:
         self.data = data
         self.sent = sent
         self.calls = calls
+        self._input = 0  # bytes that wait unread, when last looked
         self.watcher = loop.io(sock.fileno(), WRITABLE)
+
+    def has_more_input(self, sock: socket.socket) -> bool:
+        """Say whether more bytes from the peer wait to be read than when this was last asked."""
+        before = self._input
+        (self._input,) = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))
+        return self._input > before
 
     def cut(self, terminator: bytes) -> int:
         """Drop the frames of which nothing is written; return the bytes that are left to write."""

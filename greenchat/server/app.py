@@ -122,15 +122,10 @@ class App:
         return f"greenchat {__version__} listening on {address} store={store} bus={bus} node={settings.node}"
 
     def stop(self, signals: StopSignals) -> None:
-        """End in order; when told to hurry, at once."""
-        ending = gevent.spawn(self._end)
-        gevent.wait([ending, gevent.spawn(signals.hurry.wait)], count=1)
-        _log.info("stopped" if ending.ready() else "stopped in a hurry")
-
-    def _end(self) -> None:
         """Take no more in, commit what is under way, mark this node's users offline, say BYE, leave.
 
         The store commits in order, so what was taken before ``close_node`` is committed with it.
+        Only the clients are waited for, and not for long, nor at all when told to hurry.
         """
         settings, listener = self._settings, self._listener
         _log.info("stopping: %d connections", len(listener.connections))
@@ -143,10 +138,12 @@ class App:
         except Busy:
             _log.warning("the database is away: this node's users are marked offline at its next start")
         listener.close_all("shutdown", lambda: round(random.uniform(0, RETRY_SPREAD), 2))
-        listener.wait_closed(settings.shutdown_timeout)
+        gone = gevent.spawn(listener.wait_closed, settings.shutdown_timeout)
+        gevent.wait([gone, gevent.spawn(signals.hurry.wait)], count=1)
         listener.stop()
         self._bus.close()
         self._store.close()
+        _log.info("stopped")
 
     def _is_healthy(self) -> bool:
         """Return whether the database answers.  May switch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from gevent.threadpool import ThreadPool
 
@@ -40,7 +40,17 @@ class Offload:
             raise Busy("too many people log in just now", retry_after=round(self._queue * SECONDS_EACH, 1))
         self._waiting += 1
         try:
-            result: T = self._pool.apply(function, args)
-            return result
+            result, error = self._pool.apply(_caught, (function, *args))
         finally:
             self._waiting -= 1
+        if error is not None:
+            raise error
+        return cast(T, result)
+
+
+def _caught(function: Callable[..., T], *args: object) -> tuple[T | None, Exception | None]:
+    """Return what is raised as a value: gevent prints a traceback of each error in a thread."""
+    try:
+        return function(*args), None
+    except Exception as error:
+        return None, error

@@ -23,7 +23,7 @@ class Peer(SimpleNamespace):
     def __init__(self, user: int | None = 5, **kwargs: Any) -> None:
         state = {
             "session": SimpleNamespace(user=user), "heard": False, "missed": 0, "stranger_since": 0.0,
-            "reading": True, "busy": False, "classic": False, "reasons": [],
+            "silent": lambda: True, "busy": False, "classic": False, "reasons": [],
         }  # fmt: skip
         super().__init__(**{**state, **kwargs})
 
@@ -80,7 +80,7 @@ def test_a_late_tick_ends_no_login_either() -> None:
     assert clock.tick() == ["evicted"]
 
 
-@pytest.mark.parametrize("state", [{"reading": False}, {"classic": True}, {"session": None}])
+@pytest.mark.parametrize("state", [{"silent": lambda: False}, {"classic": True}, {"session": None}])
 def test_who_cannot_be_heard_or_knows_no_heartbeats_is_not_evicted(state: dict[str, Any]) -> None:
     assert Clock(Peer(**state)).tick(20) == []
 
@@ -93,7 +93,7 @@ def test_who_is_not_logged_in_has_ten_seconds_whatever_they_send() -> None:
 
 
 def test_no_login_ends_while_it_is_being_handled() -> None:
-    clock = Clock(Peer(user=None, busy=True, reading=False))
+    clock = Clock(Peer(user=None, busy=True, silent=lambda: False))
     assert clock.tick(20) == []
     clock.peer.busy = False
     assert clock.tick() == ["evicted"]

@@ -1,0 +1,229 @@
+"""Settings: where they come from, which wins, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from greenchat import __version__
+from greenchat.config import Settings, load
+from greenchat.errors import ConfigError
+
+NAMES = [item.name for item in fields(Settings)]
+
+
+def option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def other(name: str) -> str:
+    """Return a value that is allowed and not the default."""
+    default = getattr(Settings(), name)
+    if name == "log_level":
+        return "debug"
+    if isinstance(default, str):
+        return "other"
+    if isinstance(default, float):
+        return str(default + 0.5)
+    return str(default - 1)
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    return tmp_path / "greenchat.toml"
+
+
+# -- Sources
+
+
+def test_without_anything_the_defaults_count() -> None:
+    assert load([], {}) == Settings(node=f"{socket.gethostname()}-6000")
+
+
+def test_the_defaults_are_those_of_the_protocol_and_the_design() -> None:
+    settings = load([], {})
+    assert (settings.port, settings.host) == (6000, "127.0.0.1")
+    assert (settings.store, settings.bus) == ("sqlite:///greenchat.db", "local://")
+    assert (settings.heartbeat_interval, settings.max_missed, settings.login_timeout) == (1.0, 5, 10.0)
+    assert (settings.max_frame, settings.outbox_limit) == (65_536, 1_048_576)
+    assert (settings.max_name, settings.max_password, settings.max_message) == (50, 128, 4_096)
+    assert (settings.max_groupname, settings.max_groupdesc) == (50, 200)
+    assert (settings.max_friends, settings.max_groups) == (2_000, 200)
+    assert (settings.max_devices_online, settings.max_devices) == (8, 16)
+    assert (settings.recall_seconds, settings.token_days) == (120.0, 30.0)
+    assert settings.startup_timeout == 30.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_can_be_given_in_all_three_places(name: str, toml: Path) -> None:
+    value = other(name)
+    wanted = type(getattr(Settings(), name))(value)
+    toml.write_text(f"{name} = {wanted!r}\n")
+    command_line = [value] if name == "port" else [option(name), value]
+    for arguments, environ in (
+        (["--config", str(toml)], {}),
+        ([], {"GREENCHAT_CONFIG": str(toml)}),
+        ([], {f"GREENCHAT_{name.upper()}": value}),
+        (command_line, {}),
+    ):
+        found = getattr(load(arguments, environ), name)
+        assert (found, type(found)) == (wanted, type(wanted))
+
+
+@pytest.mark.parametrize("name", ["port", "node", "max_missed", "heartbeat_interval"])
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(name: str, toml: Path) -> None:
+    kind = type(getattr(Settings(), name))
+    toml.write_text(f"{name} = {kind('1')!r}\n")
+    arguments, environ = ["--config", str(toml)], {f"GREENCHAT_{name.upper()}": "2"}
+    assert getattr(load(arguments, {}), name) == kind("1")
+    assert getattr(load(arguments, environ), name) == kind("2")
+    arguments += ["3"] if name == "port" else [option(name), "3"]
+    assert getattr(load(arguments, environ), name) == kind("3")
+
+
+def test_the_file_of_the_command_line_wins_over_that_of_the_environment(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    one.write_text("port = 1\n")
+    two.write_text("port = 2\nnode = 'two'\n")
+    settings = load(["--config", str(one)], {"GREENCHAT_CONFIG": str(two)})
+    assert (settings.port, settings.node) == (1, f"{socket.gethostname()}-1")
+
+
+def test_settings_of_different_sources_add_up(toml: Path) -> None:
+    toml.write_text("# a comment\nmax_missed = 7\nhost = '::'\n")
+    settings = load(["--admin", "localhost:1"], {"GREENCHAT_GREENCHAT": "x", "GREENCHAT_CONFIG": str(toml)})
+    assert (settings.max_missed, settings.host, settings.admin) == (7, "::", "localhost:1")
+
+
+def test_a_whole_number_in_the_file_does_where_a_float_is_meant(toml: Path) -> None:
+    toml.write_text("heartbeat_interval = 2\n")
+    interval = load(["--config", str(toml)], {}).heartbeat_interval
+    assert (interval, type(interval)) == (2.0, float)
+
+
+def test_an_empty_file_changes_nothing(toml: Path) -> None:
+    toml.touch()
+    assert load(["--config", str(toml)], {}) == load([], {})
+
+
+def test_the_environments_other_variables_are_none_of_ours() -> None:
+    assert load([], {"PORT": "1", "greenchat_port": "1", "GREENCHAT_COLOUR": "x"}).port == 6000
+
+
+# -- What is wrong
+
+
+def wrong(arguments: list[str], environ: dict[str, str] | None = None) -> str:
+    """Return what is said of settings that cannot be: one line, without a full stop."""
+    with pytest.raises(ConfigError) as caught:
+        load(arguments, environ or {})
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert not sentence.endswith(".")
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--colour"], "unrecognized arguments: --colour"),
+        (["--max"], "unrecognized arguments: --max"),
+        (["1", "2"], "unrecognized arguments: 2"),
+        (["--node"], "argument --node: expected one argument"),
+        (["x"], "PORT: int is needed, not 'x'"),
+        (["1.5"], "PORT: int is needed, not '1.5'"),
+        (["--max-missed", "x"], "--max-missed: int is needed, not 'x'"),
+        (["--login-timeout", ""], "--login-timeout: float is needed, not ''"),
+        (["65536"], "port: between 0 and 65535, not 65536"),
+        (["--max-missed", "0"], "max-missed: at least 1, not 0"),
+        (["--heartbeat-interval", "0.01"], "heartbeat-interval: at least 0.05, not 0.01"),
+        (["--heartbeat-interval", "nan"], "heartbeat-interval: at least 0.05, not nan"),
+        (["--max-message", "4097"], "max-message: between 1 and 4096, not 4097"),
+        (["--log-level", "loud"], "log-level: one of debug, info, warning, error, not 'loud'"),
+        (["--config", "/missing.toml"], "/missing.toml: No such file or directory"),
+        (["--config", "/"], "/: Is a directory"),
+    ],
+)
+def test_a_wrong_option_is_named(arguments: list[str], sentence: str) -> None:
+    assert wrong(arguments) == sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("PORT", "x", "GREENCHAT_PORT: int is needed, not 'x'"),
+        ("PORT", "-1", "port: between 0 and 65535, not -1"),
+        ("LOG_LEVEL", "", "log-level: one of debug, info, warning, error, not ''"),
+        ("CONFIG", "/missing.toml", "/missing.toml: No such file or directory"),
+    ],
+)
+def test_a_wrong_variable_is_named(name: str, value: str, sentence: str) -> None:
+    assert wrong([], {f"GREENCHAT_{name}": value}) == sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b"port = '1'", "FILE: port: int is needed, not '1'"),
+        (b"port = true", "FILE: port: int is needed, not True"),
+        (b"port = 1.0", "FILE: port: int is needed, not 1.0"),
+        (b"node = 1", "FILE: node: str is needed, not 1"),
+        (b"token_days = false", "FILE: token_days: float is needed, not False"),
+        (b"colour = 1", "FILE: there is no setting 'colour'"),
+        (b"config = 'x'", "FILE: there is no setting 'config'"),
+        (b"[server]", "FILE: there is no setting 'server'"),
+        (b"port = 65536", "port: between 0 and 65535, not 65536"),
+        (b"login_timeout = nan", "login-timeout: at least 0.1, not nan"),
+    ],
+)
+def test_a_wrong_line_of_the_file_is_named(toml: Path, text: bytes, sentence: str) -> None:
+    toml.write_bytes(text + b"\n")
+    assert wrong(["--config", str(toml)]).replace(str(toml), "FILE") == sentence
+
+
+@pytest.mark.parametrize("text", [b"port", b"port = ", b"port = 1\nport = 2", b"\xff", b"port = 1\0"])
+def test_a_file_that_is_no_toml_is_told(toml: Path, text: bytes) -> None:
+    toml.write_bytes(text)
+    assert wrong(["--config", str(toml)]).startswith(f"{toml}: not TOML: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("heartbeat_interval", "inf"),  # LOGIN_ACK has to say it, and JSON cannot
+        ("token_days", "inf"),
+        ("token_days", "1e18"),  # the end of a token has to fit 64 bits
+    ],
+)
+def test_a_number_that_cannot_be_worked_with_is_no_setting(name: str, value: str) -> None:
+    assert wrong([option(name), value]).startswith(name.replace("_", "-"))
+
+
+def test_a_number_beyond_all_floats_is_told_with_its_name(toml: Path) -> None:
+    toml.write_text(f"login_timeout = 1{'0' * 400}\n")
+    assert "login" in wrong(["--config", str(toml)])
+
+
+# -- Help
+
+
+def test_help_names_every_setting_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load(["--help"], {})
+    assert caught.value.code == 0
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    for name in NAMES:
+        assert ("PORT" if name == "port" else option(name)) in text
+        default = getattr(Settings(), name)
+        assert default == "" or f"(default: {default})" in text
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load(["--version"], {})
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"greenchat {__version__}\n"
