@@ -140,8 +140,8 @@ def wrong(arguments: list[str], environ: dict[str, str] | None = None) -> str:
         (["--login-timeout", ""], "--login-timeout: float is needed, not ''"),
         (["65536"], "port: between 0 and 65535, not 65536"),
         (["--max-missed", "0"], "max-missed: at least 1, not 0"),
-        (["--heartbeat-interval", "0.01"], "heartbeat-interval: at least 0.05, not 0.01"),
-        (["--heartbeat-interval", "nan"], "heartbeat-interval: at least 0.05, not nan"),
+        (["--heartbeat-interval", "0.01"], "heartbeat-interval: between 0.05 and 3600, not 0.01"),
+        (["--heartbeat-interval", "nan"], "heartbeat-interval: between 0.05 and 3600, not nan"),
         (["--max-message", "4097"], "max-message: between 1 and 4096, not 4097"),
         (["--log-level", "loud"], "log-level: one of debug, info, warning, error, not 'loud'"),
         (["--config", "/missing.toml"], "/missing.toml: No such file or directory"),
@@ -177,7 +177,7 @@ def test_a_wrong_variable_is_named(name: str, value: str, sentence: str) -> None
         (b"config = 'x'", "FILE: there is no setting 'config'"),
         (b"[server]", "FILE: there is no setting 'server'"),
         (b"port = 65536", "port: between 0 and 65535, not 65536"),
-        (b"login_timeout = nan", "login-timeout: at least 0.1, not nan"),
+        (b"login_timeout = nan", "login-timeout: between 0.1 and 3600, not nan"),
     ],
 )
 def test_a_wrong_line_of_the_file_is_named(toml: Path, text: bytes, sentence: str) -> None:
