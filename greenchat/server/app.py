@@ -9,6 +9,7 @@ import random
 import resource
 import sys
 import time
+from functools import partial
 
 import gevent
 from sqlalchemy.engine import make_url
@@ -26,6 +27,7 @@ from greenchat.server.admin import AdminPages
 from greenchat.server.offload import Offload
 from greenchat.server.signals import StopSignals
 from greenchat.service.service import Service
+from greenchat.service.session import Session
 
 SPARE_FILES = 64
 """Open files that are not connections: the database, the log, the listener."""
@@ -93,7 +95,7 @@ class App:
         self._bus.start(self._node, self._service.router.receive)
         self._listener = ChatServer(
             (settings.host, settings.port),
-            self._service.open_session,
+            partial(Session, self._service),
             max_frame=settings.max_frame,
             outbox_limit=settings.outbox_limit,
             max_connections=_affordable_connections(settings.max_connections),

@@ -2,67 +2,63 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from greenchat.errors import AlreadyLoggedIn, BadCredentials, BadRequest
 from greenchat.ports import Account
 from greenchat.protocol import messages as m
+from greenchat.service.caller import Caller
 from greenchat.service.conversations import exactly_one
 from greenchat.service.presence import sign_off, tell_followers
+from greenchat.service.service import Service
 from greenchat.service.texts import check_length, check_printable, clean_name
 from greenchat.service.welcome import welcome
 
-if TYPE_CHECKING:
-    from greenchat.service.service import Service
-    from greenchat.service.session import Session
 
-
-def register(session: Session, request: m.Reg) -> m.Reply:
+def register(caller: Caller, request: m.Reg) -> m.Reply:
     """Add a user; the connection is not logged in by it."""
-    if session.user is not None:
+    if caller.user is not None:
         raise AlreadyLoggedIn
-    service = session.service
+    service = caller.service
     name = clean_name("name", request.name, service.limits.max_name)
     password = _hash(service, "password", request.password)
     userid = service.store.create_user(name, password, service.now())
     return m.RegAck(id=userid, name=name)
 
 
-def login(session: Session, request: m.Login) -> m.Reply | None:
+def login(caller: Caller, request: m.Login) -> m.Reply | None:
     """Log in: authenticate, register the device here, then read what it missed.
 
     In this order, so that a message that is committed meanwhile is either read or held.
     """
-    if session.user is not None:
+    if caller.user is not None:
         raise AlreadyLoggedIn
     check_printable("device", request.device)
-    account = _authenticate(session.service, request)
-    _take_place(session, account, request)
+    account = _authenticate(caller.service, request)
+    _take_place(caller, account, request)
     try:
-        _settle(session, request, account)
+        _settle(caller, request, account)
     except BaseException:
-        sign_off(session)
+        sign_off(caller)
         raise
     return None
 
 
-def logout(session: Session, request: m.Loginout) -> m.Reply:
+def logout(caller: Caller, request: m.Loginout) -> m.Reply:
     """Log out; the device's tokens end, and the connection may log in again."""
-    assert session.user is not None
-    session.service.store.end_tokens(session.user, session.device)
-    sign_off(session)
+    assert caller.user is not None
+    caller.service.store.end_tokens(caller.user, caller.device)
+    sign_off(caller)
     return m.Ack(re=m.MsgId.LOGINOUT)
 
 
-def change_password(session: Session, request: m.ChangePassword) -> m.Reply:
+def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
     """Change the password; all tokens of the user and all other sessions end."""
-    service, userid, device = session.service, session.caller, session.device
+    service, userid, device = caller.service, caller.id, caller.device
     account = service.store.account(id=userid, device=device)
     if account is None or not service.passwords.verify(account.password, request.old):
         raise BadCredentials("old: this is not your password")
     service.store.set_password(userid, _hash(service, "new", request.new))
     for other in service.hub.of(userid):
-        if other is not session:
+        if other is not caller:
             sign_off(other)
             other.peer.close("replaced")
     account = service.store.account(id=userid, device=device)
@@ -113,32 +109,32 @@ def _by_token(service: Service, request: m.Login, text: str) -> Account:
     return account
 
 
-def _take_place(session: Session, account: Account, request: m.Login) -> None:
-    """Become the one session of this device, in the cluster and here; from now on live events are held."""
-    service = session.service
+def _take_place(caller: Caller, account: Account, request: m.Login) -> None:
+    """Become the one caller of this device, in the cluster and here; from now on live events are held."""
+    service = caller.service
     service.hub.check(account.id, request.device, request.force)
     service.bus.claim(account.id, request.device, request.force)
     replaced = service.hub.check(account.id, request.device, request.force)  # claim may switch
     if replaced is not None:
         replaced.leave()
         replaced.peer.close("replaced")
-    session.enter(account.id, account.name, request.device)
+    caller.enter(account.id, account.name, request.device)
 
 
-def _settle(session: Session, request: m.Login, account: Account) -> None:
+def _settle(caller: Caller, request: m.Login, account: Account) -> None:
     """Read what the device is to know, answer, and let the held events follow.
 
     Raises:
         BadCredentials: what was proved has been changed since.
     """
-    service, userid = session.service, session.caller
+    service, userid = caller.service, caller.id
     state = service.store.open_device(userid, request.device, service.node, service.now())
-    if session.user is None:  # replaced, or ended by a change of the password, meanwhile
+    if caller.user is None:  # replaced, or ended by a change of the password, meanwhile
         if service.hub.find(userid, request.device) is None:
             service.store.close_device(userid, request.device, service.node, service.now())
         return
     if state.password != account.password or account.generation not in (None, state.generation):
         raise BadCredentials
     token = service.tokens.issue(userid, request.device, state.generation)
-    welcome(session, request, state, token)
+    welcome(caller, request, state, token)
     tell_followers(service, userid, state.followers)

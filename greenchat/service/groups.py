@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from greenchat.errors import BadRequest
 from greenchat.ports import Member, Membership, Span
 from greenchat.protocol import messages as m
 from greenchat.service.access import member_of
+from greenchat.service.caller import Caller
 from greenchat.service.conversations import of_group
 from greenchat.service.history import catch_up
 from greenchat.service.people import group_item, member_items, visibly_online
+from greenchat.service.service import Service
 from greenchat.service.texts import check_length, clean_name
-
-if TYPE_CHECKING:
-    from greenchat.service.service import Service
-    from greenchat.service.session import Session
 
 SMALL_GROUP = 100
 """Groups of up to so many members are shown with them (docs/protocol.md, LOGIN_ACK)."""
@@ -24,18 +20,18 @@ DEFAULT_MEMBERS = 100
 MAX_MEMBERS = 500
 
 
-def create_group(session: Session, request: m.CreateGroup) -> m.Reply:
+def create_group(caller: Caller, request: m.CreateGroup) -> m.Reply:
     """Create a group; the caller is its creator and first member."""
-    service, userid = session.service, session.caller
+    service, userid = caller.service, caller.id
     name = clean_name("groupname", request.groupname, service.limits.max_groupname)
     check_length("groupdesc", request.groupdesc, 0, service.limits.max_groupdesc)
     groupid = service.store.create_group(userid, name, request.groupdesc, service.now())
     return m.CreatedAck(re=m.MsgId.CREATE_GROUP, groupid=groupid)
 
 
-def add_group(session: Session, request: m.AddGroup) -> m.Reply:
+def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     """Join a group; its messages come from now on, to all of the user's sessions."""
-    service, userid, groupid = session.service, session.caller, request.groupid
+    service, userid, groupid = caller.service, caller.id, request.groupid
     before = service.memberships.load(groupid)
     was_member = userid in before
     joined = service.store.join_group(userid, groupid, service.now())
@@ -44,13 +40,13 @@ def add_group(session: Session, request: m.AddGroup) -> m.Reply:
     _catch_up(service, userid, of_group(groupid))
     group = group_item(service.store.group(userid, id=groupid))
     if group.count <= SMALL_GROUP:
-        group.users = _members(session, service.store.members(groupid, 0, SMALL_GROUP))
+        group.users = _members(caller, service.store.members(groupid, 0, SMALL_GROUP))
     return m.JoinedAck(re=m.MsgId.ADD_GROUP, group=group)
 
 
-def leave_group(session: Session, request: m.LeaveGroup) -> m.Reply:
+def leave_group(caller: Caller, request: m.LeaveGroup) -> m.Reply:
     """Leave a group."""
-    service, userid = session.service, session.caller
+    service, userid = caller.service, caller.id
     service.store.leave_group(userid, request.groupid)
     membership = service.memberships.get(request.groupid)
     if membership is None:
@@ -61,44 +57,44 @@ def leave_group(session: Session, request: m.LeaveGroup) -> m.Reply:
     return m.Ack(re=m.MsgId.LEAVE_GROUP)
 
 
-def group_info(session: Session, request: m.GroupInfo) -> m.Reply:
+def group_info(caller: Caller, request: m.GroupInfo) -> m.Reply:
     """Return a group and a page of its members."""
     limit = request.limit or DEFAULT_MEMBERS
     if limit > MAX_MEMBERS:
         raise BadRequest(f"limit: at most {MAX_MEMBERS}")
-    service, userid = session.service, session.caller
-    member_of(session, request.groupid)
+    service, userid = caller.service, caller.id
+    member_of(caller, request.groupid)
     group = service.store.group(userid, id=request.groupid)
     members = service.store.members(request.groupid, request.after, limit + 1)
-    users = _members(session, members[:limit])
+    users = _members(caller, members[:limit])
     return m.GroupInfoAck(
         re=m.MsgId.GROUP_INFO, group=group_item(group), users=users, more=len(members) > limit
     )
 
 
-def _members(session: Session, members: list[Member]) -> list[m.MemberItem]:
-    return member_items(members, visibly_online(session, [member.id for member in members]))
+def _members(caller: Caller, members: list[Member]) -> list[m.MemberItem]:
+    return member_items(members, visibly_online(caller, [member.id for member in members]))
 
 
 def _enter(service: Service, userid: int, groupid: int, membership: Membership, joined: int) -> None:
     """Let the group's messages come to the user's sessions, from the first after joining.
 
     What is committed after the joining but announced before the membership is known here comes from
-    the log: the gate of each session keeps back what would overtake it.  Does not switch.
+    the log: the gate of each caller keeps back what would overtake it.  Does not switch.
     """
     conversation = of_group(groupid)
     membership = service.memberships.get(groupid, membership)
     membership[userid] = joined
     service.memberships.put(groupid, membership)
-    for session in service.hub.of(userid):
-        session.expect(Span(conversation, joined, joined))
+    for caller in service.hub.of(userid):
+        caller.expect(Span(conversation, joined, joined))
 
 
 def _catch_up(service: Service, userid: int, conversation: int) -> None:
     """Read from the log what the user's sessions have not heard of a conversation.  May switch."""
-    if not any(session.expects(conversation) for session in service.hub.of(userid)):
+    if not any(caller.expects(conversation) for caller in service.hub.of(userid)):
         return
     head = service.store.head(conversation)
-    for session in service.hub.of(userid):
-        session.expect_head(conversation, head)
-        catch_up(session, conversation)
+    for caller in service.hub.of(userid):
+        caller.expect_head(conversation, head)
+        catch_up(caller, conversation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,11 +11,9 @@ from greenchat.ports import Entry
 from greenchat.protocol import messages as m
 from greenchat.protocol.instants import day_bounds
 from greenchat.service.access import readable
+from greenchat.service.caller import Caller
 from greenchat.service.entries import encode_entry
 from greenchat.service.gate import Gate
-
-if TYPE_CHECKING:
-    from greenchat.service.session import Session
 
 PAGE_BYTES = 256 * 1024
 """Bytes of an array of entries at most (docs/protocol.md)."""
@@ -31,60 +29,60 @@ class Item(NamedTuple):
     frame: bytes
 
 
-def history(session: Session, request: m.History) -> m.Reply:
+def history(caller: Caller, request: m.History) -> m.Reply:
     """Return a page of a conversation's past."""
     limit = request.limit or DEFAULT_HISTORY
     if limit > MAX_HISTORY:
         raise BadRequest(f"limit: at most {MAX_HISTORY}")
-    conversation, after = readable(session, request)
+    conversation, after = readable(caller, request)
     day = None if request.day is None else _bounds(request.day)
-    entries, more = session.service.store.history(conversation, after, request.before, day, limit)
-    items = _items(session, entries)
+    entries, more = caller.service.store.history(conversation, after, request.before, day, limit)
+    items = _items(caller, entries)
     kept = _fitting(items[::-1])[::-1]
     return m.HistoryAck(messages=raw(kept), more=more or len(kept) < len(items))
 
 
-def sync(session: Session, request: m.Sync) -> m.Reply:
+def sync(caller: Caller, request: m.Sync) -> m.Reply:
     """Return the next page of what this device missed."""
-    items = next_page(session)
-    gate = session.gate
+    items = next_page(caller)
+    gate = caller.gate
     more = gate is not None and gate.more
-    session.drop_idle_gate()
+    caller.drop_idle_gate()
     return m.SyncAck(re=m.MsgId.SYNC, offlinemsg=raw(items), more=more)
 
 
-def next_page(session: Session, only: int | None = None, room: int = PAGE_BYTES) -> list[Item]:
-    """Take the next page that the session's gate still expects.  May switch.
+def next_page(caller: Caller, only: int | None = None, room: int = PAGE_BYTES) -> list[Item]:
+    """Take the next page that the caller's gate still expects.  May switch.
 
     Args:
-        session: whose page.
+        caller: whose page.
         only: the one conversation that it is to be about; None for all.
         room: bytes that the page may have, as a JSON array.
 
     Raises:
-        Busy: another page is being read for the session; or as the store says.
+        Busy: another page is being read for the caller; or as the store says.
     """
-    gate = session.gate
+    gate = caller.gate
     if gate is None or not (spans := gate.plan(only)):
         return []
-    items = _fitting(_items(session, _read(session, gate, spans)), room)
+    items = _fitting(_items(caller, _read(caller, gate, spans)), room)
     for item in items:
         gate.offer(item.entry.conversation, item.entry.seq)
     return items
 
 
-def catch_up(session: Session, conversation: int) -> None:
+def catch_up(caller: Caller, conversation: int) -> None:
     """Send what the gate expects of a conversation as live messages.  May switch.
 
     While a page is being read, or a login is not yet answered, what is missing comes that way.
     """
-    while session.gate is not None and session.gate.held is None and not session.gate.reading:
-        items = next_page(session, conversation)
+    while caller.gate is not None and caller.gate.held is None and not caller.gate.reading:
+        items = next_page(caller, conversation)
         if not items:
             return
         for entry, frame in items:
-            session.send_entry(conversation, entry.seq, frame)
-        session.peer.drain()
+            caller.send_entry(conversation, entry.seq, frame)
+        caller.peer.drain()
 
 
 def raw(items: list[Item]) -> list[msgspec.Raw]:
@@ -92,18 +90,18 @@ def raw(items: list[Item]) -> list[msgspec.Raw]:
     return [msgspec.Raw(item.frame) for item in items]
 
 
-def _read(session: Session, gate: Gate, spans: list) -> list[Entry]:
+def _read(caller: Caller, gate: Gate, spans: list) -> list[Entry]:
     if gate.reading:
         raise Busy("another page is being read", retry_after=0.1)
     gate.reading = True
     try:
-        return session.service.store.entries(spans)
+        return caller.service.store.entries(spans)
     finally:
         gate.reading = False
 
 
-def _items(session: Session, entries: list[Entry]) -> list[Item]:
-    reader, classic = session.user, session.peer.classic
+def _items(caller: Caller, entries: list[Entry]) -> list[Item]:
+    reader, classic = caller.user, caller.peer.classic
     return (
         [Item(entry, encode_entry(entry, reader, classic)) for entry in entries] if reader is not None else []
     )

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
 
 from greenchat.errors import AlreadyOnline, NotAllowed
 
-if TYPE_CHECKING:
-    from greenchat.service.session import Session
+
+class Online(Protocol):
+    """A session that is logged in, as far as the hub and the router know it."""
+
+    device: str
+
+    def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
+        """Send a live event when it is its turn."""
 
 
-class Hub:
+S = TypeVar("S", bound=Online)
+
+
+class Hub(Generic[S]):
     """The sessions of the users who are logged in at this node.
 
     Args:
@@ -20,9 +29,9 @@ class Hub:
 
     def __init__(self, max_devices: int) -> None:
         self._max_devices = max_devices
-        self._sessions: dict[int, tuple[Session, ...]] = {}
+        self._sessions: dict[int, tuple[S, ...]] = {}
 
-    def of(self, userid: int) -> tuple[Session, ...]:
+    def of(self, userid: int) -> tuple[S, ...]:
         """Return the user's sessions here."""
         return self._sessions.get(userid, ())
 
@@ -30,14 +39,14 @@ class Hub:
         """Return who of these is online here."""
         return {userid for userid in users if userid in self._sessions}
 
-    def find(self, userid: int, device: str) -> Session | None:
+    def find(self, userid: int, device: str) -> S | None:
         """Return the user's session of this device."""
         for session in self.of(userid):
             if session.device == device:
                 return session
         return None
 
-    def check(self, userid: int, device: str, force: bool) -> Session | None:
+    def check(self, userid: int, device: str, force: bool) -> S | None:
         """Check whether a device may come online, and return the session that it would replace.
 
         Raises:
@@ -51,18 +60,14 @@ class Hub:
             raise NotAllowed(f"only {self._max_devices} devices of a user may be online at a time")
         return there
 
-    def add(self, session: Session, userid: int) -> None:
+    def add(self, session: S, userid: int) -> None:
         """Add a session."""
         self._sessions[userid] = (*self.of(userid), session)
 
-    def remove(self, session: Session, userid: int) -> None:
+    def remove(self, session: S, userid: int) -> None:
         """Remove a session that was added."""
         left = tuple(other for other in self.of(userid) if other is not session)
         if left:
             self._sessions[userid] = left
         else:
             self._sessions.pop(userid, None)
-
-    def __iter__(self) -> Iterator[Session]:
-        """Iterate over all sessions, as they are now."""
-        return iter([session for sessions in self._sessions.values() for session in sessions])

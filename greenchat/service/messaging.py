@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from msgspec import UNSET
 
 from greenchat.errors import BadRequest, Blocked, NoSuchMessage, NotAllowed, RequestError
 from greenchat.metrics import COUNTERS
-from greenchat.ports import Entry, Event, Message
+from greenchat.ports import Entry, Event, Membership, Message
 from greenchat.protocol import messages as m
 from greenchat.protocol.instants import to_seconds
 from greenchat.service.access import member_of, readable
+from greenchat.service.caller import Caller
 from greenchat.service.conversations import exactly_one, group_of, of_group, of_pair, peer_of
 from greenchat.service.entries import encode_entry
 from greenchat.service.router import MOMENT
+from greenchat.service.service import Service
 from greenchat.service.texts import check_length
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from greenchat.ports import Membership
-    from greenchat.service.service import Service
-    from greenchat.service.session import Session
 
 _NOBODY = 0
 """The reader of a frame that is the same for all but its sender."""
@@ -31,47 +26,47 @@ _NOBODY = 0
 # -- Entries of the log
 
 
-def one_chat(session: Session, request: m.OneChat) -> None:
+def one_chat(caller: Caller, request: m.OneChat) -> None:
     """Store a message to a user."""
-    service, userid = session.service, session.caller
+    service, userid = caller.service, caller.id
     check_length("msg", request.msg, 1, service.limits.max_message)
     if service.blocked.load((userid, request.toid)):
         raise Blocked
     conversation = of_pair(userid, request.toid)
     message = Message(conversation, userid, request.cid, "text", request.msg, service.now())
-    session.append(message, EntryDelivery(session, request, message, None))
+    caller.append(message, EntryDelivery(caller, request, message, None))
 
 
-def group_chat(session: Session, request: m.GroupChat) -> None:
+def group_chat(caller: Caller, request: m.GroupChat) -> None:
     """Store a message to a group."""
-    service, userid = session.service, session.caller
+    service, userid = caller.service, caller.id
     check_length("msg", request.msg, 1, service.limits.max_message)
-    membership = member_of(session, request.groupid)
+    membership = member_of(caller, request.groupid)
     message = Message(of_group(request.groupid), userid, request.cid, "text", request.msg, service.now())
-    session.append(message, EntryDelivery(session, request, message, membership))
+    caller.append(message, EntryDelivery(caller, request, message, membership))
 
 
-def recall(session: Session, request: m.Recall) -> None:
+def recall(caller: Caller, request: m.Recall) -> None:
     """Store that a message is taken back.
 
     A repeated request (same cid) finds its target recalled already; the store tells it from a new one.
     """
-    service, userid = session.service, session.caller
-    conversation, after = readable(session, request)
+    service, userid = caller.service, caller.id
+    conversation, after = readable(caller, request)
     if request.target <= after:
         raise NoSuchMessage
     target = service.store.entry(conversation, request.target)
     if target.kind != "text" or (not target.body and request.cid is None):
         raise NoSuchMessage
-    if target.body and not _may_recall(session, userid, target):
+    if target.body and not _may_recall(caller, userid, target):
         raise NotAllowed("you can recall only your own messages, and only for a while")
-    membership = None if request.groupid is None else member_of(session, request.groupid)
+    membership = None if request.groupid is None else member_of(caller, request.groupid)
     message = Message(conversation, userid, request.cid, "recall", str(request.target), service.now())
-    session.append(message, EntryDelivery(session, request, message, membership))
+    caller.append(message, EntryDelivery(caller, request, message, membership))
 
 
-def _may_recall(session: Session, userid: int, target: Entry) -> bool:
-    service, groupid = session.service, group_of(target.conversation)
+def _may_recall(caller: Caller, userid: int, target: Entry) -> bool:
+    service, groupid = caller.service, group_of(target.conversation)
     if groupid is not None and service.store.group(userid, id=groupid).role == "creator":
         return True
     return (
@@ -82,34 +77,34 @@ def _may_recall(session: Session, userid: int, target: Entry) -> bool:
 class EntryDelivery:
     """What happens to a message or recall once it is committed (see ``ports.Delivery``)."""
 
-    __slots__ = ("_membership", "_message", "_name", "_request", "_session")
+    __slots__ = ("_caller", "_membership", "_message", "_name", "_request")
 
     def __init__(
-        self, session: Session, request: m.Request, message: Message, membership: Membership | None
+        self, caller: Caller, request: m.Request, message: Message, membership: Membership | None
     ) -> None:
-        self._session = session
+        self._caller = caller
         self._request = request
         self._message = message
         self._membership = membership
-        self._name = session.name
+        self._name = caller.name
 
     def stored(self, seq: int, time: str, repeated: bool) -> None:
         """Acknowledge the sender, then deliver to everybody else."""
-        session, message = self._session, self._message
+        caller, message = self._caller, self._message
         conversation, sender, cid, kind, body, _ = message
         ack = m.StoredAck(re=m.msgid_of(self._request), cid=UNSET if cid is None else cid, seq=seq, time=time)
-        session.acknowledge(sender, conversation, ack)
+        caller.acknowledge(sender, conversation, ack)
         if not repeated:
             COUNTERS.messages_stored += 1
             self._deliver(Entry(conversation, seq, sender, self._name, cid, kind, body, time))
 
     def failed(self, error: RequestError) -> None:
         """Tell the sender; there is nothing to deliver."""
-        self._session.refuse_message(error, self._request)
+        self._caller.refuse_message(error, self._request)
 
     def _deliver(self, entry: Entry) -> None:
-        session, conversation, sender = self._session, entry.conversation, entry.sender
-        service = session.service
+        caller, conversation, sender = self._caller, entry.conversation, entry.sender
+        service = caller.service
         service.heads.put(conversation, entry.seq)
         if self._membership is None:
             peerid = peer_of(conversation, sender)
@@ -119,50 +114,50 @@ class EntryDelivery:
             others = service.memberships.get(-conversation, self._membership)
         event = Event(conversation, entry.seq, encode_entry(entry, peerid))
         service.router.deliver(others, event, without=sender)
-        if service.router.has_others(sender, session):
+        if service.router.has_others(sender, caller):
             own = Event(conversation, entry.seq, encode_entry(entry, sender))
-            service.router.deliver((sender,), own, but=session)
+            service.router.deliver((sender,), own, but=caller)
 
 
 # -- Marks, and what is of the moment
 
 
-def received(session: Session, request: m.Received) -> None:
+def received(caller: Caller, request: m.Received) -> None:
     """Move the device's cursor, at most to the end of the log."""
-    conversation, _ = readable(session, request)
-    session.received(conversation, min(request.seq, _head(session.service, conversation, request.seq)))
+    conversation, _ = readable(caller, request)
+    caller.received(conversation, min(request.seq, _head(caller.service, conversation, request.seq)))
 
 
-def read(session: Session, request: m.Read) -> None:
+def read(caller: Caller, request: m.Read) -> None:
     """Move the user's read mark, and tell the other participants and the user's other devices."""
-    service, userid = session.service, session.caller
-    conversation, _ = readable(session, request)
+    service, userid = caller.service, caller.id
+    conversation, _ = readable(caller, request)
     if request.seq > _head(service, conversation, request.seq):
         raise BadRequest(f"seq: the conversation has no message {request.seq}")
     service.store.mark_read(userid, conversation, request.seq)
     if request.groupid is not None:
         told = m.ReadPush(id=userid, seq=request.seq, groupid=request.groupid)
-        _tell(session, service.memberships.load(request.groupid), told)
+        _tell(caller, service.memberships.load(request.groupid), told)
     elif request.peerid is not None and not service.blocked.load((userid, request.peerid)):
-        _tell(session, (request.peerid,), m.ReadPush(id=userid, seq=request.seq, peerid=userid))
+        _tell(caller, (request.peerid,), m.ReadPush(id=userid, seq=request.seq, peerid=userid))
     own = m.ReadPush(
         id=userid,
         seq=request.seq,
         peerid=UNSET if request.peerid is None else request.peerid,
         groupid=UNSET if request.groupid is None else request.groupid,
     )
-    service.router.deliver((userid,), Event(MOMENT, MOMENT, m.encode(own)), but=session)
+    service.router.deliver((userid,), Event(MOMENT, MOMENT, m.encode(own)), but=caller)
 
 
-def typing(session: Session, request: m.Typing) -> None:
+def typing(caller: Caller, request: m.Typing) -> None:
     """Tell who is online that the caller is typing; nothing is stored."""
-    service, userid = session.service, session.caller
+    service, userid = caller.service, caller.id
     exactly_one(toid=request.toid, groupid=request.groupid)
     if request.groupid is not None:
-        membership = member_of(session, request.groupid)
-        _tell(session, membership, m.TypingPush(id=userid, groupid=request.groupid))
+        membership = member_of(caller, request.groupid)
+        _tell(caller, membership, m.TypingPush(id=userid, groupid=request.groupid))
     elif request.toid is not None and not service.blocked.load((userid, request.toid)):
-        _tell(session, (request.toid,), m.TypingPush(id=userid, peerid=userid))
+        _tell(caller, (request.toid,), m.TypingPush(id=userid, peerid=userid))
 
 
 def _head(service: Service, conversation: int, seq: int) -> int:
@@ -171,6 +166,6 @@ def _head(service: Service, conversation: int, seq: int) -> int:
     return known if known >= seq else service.heads.reload(conversation)
 
 
-def _tell(session: Session, users: Collection[int], push: m.Push) -> None:
+def _tell(caller: Caller, users: Collection[int], push: m.Push) -> None:
     """Send a push of the moment to other users."""
-    session.service.router.deliver(users, Event(MOMENT, MOMENT, m.encode(push)), without=session.caller)
+    caller.service.router.deliver(users, Event(MOMENT, MOMENT, m.encode(push)), without=caller.id)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
 
 from greenchat.ports import Group, Member, User
 from greenchat.protocol.messages import GroupItem, MemberItem, UserItem
+from greenchat.service.caller import Caller
 from greenchat.service.presence import state_of
 
-if TYPE_CHECKING:
-    from greenchat.service.session import Session
 
-
-def visibly_online(session: Session, users: Collection[int]) -> set[int]:
-    """Return who of these users the session's user sees online: not those who block them.  May switch."""
-    online = session.service.router.online(users)
-    if not online or session.user is None:
+def visibly_online(caller: Caller, users: Collection[int]) -> set[int]:
+    """Return who of these users the caller's user sees online: not those who block them.  May switch."""
+    online = caller.service.router.online(users)
+    if not online or caller.user is None:
         return online
-    return online - session.service.store.blockers(session.user)
+    return online - caller.service.store.blockers(caller.user)
 
 
 def user_items(users: Iterable[User], online: set[int]) -> list[UserItem]:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from greenchat.errors import Busy
 from greenchat.ports import Event
 from greenchat.protocol.messages import PresencePush, State, encode
+from greenchat.service.caller import Caller
 from greenchat.service.router import MOMENT
-
-if TYPE_CHECKING:
-    from greenchat.service.service import Service
-    from greenchat.service.session import Session
+from greenchat.service.service import Service
 
 _log = logging.getLogger(__name__)
 
 
-def sign_off(session: Session) -> None:
-    """End a session's login, if it has one: the device is offline, and friends are told.  May switch."""
-    userid, device = session.user, session.device
+def sign_off(caller: Caller) -> None:
+    """End a caller's login, if it has one: the device is offline, and friends are told.  May switch."""
+    userid, device = caller.user, caller.device
     if userid is None:
         return
-    session.leave()
-    service = session.service
+    caller.leave()
+    service = caller.service
     service.bus.release(userid, device)
     service.store.close_device(userid, device, service.node, service.now())
     announce(service, userid)

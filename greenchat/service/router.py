@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from greenchat.ports import Bus, Event
-from greenchat.service.hub import Hub
-
-if TYPE_CHECKING:
-    from greenchat.service.session import Session
+from greenchat.service.hub import Hub, Online
 
 MOMENT = 0
 """The seq of an event that is no entry of a conversation: who is not online never hears of it."""
@@ -23,12 +20,12 @@ class Router:
         bus: the way to the others.
     """
 
-    def __init__(self, hub: Hub, bus: Bus) -> None:
+    def __init__(self, hub: Hub[Any], bus: Bus) -> None:
         self._hub = hub
         self._bus = bus
 
     def deliver(
-        self, users: Collection[int], event: Event, *, without: int = 0, but: Session | None = None
+        self, users: Collection[int], event: Event, *, without: int = 0, but: Online | None = None
     ) -> None:
         """Give an event to all sessions of some users.  Never switches.
 
@@ -53,7 +50,7 @@ class Router:
             for session in self._hub.of(userid):
                 session.deliver(*event)
 
-    def has_others(self, userid: int, session: Session) -> bool:
+    def has_others(self, userid: int, session: Online) -> bool:
         """Return whether a user is online anywhere besides this session."""
         return any(other is not session for other in self._hub.of(userid)) or bool(
             self._bus.online((userid,))

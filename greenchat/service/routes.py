@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from greenchat.protocol import messages as m
 from greenchat.service import accounts, friends, groups, history, messaging
-
-if TYPE_CHECKING:
-    from greenchat.service.session import Session
+from greenchat.service.caller import Caller
 
 
 class Route(NamedTuple):
     """How a request is handled.
 
-    ``handler(session, request)`` returns the reply, or None if it comes later or never; it may
+    ``handler(caller, request)`` returns the reply, or None if it comes later or never; it may
     switch, and raises ``RequestError`` if the request cannot be done.
     """
 
-    handler: Callable[[Session, Any], m.Answer | None]
+    handler: Callable[[Caller, Any], m.Answer | None]
     needs_login: bool = True
 
 
-def _heartbeat(session: Session, request: m.Heartbeat) -> m.HeartbeatReply:
+def _heartbeat(caller: Caller, request: m.Heartbeat) -> m.HeartbeatReply:
     return m.HeartbeatReply()
 
 

@@ -1,17 +1,17 @@
-"""The service: everything that the sessions of a node share."""
+"""What all sessions of a node share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from greenchat.ports import Bus, Limits, Membership, Node, Peer, Store
+from greenchat.ports import Bus, Limits, Membership, Node, Store
 from greenchat.protocol.instants import to_instant
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.service.cache import Cache
 from greenchat.service.hub import Hub
 from greenchat.service.passwords import Offload, Passwords
 from greenchat.service.router import Router
-from greenchat.service.session import Session
 from greenchat.service.tokens import Tokens, new_secret
 
 TOKEN_SECRET = "token_secret"
@@ -56,7 +56,7 @@ class Service:
         self.limits = limits
         self.heartbeat = heartbeat
         self.clock = clock
-        self.hub = Hub(limits.max_devices_online)
+        self.hub: Hub[Any] = Hub(limits.max_devices_online)  # of Callers, which are built on this
         self.router = Router(self.hub, bus)
         self.passwords = Passwords(offload)
         self.tokens = Tokens(store.setting(TOKEN_SECRET, new_secret()), limits.token_days, clock)
@@ -65,10 +65,6 @@ class Service:
         self.heads: Cache[int, int] = Cache(store.head)
         self.announced: set[int] = set()
         self.draining = False
-
-    def open_session(self, peer: Peer) -> Session:
-        """Return the session of a new connection."""
-        return Session(self, peer)
 
     def now(self) -> str:
         """Return this instant, in the wire's form."""

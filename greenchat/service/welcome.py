@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 from msgspec import UNSET, Struct
 
@@ -11,49 +9,47 @@ from greenchat.errors import Busy
 from greenchat.ports import LoginState
 from greenchat.protocol import messages as m
 from greenchat.protocol.framing import MAX_SERVER_FRAME
+from greenchat.service.caller import Caller
 from greenchat.service.history import PAGE_BYTES, Item, next_page, raw
 from greenchat.service.people import group_item, member_items, user_items, visibly_online
-
-if TYPE_CHECKING:
-    from greenchat.service.session import Session
 
 _MARGIN = 64
 """Bytes kept free for what is decided last (``more``, brackets)."""
 
 
-def welcome(session: Session, request: m.Login, state: LoginState, token: str) -> None:
+def welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:
     """Answer a login, then let the events follow that waited for it.  May switch."""
-    assert session.gate is not None
+    assert caller.gate is not None
     for span in state.backlog:
-        session.gate.expect(span)
-    if session.peer.classic:
-        _welcome_classic(session, request, state)
+        caller.gate.expect(span)
+    if caller.peer.classic:
+        _welcome_classic(caller, request, state)
     else:
-        _welcome(session, request, state, token)
+        _welcome(caller, request, state, token)
 
 
-def _welcome(session: Session, request: m.Login, state: LoginState, token: str) -> None:
-    ack = _ack(session, state, token)
+def _welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:
+    ack = _ack(caller, state, token)
     size = len(m.encode(ack))
     if size > MAX_SERVER_FRAME - PAGE_BYTES:  # seldom: make room by leaving out who is in the groups
         for group in ack.groups or ():
             group.users = UNSET
         size = len(m.encode(ack))
-    items = next_page(session, room=min(PAGE_BYTES, MAX_SERVER_FRAME - size - _MARGIN))
-    gate = session.gate
+    items = next_page(caller, room=min(PAGE_BYTES, MAX_SERVER_FRAME - size - _MARGIN))
+    gate = caller.gate
     if gate is None:
         return  # replaced meanwhile
     ack.offlinemsg, ack.more = raw(items), gate.more
-    session.answer(request, ack)
-    session.open_gate()
+    caller.answer(request, ack)
+    caller.open_gate()
 
 
-def _ack(session: Session, state: LoginState, token: str) -> m.LoginAck:
-    service = session.service
-    friends, groups = _items(session, state)
+def _ack(caller: Caller, state: LoginState, token: str) -> m.LoginAck:
+    service = caller.service
+    friends, groups = _items(caller, state)
     return m.LoginAck(
-        id=UNSET if session.user is None else session.user,
-        name=session.name,
+        id=UNSET if caller.user is None else caller.user,
+        name=caller.name,
         token=token,
         heartbeat=service.heartbeat,
         server=service.node.name,
@@ -64,11 +60,11 @@ def _ack(session: Session, state: LoginState, token: str) -> m.LoginAck:
     )
 
 
-def _items(session: Session, state: LoginState) -> tuple[list[m.UserItem], list[m.GroupItem]]:
+def _items(caller: Caller, state: LoginState) -> tuple[list[m.UserItem], list[m.GroupItem]]:
     everybody = {user.id for user in state.friends}
     for members in state.members.values():
         everybody.update(member.id for member in members)
-    online = visibly_online(session, everybody)
+    online = visibly_online(caller, everybody)
     groups = [group_item(group) for group in state.groups]
     for group in groups:
         if group.id in state.members:
@@ -79,35 +75,35 @@ def _items(session: Session, state: LoginState) -> tuple[list[m.UserItem], list[
 # -- The original's clients
 
 
-def _welcome_classic(session: Session, request: m.Login, state: LoginState) -> None:
+def _welcome_classic(caller: Caller, request: m.Login, state: LoginState) -> None:
     """Answer with strings of JSON inside, then send the pages after the first as live messages."""
-    friends, groups = _items(session, state)
-    items = next_page(session)
-    if session.user is None:
+    friends, groups = _items(caller, state)
+    items = next_page(caller)
+    if caller.user is None:
         return
     ack = m.ClassicLoginAck(
-        id=session.user,
-        name=session.name,
+        id=caller.user,
+        name=caller.name,
         friends=_strings(friends),
         groups=_strings([_classic_group(group) for group in groups]),
         offlinemsg=[item.frame.decode() for item in _shown(items)] or UNSET,
     )
-    session.answer(request, ack)
+    caller.answer(request, ack)
     try:
-        _send_the_rest(session, items)
+        _send_the_rest(caller, items)
     except Busy:
-        session.peer.close("evicted")  # it is logged in, and can be told so only once
+        caller.peer.close("evicted")  # it is logged in, and can be told so only once
 
 
-def _send_the_rest(session: Session, items: list[Item]) -> None:
+def _send_the_rest(caller: Caller, items: list[Item]) -> None:
     for conversation, seq in {item.entry.conversation: item.entry.seq for item in items}.items():
-        session.count_as_received_once_written(conversation, seq)
-    while (items := next_page(session)) and session.gate is not None:
+        caller.count_as_received_once_written(conversation, seq)
+    while (items := next_page(caller)) and caller.gate is not None:
         for entry, frame in items:
-            session.send_entry(entry.conversation, entry.seq, frame)
-        session.peer.drain()
-    if session.gate is not None:
-        session.open_gate()
+            caller.send_entry(entry.conversation, entry.seq, frame)
+        caller.peer.drain()
+    if caller.gate is not None:
+        caller.open_gate()
 
 
 def _shown(items: list[Item]) -> list[Item]:

@@ -1,0 +1,239 @@
+"""Who is at the other end of a connection, as the handlers of requests see it, and the one gate out."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from greenchat.errors import NotLoggedIn, RequestError
+from greenchat.ports import Delivery, Event, Message, Peer, Span
+from greenchat.protocol.messages import (
+    LAST_ORIGINAL,
+    TOLD_OF_UNANSWERED,
+    UNANSWERED,
+    Answer,
+    Request,
+    StoredAck,
+    encode,
+    failure,
+    msgid_of,
+)
+from greenchat.service.gate import Gate
+from greenchat.service.router import MOMENT
+from greenchat.service.service import Service
+
+_RECALL = b'{"msgid":17,'
+
+
+class Mark:
+    """What this device has of a conversation, as it told us or sent itself (see ``Store.move_cursor``)."""
+
+    __slots__ = ("own_from", "own_to", "received")
+
+    def __init__(self) -> None:
+        self.received = self.own_from = self.own_to = 0
+
+
+class Caller:
+    """What the service knows of a connection.
+
+    Attributes:
+        service: what all of this node share.
+        peer: the other end.
+        user: the id of who is logged in; None before, and after LOGINOUT.
+        name: the user's name.
+        device: the name of the user's device.
+        gate: keeps live messages behind pages; None while there is nothing to keep back.
+    """
+
+    __slots__ = (
+        "_in_flight",
+        "_marks",
+        "_paused",
+        "device",
+        "gate",
+        "name",
+        "peer",
+        "service",
+        "user",
+    )
+
+    def __init__(self, service: Service, peer: Peer) -> None:
+        self.service = service
+        self.peer = peer
+        self.user: int | None = None
+        self.name = ""
+        self.device = ""
+        self.gate: Gate | None = None
+        self._marks: dict[int, Mark] | None = None
+        self._in_flight = 0
+        self._paused = False
+
+    @property
+    def id(self) -> int:
+        """The id of who is logged in.
+
+        Raises:
+            NotLoggedIn: nobody is, or no longer.
+        """
+        if self.user is None:
+            raise NotLoggedIn
+        return self.user
+
+    # -- Out
+
+    def refuse(self, error: RequestError, re: int | None, cid: str | None) -> None:
+        """Tell of a request that failed; ``re`` is its msgid, None for a frame that is none."""
+        if re not in UNANSWERED or error.errno in TOLD_OF_UNANSWERED:
+            self._send_reply(failure(error, re, cid), re or 0)
+
+    def answer(self, request: Request, reply: Answer) -> None:
+        """Send the reply to a request."""
+        if request.cid is not None:
+            reply.cid = request.cid
+        self._send_reply(reply, msgid_of(request))
+
+    def _send_reply(self, reply: Answer | StoredAck, re: int) -> None:
+        """Send a reply; an original client gets only what its requests ask for (no ACK, no ERROR)."""
+        if self.peer.classic and msgid_of(reply) > LAST_ORIGINAL >= re:
+            return
+        self.peer.send(encode(reply))
+
+    def notify(self, frame: bytes) -> None:
+        """Send a frame that is of the moment only (presence, typing, read marks)."""
+        if not self.peer.classic:
+            self.peer.send(frame)
+
+    def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
+        """Send a live event when it is its turn (``seq`` 0, ``MOMENT``: no entry of the log).
+
+        Never switches or raises.  The caller MUST deliver the entries of a conversation in order.
+        """
+        gate = self.gate
+        if gate is None:
+            self.peer.send(frame)
+        elif gate.held is not None:
+            gate.held.append(Event(conversation, seq, frame))
+        elif seq == MOMENT:
+            self.notify(frame)
+        elif gate.passes(conversation, seq):
+            self.send_entry(conversation, seq, frame)
+
+    def send_entry(self, conversation: int, seq: int, frame: bytes) -> None:
+        """Send an entry of the log as a live message."""
+        if self.peer.classic:
+            if not frame.startswith(_RECALL):
+                self.peer.send(frame)
+            self.count_as_received_once_written(conversation, seq)
+        else:
+            self.peer.send(frame)
+            self.drop_idle_gate()
+
+    def drop_idle_gate(self) -> None:
+        """Go without a gate from now on if it has nothing to do (an original client keeps its own)."""
+        if self.gate is not None and self.gate.idle and not self.peer.classic:
+            self.gate = None
+
+    def expect(self, span: Span) -> None:
+        """Keep back the live messages of a conversation behind what is still to come from the log."""
+        if self.gate is None:
+            self.gate = Gate()
+        self.gate.expect(span)
+
+    def expects(self, conversation: int) -> bool:
+        """Return whether anything of a conversation may still have to come from the log."""
+        return self.gate is not None and self.gate.expects(conversation)
+
+    def expect_head(self, conversation: int, head: int) -> None:
+        """Take note of how long the log of an expected conversation is by now."""
+        if self.gate is not None:
+            self.gate.expect_head(conversation, head)
+
+    def open_gate(self) -> None:
+        """Let the live events go that waited for a login to be answered."""
+        assert self.gate is not None
+        for event in self.gate.open():
+            self.deliver(*event)
+        self.drop_idle_gate()
+
+    # -- Who is logged in
+
+    def enter(self, userid: int, name: str, device: str) -> None:
+        """Become the session of a user's device; live events are held until ``open_gate``."""
+        self.user, self.name, self.device = userid, name, device
+        self.gate = Gate()
+        self.gate.shut()
+        self._marks = {}
+        self.service.hub.add(self, userid)
+
+    def leave(self) -> None:
+        """Be nobody's session any more.  Does not switch."""
+        self.service.hub.remove(self, self.id)
+        self.user = self.gate = self._marks = None
+
+    # -- What the device has
+
+    def received(self, conversation: int, seq: int) -> None:
+        """Take note that the device has all of a conversation up to ``seq``."""
+        mark = self._mark(conversation)
+        if seq > mark.received:
+            mark.received = seq
+            self._move_cursor(conversation, mark)
+
+    def count_as_received_once_written(self, conversation: int, seq: int) -> None:
+        """For an original client, which sends no RECEIVED."""
+        self.peer.when_written(partial(self._written, self.id, conversation, seq))
+
+    def _written(self, userid: int, conversation: int, seq: int) -> None:
+        if userid == self.user:
+            self.received(conversation, seq)
+
+    def _sent(self, conversation: int, seq: int) -> None:
+        """Take note of the device's own message: it counts as received if nothing before it is pending."""
+        mark = self._mark(conversation)
+        if not mark.own_to or seq != mark.own_to + 1:
+            mark.own_from = seq
+        mark.own_to = seq
+        self._move_cursor(conversation, mark)
+
+    def _mark(self, conversation: int) -> Mark:
+        assert self._marks is not None
+        mark = self._marks.get(conversation)
+        if mark is None:
+            mark = self._marks[conversation] = Mark()
+        return mark
+
+    def _move_cursor(self, conversation: int, mark: Mark) -> None:
+        self.service.store.move_cursor(
+            self.id, self.device, conversation, mark.received, mark.own_from, mark.own_to
+        )
+
+    # -- Messages under way
+
+    def append(self, message: Message, delivery: Delivery) -> None:
+        """Give a message to the store; with too many under way, read no more from the peer for now."""
+        self._in_flight += 1
+        service = self.service
+        if self._in_flight >= service.limits.max_in_flight or service.store.full:
+            self._paused = True
+            self.peer.pause()
+        service.store.append(message, delivery)
+
+    def acknowledge(self, sender: int, conversation: int, ack: StoredAck) -> None:
+        """Tell the peer that its message is committed, with what is in the ACK."""
+        self._landed()
+        self._send_reply(ack, ack.re)
+        if sender == self.user:
+            if self.gate is not None:
+                self.gate.passes(conversation, ack.seq)  # the sender has it: what follows is not ahead
+            self._sent(conversation, ack.seq)
+
+    def refuse_message(self, error: RequestError, request: Request) -> None:
+        """Tell the peer that its message was not stored."""
+        self._landed()
+        self.refuse(error, msgid_of(request), request.cid)
+
+    def _landed(self) -> None:
+        self._in_flight -= 1
+        if self._paused and self._in_flight <= self.service.limits.max_in_flight // 2:
+            self._paused = False
+            self.peer.resume()
