@@ -480,5 +480,5 @@ class Bus(Protocol):
     def online(self, users: Iterable[int]) -> set[int]:
         """Return who of these is online at another node."""
 
-    def publish(self, users: Iterable[int], event: Event) -> None:
-        """Send an event to the other nodes where these users are; returns at once."""
+    def publish(self, users: Iterable[int], event: Event, without: int = 0) -> None:
+        """Send an event to the other nodes where these users, except one, are; returns at once."""

@@ -26,5 +26,5 @@ class LocalBus:
         """Nobody is online elsewhere."""
         return set()
 
-    def publish(self, users: Iterable[int], event: Event) -> None:
+    def publish(self, users: Iterable[int], event: Event, without: int = 0) -> None:
         """Nobody elsewhere is to hear it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenchat.errors import AlreadyLoggedIn, BadCredentials, BadRequest
+from greenchat.errors import AlreadyLoggedIn, BadCredentials, BadRequest, NotAllowed
 from greenchat.ports import Account
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
@@ -114,7 +114,11 @@ def _take_place(caller: Caller, account: Account, request: m.Login) -> None:
     service = caller.service
     service.hub.check(account.id, request.device, request.force)
     service.bus.claim(account.id, request.device, request.force)
-    replaced = service.hub.check(account.id, request.device, request.force)  # claim may switch
+    try:
+        replaced = service.hub.check(account.id, request.device, request.force)  # claim may switch
+    except NotAllowed:
+        service.bus.release(account.id, request.device)
+        raise
     if replaced is not None:
         replaced.leave()
         replaced.peer.close("replaced")

@@ -148,6 +148,12 @@ class Caller:
         if self.gate is not None:
             self.gate.expect_head(conversation, head)
 
+    def expect_no_more(self, conversation: int) -> None:
+        """Forget what was still to come of a conversation: the user has left it."""
+        if self.gate is not None:
+            self.gate.forget(conversation)
+            self.drop_idle_gate()
+
     def open_gate(self) -> None:
         """Let the live events go that waited for a login to be answered."""
         assert self.gate is not None
@@ -191,6 +197,8 @@ class Caller:
         """Take note of the device's own message: it counts as received if nothing before it is pending."""
         mark = self._mark(conversation)
         if not mark.own_to or seq != mark.own_to + 1:
+            if mark.received >= mark.own_from - 1:  # the run before this one is not ahead either
+                mark.received = max(mark.received, mark.own_to)
             mark.own_from = seq
         mark.own_to = seq
         self._move_cursor(conversation, mark)

@@ -44,6 +44,11 @@ class Gate:
         self._offered[span.conversation] = span.after
         self._heads[span.conversation] = span.upto
 
+    def forget(self, conversation: int) -> None:
+        """Expect nothing more of a conversation."""
+        self._offered.pop(conversation, None)
+        self._heads.pop(conversation, None)
+
     def expects(self, conversation: int) -> bool:
         """Return whether the gate is about a conversation."""
         return conversation in self._offered
@@ -83,8 +88,9 @@ class Gate:
         return spans
 
     def offer(self, conversation: int, seq: int) -> None:
-        """Take note that the log was offered up to this seq."""
-        self._offered[conversation] = seq
+        """Take note that the log was offered up to this seq, if the conversation is still expected."""
+        if conversation in self._offered:
+            self._offered[conversation] = seq
 
     @property
     def more(self) -> bool:

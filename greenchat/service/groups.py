@@ -54,6 +54,8 @@ def leave_group(caller: Caller, request: m.LeaveGroup) -> m.Reply:
     else:
         membership.pop(userid, None)
         service.memberships.put(request.groupid, membership)
+    for other in service.hub.of(userid):
+        other.expect_no_more(of_group(request.groupid))
     return m.Ack(re=m.MsgId.LEAVE_GROUP)
 
 

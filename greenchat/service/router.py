@@ -42,7 +42,7 @@ class Router:
                 for session in of(userid):
                     if session is not but:
                         session.deliver(conversation, seq, frame)
-        self._bus.publish(users, event)
+        self._bus.publish(users, event, without)
 
     def receive(self, users: Iterable[int], event: Event) -> None:
         """Give an event from another node to the sessions here: what the bus calls.  Never switches."""

@@ -1,0 +1,119 @@
+"""What stands in for the network, the threads of the store, and slow passwords."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from greenchat.data import Inline
+
+T = TypeVar("T")
+
+
+class Switches(Inline):
+    """Runs the store in place, and lets a test act where a real store would switch greenlets.
+
+    Attributes:
+        hooks: each is called once, one at each point where a call of the store may switch: before
+            a read, after a read, after a write.
+        broken: a database that is away: ``"read"``, ``"write"`` or both.
+    """
+
+    def __init__(self) -> None:
+        self.hooks: list[Callable[[], object]] = []
+        self.broken: set[str] = set()
+
+    def read(self, call: Callable[..., T], *args: Any) -> T:
+        """Call it between two switches."""
+        self.switch()
+        self._check("read")
+        found = call(*args)
+        self.switch()
+        return found
+
+    def write(self, call: Callable[..., T], *args: Any) -> T:
+        """Call it."""
+        self._check("write")
+        return call(*args)
+
+    def waiter(self) -> Any:
+        """Return a waiter that switches once it has its result."""
+        waiter: Any = super().waiter()
+        get = waiter.get
+
+        def get_and_switch() -> Any:
+            found = get()
+            self.switch()
+            return found
+
+        waiter.get = get_and_switch
+        return waiter
+
+    def switch(self) -> None:
+        """Let the next hook act."""
+        if self.hooks:
+            self.hooks.pop(0)()
+
+    def _check(self, doing: str) -> None:
+        if doing in self.broken:
+            raise OSError(5, f"the test broke the {doing}")
+
+
+class PlainPasswords:
+    """Passwords that cost nothing; test_passwords.py is about the real ones."""
+
+    def __init__(self) -> None:
+        self.hooks: list[Callable[[], object]] = []
+
+    def hash(self, password: str) -> str:
+        return password
+
+    def verify(self, hashed: str | None, password: str) -> bool:
+        """Compare; a hook acts where a real hash would switch greenlets."""
+        if self.hooks:
+            self.hooks.pop(0)()
+        return hashed == password
+
+
+class FakePeer:
+    """A peer that takes everything at once (unless it is stuck) and remembers it."""
+
+    def __init__(self, classic: bool = False) -> None:
+        self.classic = classic
+        self.address = "127.0.0.1:1"
+        self.frames: list[dict[str, Any]] = []
+        self.raw: list[bytes] = []
+        self.closed: str | None = None
+        self.paused = False
+        self.stuck = False
+        self._unwritten: list[Callable[[], None]] = []
+
+    def send(self, frame: bytes) -> None:
+        if self.closed is None:
+            self.raw.append(frame)
+            self.frames.append(json.loads(frame))
+
+    def close(self, reason: str, retry_after: float | None = None) -> None:
+        self.closed = self.closed or reason
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def when_written(self, call: Callable[[], None]) -> None:
+        self._unwritten.append(call)
+        if not self.stuck:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was sent, if the connection still stands."""
+        calls, self._unwritten = self._unwritten, []
+        for call in calls:
+            if self.closed is None:
+                call()
+
+    def drain(self) -> None:
+        pass
