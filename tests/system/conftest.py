@@ -1,0 +1,30 @@
+"""What the tests of the real programs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.server import Server
+
+CALM = ("--heartbeat-interval", 60, "--login-timeout", 60)
+"""For clients that send no heartbeats."""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers, each in a folder of its own; they end with the test, and their logs are clean."""
+    with ExitStack() as servers:
+
+        def start(*options: object, calm: bool = True, **more: Any) -> Server:
+            folder = tmp_path / f"server{len(list(tmp_path.iterdir()))}"
+            folder.mkdir()
+            server = Server(folder, *(CALM if calm else ()), *options, **more)
+            servers.callback(server.close)
+            return server
+
+        yield start
