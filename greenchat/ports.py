@@ -268,8 +268,13 @@ class Store(Protocol):
     def account(self, *, id: int | None = None, name: str | None = None, device: str = "") -> Account | None:
         """Return the account with this id or exact name (exactly one is given), or None."""
 
-    def set_password(self, userid: int, password: str) -> None:
-        """Set the password hash, and end all tokens of the user (each device's generation grows)."""
+    def set_password(self, userid: int, old: str, new: str, device: str) -> int:
+        """Set the password hash, end all tokens of the user (each device's generation grows), and
+        return the generation of one device.
+
+        Raises:
+            BadCredentials: the hash is not ``old`` any more.
+        """
 
     def end_tokens(self, userid: int, device: str) -> None:
         """End the tokens of one device."""

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from greenchat import ports
 from greenchat.data.schema import Device, Setting, User, insert_new, insert_row
-from greenchat.errors import NameTaken, NoSuchUser
+from greenchat.errors import BadCredentials, NameTaken, NoSuchUser
 
 _ADD_SETTING = insert_new(Setting)
 _SETTING = select(Setting.c.value).where(Setting.c.name == bindparam("name"))
@@ -16,7 +16,14 @@ _ACCOUNT = select(User.c.id, User.c.name, User.c.password, Device.c.generation).
     User, Device, (Device.c.userid == User.c.id) & (Device.c.device == bindparam("d"))
 )
 _USER = select(User.c.id, User.c.name)
-_SET_PASSWORD = update(User).where(User.c.id == bindparam("u")).values(password=bindparam("p"))
+_SET_PASSWORD = (
+    update(User)
+    .where(User.c.id == bindparam("u"), User.c.password == bindparam("old"))
+    .values(password=bindparam("new"))
+)
+_GENERATION = select(Device.c.generation).where(
+    Device.c.userid == bindparam("u"), Device.c.device == bindparam("d")
+)
 _END_ALL_TOKENS = (
     update(Device).where(Device.c.userid == bindparam("u")).values(generation=Device.c.generation + 1)
 )
@@ -53,10 +60,13 @@ def user(db: Connection, id: int | None, name: str | None = None) -> ports.User:
     return ports.User(*row)
 
 
-def set_password(db: Connection, userid: int, password: str) -> None:
-    """Set the password hash and end all tokens of the user."""
-    db.execute(_SET_PASSWORD, {"u": userid, "p": password})
+def set_password(db: Connection, userid: int, old: str, new: str, device: str) -> int:
+    """Set the password hash if it is ``old``, end all tokens, and return a device's new generation."""
+    if db.execute(_SET_PASSWORD, {"u": userid, "old": old, "new": new}).rowcount != 1:
+        raise BadCredentials
     db.execute(_END_ALL_TOKENS, {"u": userid})
+    generation: int = db.execute(_GENERATION, {"u": userid, "d": device}).scalar_one()
+    return generation
 
 
 def end_tokens(db: Connection, userid: int, device: str) -> None:

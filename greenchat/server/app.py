@@ -91,6 +91,7 @@ class App:
             heartbeat=HeartbeatTerms(settings.heartbeat_interval, settings.max_missed),
             clock=time.time,
             offload=Offload(settings.password_queue),
+            later=gevent.spawn_later,
         )
         self._bus.start(self._node, self._service.router.receive)
         self._listener = ChatServer(

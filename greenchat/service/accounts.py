@@ -53,19 +53,16 @@ def logout(caller: Caller, request: m.Loginout) -> m.Reply:
 def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
     """Change the password; all tokens of the user and all other sessions end."""
     service, userid, device = caller.service, caller.id, caller.device
-    account = service.store.account(id=userid, device=device)
+    account = service.store.account(id=userid)
     if account is None or not service.passwords.verify(account.password, request.old):
         raise BadCredentials("old: this is not your password")
-    service.store.set_password(userid, _hash(service, "new", request.new))
+    new = _hash(service, "new", request.new)
+    generation = service.store.set_password(caller.id, account.password, new, device)
     for other in service.hub.of(userid):
         if other is not caller:
             sign_off(other)
             other.peer.close("replaced")
-    account = service.store.account(id=userid, device=device)
-    assert account is not None
-    assert account.generation is not None
-    token = service.tokens.issue(userid, device, account.generation)
-    return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=token)
+    return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=service.tokens.issue(userid, device, generation))
 
 
 def _hash(service: Service, field: str, password: str) -> str:

@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class Cache(Generic[K, V]):
-    """Keep what was loaded until it is forgotten or the cache is full (then it starts empty again).
+    """Keep what was loaded until it is forgotten, or the cache is full and it is the oldest.
 
     Args:
         load: reads a value; may switch.  What it raises passes through, and nothing is kept.
@@ -30,18 +30,22 @@ class Cache(Generic[K, V]):
         return self.reload(key) if value is None else value
 
     def reload(self, key: K) -> V:
-        """Read a value anew; it is kept unless ``put`` or ``forget`` knew better meanwhile.  May switch."""
-        mark = self._loading[key] = object()
-        value = self._load(key)
+        """Read a value anew; ``put`` and ``forget`` meanwhile know better.  May switch."""
+        mark = self._loading.setdefault(key, object())
+        try:
+            value = self._load(key)
+        except BaseException:
+            self._loading.pop(key, None)
+            raise
         if self._loading.get(key) is mark:
             self.put(key, value)
-        return value
+        return self._values.get(key, value)
 
     def put(self, key: K, value: V) -> None:
         """Keep a value that is known to be true now."""
         self._loading.pop(key, None)
-        if len(self._values) >= self._size:
-            self._values.clear()
+        if key not in self._values and len(self._values) >= self._size:
+            del self._values[next(iter(self._values))]
         self._values[key] = value
 
     def forget(self, key: K) -> None:

@@ -133,22 +133,14 @@ class Caller:
         if self.gate is not None and self.gate.idle and not self.peer.classic:
             self.gate = None
 
-    def expect(self, span: Span) -> None:
-        """Keep back the live messages of a conversation behind what is still to come from the log."""
+    def owe(self, conversation: int, after: int) -> None:
+        """Keep back the live messages of a conversation until ``catch_up`` has sent what is before them."""
         if self.gate is None:
             self.gate = Gate()
-        self.gate.expect(span)
+        self.gate.expect(Span(conversation, after, after))
+        self.gate.owed.add(conversation)
 
-    def expects(self, conversation: int) -> bool:
-        """Return whether anything of a conversation may still have to come from the log."""
-        return self.gate is not None and self.gate.expects(conversation)
-
-    def expect_head(self, conversation: int, head: int) -> None:
-        """Take note of how long the log of an expected conversation is by now."""
-        if self.gate is not None:
-            self.gate.expect_head(conversation, head)
-
-    def expect_no_more(self, conversation: int) -> None:
+    def owe_no_more(self, conversation: int) -> None:
         """Forget what was still to come of a conversation: the user has left it."""
         if self.gate is not None:
             self.gate.forget(conversation)

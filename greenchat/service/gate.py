@@ -19,13 +19,15 @@ class Gate:
 
     Attributes:
         held: the events that wait; None while the gate is open.
+        owed: conversations whose missing entries the server sends by itself, without a SYNC.
         reading: a page is being read, which may switch; only one may be at a time.
     """
 
-    __slots__ = ("_heads", "_offered", "held", "reading")
+    __slots__ = ("_heads", "_offered", "held", "owed", "reading")
 
     def __init__(self) -> None:
         self.held: list[Event] | None = None
+        self.owed: set[int] = set()
         self.reading = False
         self._offered: dict[int, int] = {}
         self._heads: dict[int, int] = {}
@@ -48,10 +50,7 @@ class Gate:
         """Expect nothing more of a conversation."""
         self._offered.pop(conversation, None)
         self._heads.pop(conversation, None)
-
-    def expects(self, conversation: int) -> bool:
-        """Return whether the gate is about a conversation."""
-        return conversation in self._offered
+        self.owed.discard(conversation)
 
     def expect_head(self, conversation: int, head: int) -> None:
         """Take note of how long the log of a conversation is, if the gate is about it."""
@@ -77,7 +76,7 @@ class Gate:
         """
         spans, room = [], PAGE_MESSAGES
         for conversation, offered in self._offered.items():
-            if only not in (None, conversation):
+            if conversation != only if only else conversation in self.owed:
                 continue
             upto = min(self._heads[conversation], offered + room)
             if upto > offered:
@@ -94,8 +93,12 @@ class Gate:
 
     @property
     def more(self) -> bool:
-        """Whether anything is still to come from the log."""
-        return any(self._heads[conversation] > offered for conversation, offered in self._offered.items())
+        """Whether anything is still to come from the log when it is asked for."""
+        return any(
+            self._heads[conversation] > offered
+            for conversation, offered in self._offered.items()
+            if conversation not in self.owed
+        )
 
     @property
     def idle(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from greenchat.errors import BadRequest
-from greenchat.ports import Member, Membership, Span
+from greenchat.ports import Member
 from greenchat.protocol import messages as m
 from greenchat.service.access import member_of
 from greenchat.service.caller import Caller
@@ -32,12 +34,10 @@ def create_group(caller: Caller, request: m.CreateGroup) -> m.Reply:
 def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     """Join a group; its messages come from now on, to all of the user's sessions."""
     service, userid, groupid = caller.service, caller.id, request.groupid
-    before = service.memberships.load(groupid)
-    was_member = userid in before
+    was_member = userid in service.memberships.load(groupid)
     joined = service.store.join_group(userid, groupid, service.now())
-    if not was_member and userid not in before:  # another device may have been quicker
-        _enter(service, userid, groupid, before, joined)
-    _catch_up(service, userid, of_group(groupid))
+    if not was_member:
+        _enter(service, userid, groupid, joined)
     group = group_item(service.store.group(userid, id=groupid))
     if group.count <= SMALL_GROUP:
         group.users = _members(caller, service.store.members(groupid, 0, SMALL_GROUP))
@@ -55,7 +55,7 @@ def leave_group(caller: Caller, request: m.LeaveGroup) -> m.Reply:
         membership.pop(userid, None)
         service.memberships.put(request.groupid, membership)
     for other in service.hub.of(userid):
-        other.expect_no_more(of_group(request.groupid))
+        other.owe_no_more(of_group(request.groupid))
     return m.Ack(re=m.MsgId.LEAVE_GROUP)
 
 
@@ -78,25 +78,20 @@ def _members(caller: Caller, members: list[Member]) -> list[m.MemberItem]:
     return member_items(members, visibly_online(caller, [member.id for member in members]))
 
 
-def _enter(service: Service, userid: int, groupid: int, membership: Membership, joined: int) -> None:
+def _enter(service: Service, userid: int, groupid: int, joined: int) -> None:
     """Let the group's messages come to the user's sessions, from the first after joining.
 
     What is committed after the joining but announced before the membership is known here comes from
-    the log: the gate of each caller keeps back what would overtake it.  Does not switch.
+    the log: the gate of each session keeps back what would overtake it.  Does not switch.
     """
-    conversation = of_group(groupid)
-    membership = service.memberships.get(groupid, membership)
-    membership[userid] = joined
-    service.memberships.put(groupid, membership)
+    membership = service.memberships.get(groupid)
+    if membership is None:
+        service.memberships.forget(groupid)  # it may be being read
+    elif userid in membership:
+        return  # another of the user's devices was quicker
+    else:
+        membership[userid] = joined
+        service.memberships.put(groupid, membership)
     for caller in service.hub.of(userid):
-        caller.expect(Span(conversation, joined, joined))
-
-
-def _catch_up(service: Service, userid: int, conversation: int) -> None:
-    """Read from the log what the user's sessions have not heard of a conversation.  May switch."""
-    if not any(caller.expects(conversation) for caller in service.hub.of(userid)):
-        return
-    head = service.store.head(conversation)
-    for caller in service.hub.of(userid):
-        caller.expect_head(conversation, head)
-        catch_up(caller, conversation)
+        caller.owe(of_group(groupid), joined)
+        service.later(0, partial(catch_up, caller, caller.gate))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -12,11 +13,15 @@ from greenchat.protocol import messages as m
 from greenchat.protocol.instants import day_bounds
 from greenchat.service.access import readable
 from greenchat.service.caller import Caller
+from greenchat.service.conversations import group_of
 from greenchat.service.entries import encode_entry
 from greenchat.service.gate import Gate
 
 PAGE_BYTES = 256 * 1024
 """Bytes of an array of entries at most (docs/protocol.md)."""
+
+TRY_AGAIN = 0.2
+"""Seconds after which what is owed to a session is tried again."""
 
 DEFAULT_HISTORY = 50
 MAX_HISTORY = 200
@@ -65,24 +70,44 @@ def next_page(caller: Caller, only: int | None = None, room: int = PAGE_BYTES) -
     gate = caller.gate
     if gate is None or not (spans := gate.plan(only)):
         return []
-    items = _fitting(_items(caller, _read(caller, gate, spans)), room)
+    entries = _read(caller, gate, spans)
+    if caller.gate is not gate:
+        return []  # it is somebody else's session by now, or nobody's
+    items = _fitting(_items(caller, entries), room)
     for item in items:
         gate.offer(item.entry.conversation, item.entry.seq)
     return items
 
 
-def catch_up(caller: Caller, conversation: int) -> None:
-    """Send what the gate expects of a conversation as live messages.  May switch.
+def catch_up(caller: Caller, gate: Gate) -> None:
+    """Send what the gate is owed as live messages, and try again until nothing is.  May switch."""
+    try:
+        paid = _pay(caller, gate)
+    except Busy:
+        paid = False
+    if not paid:
+        caller.service.later(TRY_AGAIN, partial(catch_up, caller, gate))
 
-    While a page is being read, or a login is not yet answered, what is missing comes that way.
-    """
-    while caller.gate is not None and caller.gate.held is None and not caller.gate.reading:
+
+def _pay(caller: Caller, gate: Gate) -> bool:
+    """Return whether nothing is owed any more, or nobody is there to have it."""
+    service = caller.service
+    while gate.owed and caller.gate is gate:
+        if gate.held is not None or gate.reading:
+            return False
+        conversation = next(iter(gate.owed))
+        groupid = group_of(conversation)
+        if groupid is not None:
+            service.memberships.load(groupid)  # what is committed after the head is read is live
+        gate.expect_head(conversation, service.store.head(conversation))
         items = next_page(caller, conversation)
-        if not items:
-            return
+        if not items and caller.gate is gate:
+            gate.owed.discard(conversation)
+            caller.drop_idle_gate()
         for entry, frame in items:
             caller.send_entry(conversation, entry.seq, frame)
         caller.peer.drain()
+    return True
 
 
 def raw(items: list[Item]) -> list[msgspec.Raw]:

@@ -14,6 +14,8 @@ from greenchat.service.passwords import Offload, Passwords
 from greenchat.service.router import Router
 from greenchat.service.tokens import Tokens, new_secret
 
+Later = Callable[[float, Callable[[], object]], object]
+
 TOKEN_SECRET = "token_secret"
 
 
@@ -28,6 +30,7 @@ class Service:
         heartbeat: what LOGIN_ACK says of heartbeats.
         clock: Unix seconds.
         offload: runs a slow computation off the loop.
+        later: runs something so many seconds from now, where it may switch.
 
     Attributes:
         hub: who is connected here.
@@ -49,6 +52,7 @@ class Service:
         heartbeat: HeartbeatTerms,
         clock: Callable[[], float],
         offload: Offload,
+        later: Later,
     ) -> None:
         self.store = store
         self.bus = bus
@@ -56,6 +60,7 @@ class Service:
         self.limits = limits
         self.heartbeat = heartbeat
         self.clock = clock
+        self.later = later
         self.hub: Hub[Any] = Hub(limits.max_devices_online)  # of Callers, which are built on this
         self.router = Router(self.hub, bus)
         self.passwords = Passwords(offload)

@@ -175,6 +175,7 @@ class World:
 
     def start(self) -> None:
         limits = self.settings
+        self._later: list[Callable[[], object]] = []
         self.runner = Switches()
         self.store = open_store(
             self.url,
@@ -193,12 +194,16 @@ class World:
             heartbeat=HeartbeatTerms(1.0, 5),
             clock=lambda: self.time,
             offload=lambda function, *args: function(*args),
+            later=lambda seconds, call: self._later.append(call),
         )
         self.passwords = self.service.passwords = PlainPasswords()  # type: ignore[assignment]
 
     def commit(self) -> None:
         """Commit what was appended and let it be delivered."""
         self.store.commit_waiting()
+        later, self._later = self._later, []
+        for call in later:
+            call()
 
     def close(self) -> None:
         self.runner.broken.clear()
