@@ -54,8 +54,12 @@ class Peer(Protocol):
         The callback must not switch.
         """
 
-    def drain(self) -> None:
-        """Wait until all that was sent has been handed to the socket, or the connection ends.  May switch."""
+    def drain(self) -> bool:
+        """Wait until all that was sent has been handed to the socket, or the connection ends.  May switch.
+
+        Returns:
+            Whether the connection still stands.
+        """
 
 
 class Limits(Protocol):
@@ -82,20 +86,8 @@ class Limits(Protocol):
         """Characters of a group's description."""
 
     @property
-    def max_friends(self) -> int:
-        """Friends that a user may have."""
-
-    @property
-    def max_groups(self) -> int:
-        """Groups that a user may be in."""
-
-    @property
     def max_devices_online(self) -> int:
         """Devices of a user that may be online at a time."""
-
-    @property
-    def max_devices(self) -> int:
-        """Devices of a user that are remembered; the longest unused is forgotten."""
 
     @property
     def max_in_flight(self) -> int:
@@ -111,6 +103,9 @@ class Limits(Protocol):
 
 
 # -- What a store keeps
+
+SMALL_GROUP = 100
+"""Groups of up to so many members are shown with them (docs/protocol.md, LOGIN_ACK)."""
 
 
 class User(NamedTuple):
@@ -238,9 +233,9 @@ class Delivery(Protocol):
 class Store(Protocol):
     """The database.
 
-    Every method but ``append``, ``move_cursor``, ``mark_read`` and ``close_device`` may switch, is
-    atomic, and when it returns its change is committed; each may raise ``Busy`` if the database is
-    away, and then nothing was changed.  A ``RequestError`` other than Busy says whose fault it is.
+    Every method but ``append``, ``full``, ``move_cursor``, ``mark_read`` and ``close_device`` may
+    switch, is atomic, and when it returns its change is committed; each but ``start`` and ``close``
+    may raise ``Busy`` if the database is away, and then nothing was changed.  A ``RequestError`` other than Busy says whose fault it is.
     """
 
     def start(self) -> None:

@@ -12,9 +12,6 @@ from greenchat.data.log import head
 from greenchat.data.schema import AllGroup, Cursor, GroupUser, User, insert_row
 from greenchat.errors import GroupNameTaken, NoSuchGroup, NotAllowed, NotAMember
 
-SMALL = 100
-"""Members up to which a group is shown with them at login (docs/protocol.md, LOGIN_ACK)."""
-
 _PLACE = (GroupUser.c.groupid == bindparam("g"), GroupUser.c.userid == bindparam("u"))
 _ADD_GROUP = insert(AllGroup)
 _ADD_MEMBER = insert(GroupUser)
@@ -124,8 +121,8 @@ def groups_of(db: Connection, userid: int) -> list[ports.Group]:
 
 
 def members_of_small(db: Connection, groups: Iterable[ports.Group]) -> dict[int, list[ports.Member]]:
-    """Return the members, by id, of each of these groups that has up to ``SMALL``."""
-    found: dict[int, list[ports.Member]] = {group.id: [] for group in groups if group.count <= SMALL}
+    """Return the members, by id, of each of these groups that is small."""
+    found: dict[int, list[ports.Member]] = {group.id: [] for group in groups if group.count <= ports.SMALL_GROUP}
     if found:
         for groupid, *member in db.execute(_OF_ALL, {"groups": list(found)}):
             found[groupid].append(ports.Member(*member))

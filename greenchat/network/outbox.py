@@ -48,7 +48,12 @@ class Flusher:
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
         for outbox in dirty:
-            outbox.flush()
+            try:
+                outbox.flush()
+            except Exception:  # a bug in one must not keep the others from being flushed
+                COUNTERS.handler_errors += 1
+                logger.exception("a bug in writing to a peer")
+                outbox.close("evicted")
 
 
 class _Call(NamedTuple):
@@ -150,12 +155,17 @@ class Outbox:
         else:
             call()
 
-    def drain(self) -> None:
-        """Wait until all that was sent has been handed to the socket, or the connection ends.  May switch."""
+    def drain(self) -> bool:
+        """Wait until all that was sent has been handed to the socket, or the connection ends.  May switch.
+
+        Returns:
+            Whether the connection still stands.
+        """
         if self._unsent and self._limit != CLOSED:
             written = Event()
             self._add_call(_Call(written.set, finally_=True))
             written.wait()
+        return self._limit != CLOSED
 
     def flush(self) -> None:
         """Hand the queued frames to the socket with one ``send()``, unless the peer is behind."""

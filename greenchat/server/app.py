@@ -80,8 +80,20 @@ class App:
         Raises:
             StartupError: one of them failed.
         """
-        settings = self._settings
         self._store.start()
+        try:
+            self._begin()
+        except Busy:
+            self._store.close()
+            raise StartupError("the database does not answer") from None
+        except StartupError:
+            self._store.close()
+            raise
+        gc.collect()
+        gc.freeze()  # what exists now stays: leave it out of every later collection
+
+    def _begin(self) -> None:
+        settings = self._settings
         self._store.close_node(settings.node, _now())
         self._service = Service(
             store=self._store,
@@ -94,6 +106,7 @@ class App:
             later=gevent.spawn_later,
         )
         self._bus.start(self._node, self._service.router.receive)
+        self._admin.start()
         self._listener = ChatServer(
             (settings.host, settings.port),
             partial(Session, self._service),
@@ -107,13 +120,8 @@ class App:
         try:
             self._listener.start()
         except OSError as error:
-            self._store.close()
-            raise StartupError(
-                f"cannot listen on {settings.host}:{settings.port}: {_reason(error)}"
-            ) from None
-        self._admin.start()
-        gc.collect()
-        gc.freeze()  # what exists now stays: leave it out of every later collection
+            where = f"{settings.host}:{settings.port}"
+            raise StartupError(f"cannot listen on {where}: {_reason(error)}") from None
 
     def ready_line(self) -> str:
         """Return what is printed when clients can come; a password in a URL is masked."""
@@ -127,8 +135,8 @@ class App:
     def stop(self, signals: StopSignals) -> None:
         """Take no more in, commit what is under way, mark this node's users offline, say BYE, leave.
 
-        The store commits in order, so what was taken before ``close_node`` is committed with it.
-        Only the clients are waited for, and not for long, nor at all when told to hurry.
+        The clients are waited for, but not for long, nor at all when told to hurry.  A database that
+        hangs is not waited for longer than they are.
         """
         settings, listener = self._settings, self._listener
         _log.info("stopping: %d connections", len(listener.connections))
@@ -136,17 +144,21 @@ class App:
         listener.stop_accepting()
         for connection in listener.connections:
             connection.pause()
-        try:
-            self._store.close_node(settings.node, _now())
-        except Busy:
-            _log.warning("the database is away: this node's users are marked offline at its next start")
+        gevent.spawn(self._commit_and_close_node).join(settings.shutdown_timeout)
         listener.close_all("shutdown", lambda: round(random.uniform(0, RETRY_SPREAD), 2))
         gone = gevent.spawn(listener.wait_closed, settings.shutdown_timeout)
         gevent.wait([gone, gevent.spawn(signals.hurry.wait)], count=1)
         listener.stop()
         self._bus.close()
-        self._store.close()
-        _log.info("stopped")
+        gevent.spawn(self._store.close).join(settings.shutdown_timeout)
+        _log.info("stopped in a hurry" if signals.hurry.is_set() else "stopped")
+
+    def _commit_and_close_node(self) -> None:
+        """Mark this node's users offline; what was taken before is committed first, or with it."""
+        try:
+            self._store.close_node(self._settings.node, _now())
+        except Busy:
+            _log.warning("the database is away: this node's users are marked offline at its next start")
 
     def _is_healthy(self) -> bool:
         """Return whether the database answers.  May switch."""

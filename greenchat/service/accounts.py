@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenchat.errors import AlreadyLoggedIn, BadCredentials, BadRequest, NotAllowed
+from greenchat.errors import AlreadyLoggedIn, BadCredentials, BadRequest, Busy, NotAllowed
 from greenchat.ports import Account
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
@@ -24,7 +24,7 @@ def register(caller: Caller, request: m.Reg) -> m.Reply:
     return m.RegAck(id=userid, name=name)
 
 
-def login(caller: Caller, request: m.Login) -> m.Reply | None:
+def login(caller: Caller, request: m.Login) -> None:
     """Log in: authenticate, register the device here, then read what it missed.
 
     In this order, so that a message that is committed meanwhile is either read or held.
@@ -39,7 +39,6 @@ def login(caller: Caller, request: m.Login) -> m.Reply | None:
     except BaseException:
         sign_off(caller)
         raise
-    return None
 
 
 def logout(caller: Caller, request: m.Loginout) -> m.Reply:
@@ -112,8 +111,10 @@ def _take_place(caller: Caller, account: Account, request: m.Login) -> None:
     service.hub.check(account.id, request.device, request.force)
     service.bus.claim(account.id, request.device, request.force)
     try:
+        if service.draining:
+            raise Busy("this server stops", retry_after=1.0)
         replaced = service.hub.check(account.id, request.device, request.force)  # claim may switch
-    except NotAllowed:
+    except (Busy, NotAllowed):
         service.bus.release(account.id, request.device)
         raise
     if replaced is not None:

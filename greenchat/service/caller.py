@@ -115,7 +115,7 @@ class Caller:
             gate.held.append(Event(conversation, seq, frame))
         elif seq == MOMENT:
             self.notify(frame)
-        elif gate.passes(conversation, seq):
+        elif gate.admit(conversation, seq):
             self.send_entry(conversation, seq, frame)
 
     def send_entry(self, conversation: int, seq: int, frame: bytes) -> None:
@@ -188,6 +188,8 @@ class Caller:
     def _sent(self, conversation: int, seq: int) -> None:
         """Take note of the device's own message: it counts as received if nothing before it is pending."""
         mark = self._mark(conversation)
+        if seq <= mark.own_to:
+            return  # a repetition
         if not mark.own_to or seq != mark.own_to + 1:
             if mark.received >= mark.own_from - 1:  # the run before this one is not ahead either
                 mark.received = max(mark.received, mark.own_to)
@@ -196,7 +198,8 @@ class Caller:
         self._move_cursor(conversation, mark)
 
     def _mark(self, conversation: int) -> Mark:
-        assert self._marks is not None
+        if self._marks is None:
+            raise NotLoggedIn  # it was replaced while the request was handled
         mark = self._marks.get(conversation)
         if mark is None:
             mark = self._marks[conversation] = Mark()
@@ -224,7 +227,7 @@ class Caller:
         self._send_reply(ack, ack.re)
         if sender == self.user:
             if self.gate is not None:
-                self.gate.passes(conversation, ack.seq)  # the sender has it: what follows is not ahead
+                self.gate.admit(conversation, ack.seq)  # the sender has it: what follows is not ahead
             self._sent(conversation, ack.seq)
 
     def refuse_message(self, error: RequestError, request: Request) -> None:
@@ -234,6 +237,7 @@ class Caller:
 
     def _landed(self) -> None:
         self._in_flight -= 1
-        if self._paused and self._in_flight <= self.service.limits.max_in_flight // 2:
+        service = self.service
+        if self._paused and self._in_flight <= service.limits.max_in_flight // 2 and not service.draining:
             self._paused = False
             self.peer.resume()

@@ -56,7 +56,7 @@ def block(caller: Caller, request: m.Block) -> m.Reply:
 def unblock(caller: Caller, request: m.Unblock) -> m.Reply:
     """Undo ``block``."""
     service, userid, blockedid = caller.service, caller.id, request.userid
-    was_blocked = userid in service.store.blockers(blockedid)
+    was_blocked = service.blocked.load((blockedid, userid))
     service.store.unblock(userid, blockedid)
     service.blocked.forget((blockedid, userid))
     if was_blocked and blockedid in service.store.followers(userid):

@@ -57,8 +57,8 @@ class Gate:
         if conversation in self._heads:
             self._heads[conversation] = max(self._heads[conversation], head)
 
-    def passes(self, conversation: int, seq: int) -> bool:
-        """Return whether a live message may be sent now."""
+    def admit(self, conversation: int, seq: int) -> bool:
+        """Return whether a live message may be sent now; if not, it is expected from the log."""
         offered = self._offered.get(conversation)
         if offered is None:
             return True
@@ -72,11 +72,12 @@ class Gate:
         """Return what the next page is to hold: as seq has no gap, counting needs no reading.
 
         Args:
-            only: the one conversation that it is to be about; None for all.
+            only: the one conversation that it is to be about; None for all that are not owed.
         """
         spans, room = [], PAGE_MESSAGES
         for conversation, offered in self._offered.items():
-            if conversation != only if only else conversation in self.owed:
+            wanted = conversation not in self.owed if only is None else conversation == only
+            if not wanted:
                 continue
             upto = min(self._heads[conversation], offered + room)
             if upto > offered:

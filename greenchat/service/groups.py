@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from greenchat.errors import BadRequest
-from greenchat.ports import Member
+from greenchat.ports import SMALL_GROUP, Member
 from greenchat.protocol import messages as m
 from greenchat.service.access import member_of
 from greenchat.service.caller import Caller
@@ -14,9 +14,6 @@ from greenchat.service.history import catch_up
 from greenchat.service.people import group_item, member_items, visibly_online
 from greenchat.service.service import Service
 from greenchat.service.texts import check_length, clean_name
-
-SMALL_GROUP = 100
-"""Groups of up to so many members are shown with them (docs/protocol.md, LOGIN_ACK)."""
 
 DEFAULT_MEMBERS = 100
 MAX_MEMBERS = 500

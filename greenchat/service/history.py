@@ -106,7 +106,8 @@ def _pay(caller: Caller, gate: Gate) -> bool:
             caller.drop_idle_gate()
         for entry, frame in items:
             caller.send_entry(conversation, entry.seq, frame)
-        caller.peer.drain()
+        if not caller.peer.drain():
+            return True
     return True
 
 
@@ -126,10 +127,8 @@ def _read(caller: Caller, gate: Gate, spans: list) -> list[Entry]:
 
 
 def _items(caller: Caller, entries: list[Entry]) -> list[Item]:
-    reader, classic = caller.user, caller.peer.classic
-    return (
-        [Item(entry, encode_entry(entry, reader, classic)) for entry in entries] if reader is not None else []
-    )
+    reader, classic = caller.id, caller.peer.classic
+    return [Item(entry, encode_entry(entry, reader, classic)) for entry in entries]
 
 
 def _fitting(items: list[Item], room: int = PAGE_BYTES) -> list[Item]:

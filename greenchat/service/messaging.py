@@ -125,7 +125,9 @@ class EntryDelivery:
 def received(caller: Caller, request: m.Received) -> None:
     """Move the device's cursor, at most to the end of the log."""
     conversation, _ = readable(caller, request)
-    caller.received(conversation, min(request.seq, _head(caller.service, conversation, request.seq)))
+    upto = min(request.seq, _head(caller.service, conversation, request.seq))
+    if upto:
+        caller.received(conversation, upto)
 
 
 def read(caller: Caller, request: m.Read) -> None:

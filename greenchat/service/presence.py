@@ -44,8 +44,8 @@ def announce(service: Service, userid: int) -> None:
 def tell_followers(service: Service, userid: int, followers: list[int]) -> None:
     """Tell followers, if that has changed, whether the user is online.  Does not switch."""
     if _has_changed(service, userid):
-        service.announced ^= {userid}
         state = state_of(userid, service.router.online([userid]))
+        (service.announced.add if state == "online" else service.announced.discard)(userid)
         service.router.deliver(followers, presence_event(userid, state))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from greenchat.errors import Busy, MalformedFrame, NotLoggedIn, RequestError
+from greenchat.metrics import COUNTERS
 from greenchat.ports import Peer
 from greenchat.protocol.messages import REQUESTS, decode, msgid_of
 from greenchat.service.caller import Caller
@@ -47,6 +48,7 @@ class Session(Caller):
         except RequestError as error:
             self.refuse(error, msgid_of(request), request.cid)
         except Exception:
+            COUNTERS.handler_errors += 1
             kind = type(request).__name__
             _log.exception("%s user=%s: a bug in the handler of %s", self.peer.address, self.user, kind)
             excuse = Busy("the server failed on this request; it has been logged")

@@ -13,8 +13,8 @@ from greenchat.service.caller import Caller
 from greenchat.service.history import PAGE_BYTES, Item, next_page, raw
 from greenchat.service.people import group_item, member_items, user_items, visibly_online
 
-_MARGIN = 64
-"""Bytes kept free for what is decided last (``more``, brackets)."""
+_MARGIN = 1_024
+"""Bytes kept free for the rest of the frame."""
 
 
 def welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:
@@ -30,12 +30,8 @@ def welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> 
 
 def _welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:
     ack = _ack(caller, state, token)
-    size = len(m.encode(ack))
-    if size > MAX_SERVER_FRAME - PAGE_BYTES:  # seldom: make room by leaving out who is in the groups
-        for group in ack.groups or ():
-            group.users = UNSET
-        size = len(m.encode(ack))
-    items = next_page(caller, room=min(PAGE_BYTES, MAX_SERVER_FRAME - size - _MARGIN))
+    room = MAX_SERVER_FRAME - len(m.encode(ack)) - _MARGIN
+    items = next_page(caller, room=min(PAGE_BYTES, room))
     gate = caller.gate
     if gate is None:
         return  # replaced meanwhile
@@ -46,7 +42,7 @@ def _welcome(caller: Caller, request: m.Login, state: LoginState, token: str) ->
 
 def _ack(caller: Caller, state: LoginState, token: str) -> m.LoginAck:
     service = caller.service
-    friends, groups = _items(caller, state)
+    friends, groups = _items(caller, state, MAX_SERVER_FRAME - PAGE_BYTES - _MARGIN)
     return m.LoginAck(
         id=UNSET if caller.user is None else caller.user,
         name=caller.name,
@@ -60,7 +56,8 @@ def _ack(caller: Caller, state: LoginState, token: str) -> m.LoginAck:
     )
 
 
-def _items(caller: Caller, state: LoginState) -> tuple[list[m.UserItem], list[m.GroupItem]]:
+def _items(caller: Caller, state: LoginState, room: int) -> tuple[list[m.UserItem], list[m.GroupItem]]:
+    """Return friends and groups; without who is in the groups if that does not fit into so many bytes."""
     everybody = {user.id for user in state.friends}
     for members in state.members.values():
         everybody.update(member.id for member in members)
@@ -69,16 +66,23 @@ def _items(caller: Caller, state: LoginState) -> tuple[list[m.UserItem], list[m.
     for group in groups:
         if group.id in state.members:
             group.users = member_items(state.members[group.id], online)
-    return user_items(state.friends, online), groups
+    friends = user_items(state.friends, online)
+    if len(m.encode(friends)) + len(m.encode(groups)) > room:
+        for group in groups:
+            group.users = UNSET
+    return friends, groups
 
 
 # -- The original's clients
 
+_GROWTH = 2
+"""What JSON grows by, about, when it becomes a string inside JSON."""
+
 
 def _welcome_classic(caller: Caller, request: m.Login, state: LoginState) -> None:
     """Answer with strings of JSON inside, then send the pages after the first as live messages."""
-    friends, groups = _items(caller, state)
-    items = next_page(caller)
+    friends, groups = _items(caller, state, MAX_SERVER_FRAME // _GROWTH**2)
+    items = next_page(caller, room=PAGE_BYTES // _GROWTH)
     if caller.user is None:
         return
     ack = m.ClassicLoginAck(
@@ -101,7 +105,8 @@ def _send_the_rest(caller: Caller, items: list[Item]) -> None:
     while (items := next_page(caller)) and caller.gate is not None:
         for entry, frame in items:
             caller.send_entry(entry.conversation, entry.seq, frame)
-        caller.peer.drain()
+        if not caller.peer.drain():
+            return
     if caller.gate is not None:
         caller.open_gate()
 

@@ -115,5 +115,5 @@ class FakePeer:
             if self.closed is None:
                 call()
 
-    def drain(self) -> None:
-        pass
+    def drain(self) -> bool:
+        return self.closed is None
