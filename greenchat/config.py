@@ -151,9 +151,14 @@ def _convert(name: str, value: object, where: str) -> Any:
 
 def _check(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
+        if isinstance(value, str) and not value.isprintable():
+            raise ConfigError(f"{name.replace('_', '-')}: control characters are not allowed")
         least, most = _FIELDS[name].metadata["least"], _FIELDS[name].metadata["most"]
         if (least is not None and not value >= least) or (most is not None and not value <= most):
             bounds = f"at least {least}" if most is None else f"between {least} and {most}"
             raise ConfigError(f"{name.replace('_', '-')}: {bounds}, not {value}")
+    for name in ("host", "store", "bus"):
+        if values.get(name) == "":
+            raise ConfigError(f"{name}: may not be empty")
     if values.get("log_level", "info") not in LOG_LEVELS:
         raise ConfigError(f"log-level: one of {', '.join(LOG_LEVELS)}, not {values['log_level']!r}")

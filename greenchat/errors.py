@@ -14,7 +14,8 @@ The tree::
     │   └── NotAMember (8)                  └── AlreadyLoggedIn (16)
     ├── MalformedFrame      bytes from a peer that are no valid request
     ├── ConfigError         a setting is wrong: the operator's to mend (exit status 2)
-    ├── StartupError        the server cannot start or go on (exit status 1)
+    ├── StartupError        the server cannot start (exit status 1)
+    │   └── DatabaseAway    but may try again: the database cannot be reached yet
     └── Disconnected        the client library's connection is gone
 
 An error is answered; a disconnect is not an exception but a reason given to ``Peer.close``.
@@ -167,6 +168,10 @@ class ConfigError(GreenchatError):
 
 class StartupError(GreenchatError):
     """Raised if the server cannot start: port in use, database not writable, and the like."""
+
+
+class DatabaseAway(StartupError):
+    """Raised if the database cannot be reached or is not ready; it may be tried again."""
 
 
 class Disconnected(GreenchatError):

@@ -234,14 +234,16 @@ class Store(Protocol):
     """The database.
 
     Every method but ``append``, ``full``, ``move_cursor``, ``mark_read`` and ``close_device`` may
-    switch, is atomic, and when it returns its change is committed; each but ``start`` and ``close``
-    may raise ``Busy`` if the database is away, and then nothing was changed.  A ``RequestError`` other than Busy says whose fault it is.
+    switch, is atomic, and when it returns its change is committed.  Each but ``start`` and ``close``
+    may raise ``Busy`` if the database is away: then nothing was changed, unless the connection was
+    lost in the commit.  A ``RequestError`` other than Busy says whose fault it is.
     """
 
     def start(self) -> None:
         """Open the database, setting it up if it is empty.
 
         Raises:
+            DatabaseAway: it cannot be reached; ``start`` may be called again.
             StartupError: it cannot be opened or written, or is newer than this program.
         """
 

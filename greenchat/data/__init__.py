@@ -12,14 +12,15 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from greenchat.data.database import Database
-from greenchat.data.runner import Inline, Runner, Threads
+from greenchat.data.mysql import MysqlDatabase
+from greenchat.data.runner import Greenlets, Inline, Runner, Threads
 from greenchat.data.sqlite import SqliteDatabase
 from greenchat.data.store import SqlStore
 from greenchat.errors import ConfigError
 
-__all__ = ["BACKENDS", "Inline", "SqlStore", "Threads", "open_store"]
+__all__ = ["BACKENDS", "Greenlets", "Inline", "SqlStore", "Threads", "open_store"]
 
-BACKENDS: dict[str, Callable[[URL], Database]] = {"sqlite": SqliteDatabase}
+BACKENDS: dict[str, Callable[[URL], Database]] = {"sqlite": SqliteDatabase, "mysql+pymysql": MysqlDatabase}
 """The database of each URL scheme."""
 
 
@@ -27,13 +28,14 @@ def open_store(url: str, *, runner: Runner | None = None, **options: Any) -> Sql
     """Return the store at a URL, not yet started.
 
     Args:
-        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or ``sqlite://`` for one in memory.
-        runner: how what blocks is run; native threads by default.
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``sqlite://`` for one in memory, or
+            ``mysql+pymysql://user:password@host:port/chat`` (see ``MysqlDatabase``).
+        runner: how what blocks is run; what suits the database by default.
         options: limits, as ``SqlStore`` takes them.
 
     Raises:
-        ConfigError: the URL names no database that is known here; it is not repeated, since a
-            password may stand in it.
+        ConfigError: the URL names no database that is known here, or an option that is not; it is
+            not repeated, since a password may stand in it.
     """
     known = ", ".join(f"{scheme}://" for scheme in BACKENDS)
     try:
@@ -43,4 +45,4 @@ def open_store(url: str, *, runner: Runner | None = None, **options: Any) -> Sql
     if parsed.drivername not in BACKENDS:
         raise ConfigError(f"store: unknown database {parsed.drivername}://, not one of {known}")
     database = BACKENDS[parsed.drivername](parsed)
-    return SqlStore(database, runner or Threads(apart=not database.alone), **options)
+    return SqlStore(database, runner or database.runner(), **options)

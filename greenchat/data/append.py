@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, tuple_, update
 
-from greenchat.data.schema import Message
+from greenchat.data.schema import Conversation, Message
 from greenchat.data.statements import Statements
 from greenchat.errors import BadRequest, NoSuchMessage, RequestError
 from greenchat.ports import Message as Entering
@@ -64,6 +64,21 @@ _BY_CID = select(
     Message.c.created,
     Message.c.seq,
 ).where(tuple_(Message.c.sender, Message.c.cid).in_(bindparam("cids", expanding=True)))
+_LOCK_HEADS = (
+    select(Conversation.c.id)
+    .where(Conversation.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(Conversation.c.id)
+    .with_for_update()
+)
+_AT = select(
+    Message.c.conversation,
+    Message.c.seq,
+    Message.c.sender,
+    Message.c.cid,
+    Message.c.kind,
+    Message.c.body,
+    Message.c.created,
+).where(tuple_(Message.c.conversation, Message.c.seq).in_(bindparam("places", expanding=True)))
 
 
 def append_new(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
@@ -111,6 +126,27 @@ def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) ->
         assert isinstance(stored, Stored)
         outcomes[place] = stored._replace(repeated=True)
     return [outcomes[place] for place in range(len(messages))]
+
+
+def was_committed(db: Connection, messages: Sequence[Entering], outcomes: Sequence[Outcome]) -> bool:
+    """Say whether a transaction was committed that appended messages with these outcomes.
+
+    It may still be going on, unknown to us: its locks show when it has ended.
+    """
+    new = [
+        (message.conversation, outcome.seq, *message[1:])
+        for message, outcome in zip(messages, outcomes, strict=True)
+        if isinstance(outcome, Stored) and not outcome.repeated
+    ]
+    db.execute(_LOCK_HEADS, {"ids": sorted({row[0] for row in new})}).all()
+    for start in range(0, len(new), AT_A_TIME):
+        some = new[start : start + AT_A_TIME]
+        there = {tuple(row) for row in db.execute(_AT, {"places": [row[:2] for row in some]})}
+        for row in some:
+            recalled_since = (*row[:5], "", row[6])
+            if row not in there and recalled_since not in there:
+                return False
+    return True
 
 
 def _insert(db: Connection, sql: Statements, messages: Sequence[Entering]) -> Iterator[Stored]:

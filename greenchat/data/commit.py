@@ -18,6 +18,9 @@ from greenchat.ports import Delivery, Message
 
 log = logging.getLogger(__name__)
 
+LOOK_AGAIN = 0.5
+"""Seconds between looks at what became of a transaction in doubt."""
+
 BREATH = 256
 """Continuations after which the loop may turn: about 3 ms of work."""
 
@@ -37,10 +40,34 @@ class Append(NamedTuple):
     delivery: Delivery
 
 
+class InDoubt(Exception):
+    """Raised if a transaction may have been committed.
+
+    Args:
+        reason: why nobody knows.
+        outcomes: what came of its messages, if it was.
+        results: what came of its operations, if it was.
+        was_committed: finds out whether it was, or raises what a database raises that is away.
+    """
+
+    def __init__(
+        self,
+        reason: Exception,
+        outcomes: list[Outcome],
+        results: list[Any],
+        was_committed: Callable[[], bool],
+    ) -> None:
+        super().__init__("a transaction may have been committed")
+        self.reason = reason
+        self.outcomes = outcomes
+        self.results = results
+        self.was_committed = was_committed
+
+
 Transact = Callable[[Sequence[Message], Sequence[Operation]], tuple[list[Outcome], list[Any]]]
 """Write messages and operations in one transaction, messages first, and return what came of each.
 
-An operation that failed alone has an exception as its result.
+An operation that failed alone has an exception as its result.  Raises InDoubt.
 """
 
 
@@ -49,6 +76,9 @@ class GroupCommit:
 
     Messages are appended before the operations of the same batch are run: the operations wait for
     nothing but each other, and none can tell that it was overtaken.
+
+    A transaction that may have been committed is told of when that is known, and nothing else is
+    committed before: its messages are stored, and then must be delivered, or they are not.
 
     Args:
         transact: does one transaction; called through ``runner.write``.
@@ -65,6 +95,7 @@ class GroupCommit:
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._queue: deque[Append | Operation] = deque()
+        self._doubt: tuple[list[Append | Operation], InDoubt] | None = None
         self._health = Health("writing to")
 
     @property
@@ -99,21 +130,46 @@ class GroupCommit:
 
     def commit_waiting(self) -> None:
         """Commit what waits, in one transaction if it is at most ``max_batch``, and tell of it."""
-        while self._queue:
-            self._commit([self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))])
+        while self._doubt or self._queue:
+            if self._doubt is None:
+                self._commit([self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))])
+            elif not self._settle(*self._doubt):
+                return
 
     def _commit(self, batch: list[Append | Operation]) -> None:
-        appends = [entry for entry in batch if isinstance(entry, Append)]
+        messages = [entry.message for entry in batch if isinstance(entry, Append)]
         operations = [entry for entry in batch if isinstance(entry, Operation)]
-        messages = [entry.message for entry in appends]
         try:
             outcomes, results = self._runner.write(self._transact, messages, operations)
+        except InDoubt as doubt:
+            self._health.failed(doubt.reason)
+            self._doubt = batch, doubt
         except Exception as error:
             self._health.failed(error)
             self._fail(batch)
         else:
             self._note(results)
-            self._finish(appends, outcomes, operations, results)
+            self._finish(batch, outcomes, results)
+
+    def _settle(self, batch: list[Append | Operation], doubt: InDoubt) -> bool:
+        """Tell what became of a transaction in doubt, and return whether that is known by now."""
+        try:
+            committed = self._runner.write(doubt.was_committed)
+        except Exception as error:
+            self._health.failed(error)
+            if self._max_queue:  # it is not being closed
+                self._fail([])
+                self._runner.later(LOOK_AGAIN, self._runner.wake)
+                return False
+            committed = False
+        else:
+            self._health.well()
+        self._doubt = None
+        if committed:
+            self._finish(batch, doubt.outcomes, doubt.results)
+        else:
+            self._fail(batch)
+        return True
 
     def _note(self, results: list[Any]) -> None:
         troubles = [result for result in results if isinstance(result, TROUBLE)]
@@ -122,9 +178,9 @@ class GroupCommit:
         if not troubles:
             self._health.well()
 
-    def _finish(
-        self, appends: list[Append], outcomes: list[Outcome], operations: list[Operation], results: list[Any]
-    ) -> None:
+    def _finish(self, batch: list[Append | Operation], outcomes: list[Outcome], results: list[Any]) -> None:
+        appends = [entry for entry in batch if isinstance(entry, Append)]
+        operations = [entry for entry in batch if isinstance(entry, Operation)]
         for place, (entry, outcome) in enumerate(zip(appends, outcomes, strict=True), 1):
             _tell(entry.delivery, outcome)
             if place % BREATH == 0:

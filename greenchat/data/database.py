@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
+from greenchat.data.runner import Runner
 from greenchat.data.statements import Statements
+
+T = TypeVar("T")
+
+
+class CommitUnknown(SQLAlchemyError):
+    """Raised if the connection was lost in COMMIT: nobody knows yet whether the database did it."""
 
 
 class Database(Protocol):
@@ -18,13 +27,17 @@ class Database(Protocol):
         """The multi-row statements in its dialect."""
 
     @property
-    def alone(self) -> bool:
-        """Whether it has one connection for all, so that reads must wait for writes."""
+    def parallel(self) -> bool:
+        """Whether operations run beside the committer, each in its own greenlet and transaction."""
+
+    def runner(self) -> Runner:
+        """Return what runs its calls, where nothing else is asked for."""
 
     def open(self) -> None:
         """Connect, and set the database up if it is empty.
 
         Raises:
+            DatabaseAway: it cannot be reached; ``open`` may be called again.
             StartupError: it cannot be opened or written, or is newer than this program.
         """
 
@@ -32,7 +45,17 @@ class Database(Protocol):
         """Disconnect; nothing happens if it is not open."""
 
     def writing(self) -> AbstractContextManager[Connection]:
-        """Return a transaction that writes; it is rolled back if the block raises."""
+        """Return a transaction of the committer; it is rolled back if the block raises.
+
+        Raises:
+            CommitUnknown: at the end of the block.
+        """
+
+    def operating(self) -> AbstractContextManager[Connection]:
+        """Return a transaction for one operation; as ``writing`` where the database is not ``parallel``."""
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """Return a transaction that reads, all from one snapshot."""
+        """Return a transaction that reads; it may see more and more of a log that grows meanwhile."""
+
+    def patiently(self, transaction: Callable[[], T]) -> T:
+        """Call a function that does one transaction, and again while that may help and is safe."""

@@ -65,7 +65,14 @@ _ONLINE = (
     .where(User.c.id == bindparam("u"))
     .values(state="online", node=bindparam("n"), last_seen=bindparam("t"))
 )
-_PASSWORD = select(User.c.password).where(User.c.id == bindparam("u"))
+# A user's row is what changes of their devices wait for, where writers run in parallel.
+_LOCK = select(User.c.password).where(User.c.id == bindparam("u")).with_for_update()
+_LOCK_USERS = (
+    select(User.c.id)
+    .where(User.c.id.in_(bindparam("users", expanding=True)))
+    .order_by(User.c.id)
+    .with_for_update()
+)
 _ANY_NODE = (
     select(func.max(Device.c.node)).where(Device.c.userid == User.c.id).correlate(User).scalar_subquery()
 )
@@ -73,8 +80,11 @@ _PROJECT = update(User).values(
     state=case((_ANY_NODE.is_(None), "offline"), else_="online"), node=_ANY_NODE, last_seen=bindparam("t")
 )
 _PROJECT_USERS = _PROJECT.where(User.c.id.in_(bindparam("users", expanding=True)))
-_PROJECT_NODE = _PROJECT.where(User.c.node == bindparam("n"))
-_CLOSE_NODE = update(Device).where(Device.c.node == bindparam("n")).values(node=None, incarnation=None)
+_AT_NODE = select(Device.c.userid, Device.c.device, Device.c.node, Device.c.incarnation).where(
+    Device.c.node == bindparam("n")
+)
+_PROJECT_ONLINE = _PROJECT.where(User.c.state != "offline")
+_CLOSE_EVERYBODY = update(Device).where(Device.c.node.is_not(None)).values(node=None, incarnation=None)
 _CLOSE = (
     update(Device)
     .where(
@@ -125,6 +135,7 @@ def open_device(
     db: Connection, max_devices: int, userid: int, device: str, node: ports.Node, now: str
 ) -> ports.LoginState:
     """Mark a device of the user online and return what it is to know."""
+    password = db.execute(_LOCK, {"u": userid}).scalar_one()
     remembered = db.execute(_DEVICES, {"u": userid}).all()
     generation = next((row.generation for row in remembered if row.device == device), None)
     if generation is None:
@@ -135,7 +146,7 @@ def open_device(
     db.execute(_ONLINE, {"u": userid, "n": node.name, "t": now})
     groups = groups_of(db, userid)
     return ports.LoginState(
-        password=db.execute(_PASSWORD, {"u": userid}).scalar_one(),
+        password=password,
         generation=generation,
         followers=followers(db, userid),
         friends=friends(db, userid),
@@ -179,14 +190,21 @@ def close_devices(db: Connection, devices: Iterable[tuple[int, str, str, int]], 
             online elsewhere now stays so.
         now: becomes ``last_seen`` of the users.
     """
-    closing = list(devices)
+    closing = sorted(devices)
     for start in range(0, len(closing), AT_A_TIME):
         some = closing[start : start + AT_A_TIME]
+        users = sorted({close[0] for close in some})
+        db.execute(_LOCK_USERS, {"users": users}).all()
         db.execute(_CLOSE, {"those": some})
-        db.execute(_PROJECT_USERS, {"users": sorted({close[0] for close in some}), "t": now})
+        db.execute(_PROJECT_USERS, {"users": users, "t": now})
+
+
+def close_everybody(db: Connection, now: str) -> None:
+    """Mark all devices and users offline."""
+    db.execute(_CLOSE_EVERYBODY)
+    db.execute(_PROJECT_ONLINE, {"t": now})
 
 
 def close_node(db: Connection, name: str, now: str) -> None:
     """Mark the devices and users offline that a node of this name left online."""
-    db.execute(_CLOSE_NODE, {"n": name})
-    db.execute(_PROJECT_NODE, {"n": name, "t": now})
+    close_devices(db, [tuple(row) for row in db.execute(_AT_NODE, {"n": name})], now)

@@ -122,7 +122,9 @@ def groups_of(db: Connection, userid: int) -> list[ports.Group]:
 
 def members_of_small(db: Connection, groups: Iterable[ports.Group]) -> dict[int, list[ports.Member]]:
     """Return the members, by id, of each of these groups that is small."""
-    found: dict[int, list[ports.Member]] = {group.id: [] for group in groups if group.count <= ports.SMALL_GROUP}
+    found: dict[int, list[ports.Member]] = {
+        group.id: [] for group in groups if group.count <= ports.SMALL_GROUP
+    }
     if found:
         for groupid, *member in db.execute(_OF_ALL, {"groups": list(found)}):
             found[groupid].append(ports.Member(*member))

@@ -19,16 +19,30 @@ def set_up(db: Connection, view: str) -> None:
         StartupError: the database holds something else, or is newer than this program.
     """
     tables = set(inspect(db).get_table_names())
-    if tables and Setting.name not in tables:
+    if tables - set(metadata.tables) and Setting.name not in tables:
         raise StartupError("the database holds something else than a greenchat server's tables")
-    if not tables:
-        metadata.create_all(db)
-        db.exec_driver_sql(view)
-        db.execute(insert_new(Setting), {"name": "schema_version", "value": str(VERSION)})
-    found = db.scalar(select(Setting.c.value).where(Setting.c.name == "schema_version"))
+    found = _version(db) if Setting.name in tables else None
+    if found is None:
+        _create(db, view)
+        found = _version(db)
     if found is None or not found.isdecimal():
         raise StartupError("the database has no readable schema version")
     if int(found) > VERSION:
         raise StartupError(
             f"the database has schema version {found}, this program knows {VERSION}: run a newer greenchat"
         )
+
+
+def _version(db: Connection) -> str | None:
+    found: str | None = db.scalar(select(Setting.c.value).where(Setting.c.name == "schema_version"))
+    return found
+
+
+def _create(db: Connection, view: str) -> None:
+    """Create what is missing, the version last: DDL may be no transaction, and a kill have cut it short."""
+    for table in metadata.sorted_tables:
+        table.create(db, checkfirst=True)
+        for index in table.indexes:
+            index.create(db, checkfirst=True)
+    db.exec_driver_sql(view)
+    db.execute(insert_new(Setting), {"name": "schema_version", "value": str(VERSION)})

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from gevent.event import Event
 from sqlalchemy import Connection, Select, bindparam, select, tuple_
 
 from greenchat.data.devices import close_devices
@@ -46,6 +47,10 @@ class Unwritten(NamedTuple):
     def __bool__(self) -> bool:
         return bool(self.cursors or self.read or self.closes)
 
+    def of(self, userid: int, device: str) -> bool:
+        """Return whether any of them is of this device."""
+        return (userid, device) in self.closes or any(key[:2] == (userid, device) for key in self.cursors)
+
 
 class Marks:
     """The marks that are not yet in the database.
@@ -56,6 +61,7 @@ class Marks:
     def __init__(self) -> None:
         self._unwritten = Unwritten({}, {}, {})
         self._turn = 0
+        self._under_way: dict[Event, Unwritten] = {}
 
     def __bool__(self) -> bool:
         return bool(self._unwritten)
@@ -84,15 +90,24 @@ class Marks:
                 to write it.
         """
         taken, self._unwritten = self._unwritten, Unwritten({}, {}, {})
-        turn = self._turn
+        turn, landed = self._turn, Event()
+        self._under_way[landed] = taken
         try:
             yield taken
         except BaseException:
             self._put_back(taken)
             raise
+        finally:
+            del self._under_way[landed]
+            landed.set()
         close = self._unwritten.closes.get(opening) if opening else None
         if opening and close and close.turn <= turn:
             del self._unwritten.closes[opening]
+
+    def wait_for(self, userid: int, device: str) -> None:
+        """Wait until no block is writing marks of a device.  May switch."""
+        while landed := next((e for e, marks in self._under_way.items() if marks.of(userid, device)), None):
+            landed.wait()
 
     def _put_back(self, taken: Unwritten) -> None:
         """Keep marks that could not be written; those that came since are newer."""

@@ -1,4 +1,4 @@
-"""How the store's calls run: on native threads beside the loop, or in place for tests."""
+"""How the store's calls run: in greenlets, on native threads beside the loop, or in place for tests."""
 
 from __future__ import annotations
 
@@ -56,22 +56,15 @@ class Runner(Protocol):
         """Finish ``work`` and end the threads."""
 
 
-class Threads:
-    """One native thread that writes and one that reads, so that no read waits for an fsync.
+class Greenlets:
+    """Every call in the greenlet that makes it: for a client that lets the others run while it waits."""
 
-    Args:
-        apart: whether reads have a thread of their own.
-    """
-
-    def __init__(self, *, apart: bool = True) -> None:
-        self._apart = apart
+    def __init__(self) -> None:
         self._event = Event()
-        self._closing = False
 
     def start(self, work: Callable[[], object]) -> None:
-        """Start the threads and the greenlet that works."""
-        self._writer = ThreadPool(1)
-        self._reader = ThreadPool(1) if self._apart else self._writer
+        """Start the greenlet that works."""
+        self._closing = False
         self._worker = gevent.spawn(self._work, work)
 
     def wake(self) -> None:
@@ -84,12 +77,12 @@ class Threads:
         return result
 
     def read(self, call: Callable[..., T], *args: Any) -> T:
-        """Call on the reading thread."""
-        return _reraise(self._reader.apply(_caught, (call, *args)))
+        """Call it."""
+        return call(*args)
 
     def write(self, call: Callable[..., T], *args: Any) -> T:
-        """Call on the writing thread."""
-        return _reraise(self._writer.apply(_caught, (call, *args)))
+        """Call it."""
+        return call(*args)
 
     def breathe(self) -> None:
         """Let other greenlets and the network go on."""
@@ -100,12 +93,10 @@ class Threads:
         gevent.spawn_later(seconds, call)
 
     def close(self) -> None:
-        """Let the greenlet finish what waits, then end the threads."""
+        """Let the greenlet finish what waits."""
         self._closing = True
         self._event.set()
         self._worker.join()
-        for pool in {self._writer, self._reader}:
-            pool.kill()
 
     def _work(self, work: Callable[[], object]) -> None:
         while not self._closing:
@@ -116,6 +107,38 @@ class Threads:
             except Exception:
                 # It must not die: without it nothing is ever stored again.
                 log.exception("a bug in the committer")
+
+
+class Threads(Greenlets):
+    """One native thread that writes and one that reads, so that no read waits for an fsync.
+
+    Args:
+        apart: whether reads have a thread of their own.
+    """
+
+    def __init__(self, *, apart: bool = True) -> None:
+        super().__init__()
+        self._apart = apart
+
+    def start(self, work: Callable[[], object]) -> None:
+        """Start the threads and the greenlet that works."""
+        self._writer = ThreadPool(1)
+        self._reader = ThreadPool(1) if self._apart else self._writer
+        super().start(work)
+
+    def read(self, call: Callable[..., T], *args: Any) -> T:
+        """Call on the reading thread."""
+        return _reraise(self._reader.apply(_caught, (call, *args)))
+
+    def write(self, call: Callable[..., T], *args: Any) -> T:
+        """Call on the writing thread."""
+        return _reraise(self._writer.apply(_caught, (call, *args)))
+
+    def close(self) -> None:
+        """Let the greenlet finish what waits, then end the threads."""
+        super().close()
+        for pool in {self._writer, self._reader}:
+            pool.kill()
 
 
 def _caught(call: Callable[..., T], *args: Any) -> tuple[T, None] | tuple[None, Exception]:

@@ -1,7 +1,7 @@
 """The tables: the original's five by their names, and what a cluster needs besides.
 
-Text is compared exactly (SQLite's BINARY, MySQL's utf8mb4_bin), ids are positive 32-bit integers,
-and instants are the strings of the wire (`protocol.instants`), which sort as they count.
+Text is compared exactly (SQLite's BINARY; see ``EXACT``), ids are positive 32-bit integers, and
+instants are the strings of the wire (`protocol.instants`), which sort as they count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,15 @@ from sqlalchemy import (
 VERSION = 1
 """The schema's version, kept as the setting ``schema_version``."""
 
-EXACT: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
+EXACT: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4 /*M!100600 COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */",
+}
+"""Code points and nothing else, blanks at the end too (utf8mb4_bin would pad them: "a" equal to "a ").
+
+MariaDB and MySQL have a collation for it, each of its own name.  MariaDB runs the comments that begin
+with /*M!, and of the others none of a MySQL of today (https://mariadb.com/kb/en/comment-syntax/).
+"""
 
 Instant = CHAR(24)
 
@@ -106,7 +114,7 @@ Conversation = Table(
     _seq("last_seq"),
     # The higher user of a pair (the lower is found by a range of ids).  Of group g it is
     # 2**32 - g, above 2**31 and so nobody's id.
-    Column("higher", BigInteger, Computed("id & 4294967295")),
+    Column("higher", BigInteger, Computed("id & 4294967295", persisted=True)),
     Index("Conversation_higher", "higher"),
     **EXACT,
 )

@@ -6,18 +6,25 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from time import time
+from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Insert, Table, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from greenchat.data.devices import close_everybody
 from greenchat.data.health import explain
 from greenchat.data.install import set_up
+from greenchat.data.runner import Runner, Threads
 from greenchat.data.statements import Statements, Update
 from greenchat.errors import StartupError
+from greenchat.protocol.instants import to_instant
+
+T = TypeVar("T")
 
 LOCK_WAIT = 5.0
 """Seconds that a transaction waits for another program that has the file locked."""
@@ -87,12 +94,17 @@ class SqliteDatabase:
     """
 
     statements: Statements = SqliteStatements(sqlite.dialect(paramstyle="qmark"))
+    parallel = False
 
     def __init__(self, url: URL) -> None:
         self._path = url.database or ""
-        self.alone = self._path in ("", ":memory:")
+        self._alone = self._path in ("", ":memory:")
         self._lock = -1
         self._connections: list[Connection] = []
+
+    def runner(self) -> Runner:
+        """Return native threads; reads share the writer's where there is one connection for all."""
+        return Threads(apart=not self._alone)
 
     def open(self) -> None:
         """Open or create the file, readable by its owner alone, and keep other servers off it."""
@@ -109,13 +121,15 @@ class SqliteDatabase:
             raise StartupError(f"cannot open the database {self._path}: {explain(error)}") from None
 
     def _open(self) -> None:
-        if not self.alone:
+        if not self._alone:
             self._claim()
         writer = self._connect("BEGIN IMMEDIATE")
         self._connections.append(writer)
         with writer.begin():
             set_up(writer, _VIEW)
-        if not self.alone:
+            if not self._alone:  # then no other server has the file: nobody is online
+                close_everybody(writer, to_instant(time()))
+        if not self._alone:
             self._connections.append(self._connect("BEGIN"))
 
     def close(self) -> None:
@@ -131,9 +145,15 @@ class SqliteDatabase:
         """Return a transaction of the writing connection."""
         return _transaction(self._connections[0])
 
+    operating = writing
+
     def reading(self) -> AbstractContextManager[Connection]:
         """Return a transaction of the reading connection."""
         return _transaction(self._connections[-1])
+
+    def patiently(self, transaction: Callable[[], T]) -> T:
+        """Call once: SQLite itself waits for locks, and a failing disk fails again."""
+        return transaction()
 
     def _claim(self) -> None:
         """Create the file and take the lock that says that a server uses it.

@@ -51,13 +51,15 @@ class Statements:
     A subclass says how an upsert is spelled.
     """
 
+    bulk: type[Bulk] = Bulk
+
     def __init__(self, dialect: Dialect) -> None:
-        self.add_messages = Bulk(insert(Message), [column.name for column in Message.c], dialect)
-        self.add_counts = Bulk(self.upsert(Conversation, "last_seq", _sum), ["id", "last_seq"], dialect)
-        self.raise_cursors = Bulk(
+        self.add_messages = self.bulk(insert(Message), [column.name for column in Message.c], dialect)
+        self.add_counts = self.bulk(self.upsert(Conversation, "last_seq", _sum), ["id", "last_seq"], dialect)
+        self.raise_cursors = self.bulk(
             self.upsert(Cursor, "delivered_seq", _larger), [column.name for column in Cursor.c], dialect
         )
-        self.raise_read_marks = Bulk(
+        self.raise_read_marks = self.bulk(
             self.upsert(ReadMark, "read_seq", _larger), [column.name for column in ReadMark.c], dialect
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
@@ -11,9 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from greenchat import ports
 from greenchat.data import accounts, devices, friends, groups, log, marks
-from greenchat.data.append import Doubtful, Outcome, append_any, append_new
-from greenchat.data.commit import GroupCommit, Operation, run_alone
-from greenchat.data.database import Database
+from greenchat.data.append import Doubtful, Outcome, append_any, append_new, was_committed
+from greenchat.data.commit import GroupCommit, InDoubt, Operation, run_alone
+from greenchat.data.database import CommitUnknown, Database
 from greenchat.data.health import TROUBLE, Health
 from greenchat.data.runner import Runner
 from greenchat.data.statements import Statements
@@ -66,6 +67,7 @@ class SqlStore:
         self._marks_timer = False
         self._closed = False
         self._reading = Health("reading from")
+        self._changing = Health("changing")
 
     # docs of the public methods: ports.Store
 
@@ -92,17 +94,16 @@ class SqlStore:
 
     def write_marks(self) -> None:
         """Write the marks that wait; if that fails they wait on.  May switch."""
-        self._marks_timer = False
-        if not self._marks:
-            return
         try:
-            with self._marks.taken() as unwritten:
-                self._write(marks.write, self._sql, unwritten)
+            if self._marks:
+                with self._marks.taken() as unwritten:
+                    self._write(marks.write, self._sql, unwritten)
         except Busy:
-            pass  # the committer has told the log
+            pass  # the log has been told
         except Exception:
             logger.exception("a bug in writing the marks")
         finally:
+            self._marks_timer = False
             self._write_marks_soon()
 
     def setting(self, name: str, default: str) -> str:
@@ -118,13 +119,15 @@ class SqlStore:
     ) -> ports.Account | None:
         return self._read(accounts.account, id, name, device)
 
-    def set_password(self, userid: int, password: str) -> None:
-        self._write(accounts.set_password, userid, password)
+    def set_password(self, userid: int, old: str, new: str, device: str) -> int:
+        return self._write(accounts.set_password, userid, old, new, device)
 
     def end_tokens(self, userid: int, device: str) -> None:
         self._write(accounts.end_tokens, userid, device)
 
     def open_device(self, userid: int, device: str, node: ports.Node, now: str) -> ports.LoginState:
+        if self._database.parallel:
+            self._marks.wait_for(userid, device)
         try:
             with self._marks.taken(opening=(userid, device)) as unwritten:
                 return self._write(
@@ -138,6 +141,7 @@ class SqlStore:
         self._write_marks_soon()
 
     def close_node(self, name: str, now: str) -> None:
+        self._commit.run(_nothing)  # whoever closes a node goes by what was appended there before
         self._write(devices.close_node, name, now)
 
     # Friends
@@ -230,7 +234,7 @@ class SqlStore:
     def _read(self, call: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``call(connection, *args)`` off the loop, in a transaction that reads."""
         try:
-            found = self._runner.read(self._look, call, *args)
+            found = self._runner.read(self._database.patiently, partial(self._look, call, *args))
         except TROUBLE as error:
             self._reading.failed(error)
             raise Busy from None
@@ -243,8 +247,24 @@ class SqlStore:
         return found
 
     def _write(self, call: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``call(connection, *args)`` off the loop, as a part of the next transaction."""
-        result: T = self._commit.run(call, *args)
+        """Call ``call(connection, *args)`` in a transaction that writes: its own, or the committer's next."""
+        run = self._change if self._database.parallel else self._commit.run
+        result: T = run(call, *args)
+        return result
+
+    def _change(self, call: Callable[..., T], *args: Any) -> T:
+        """Do an operation in a transaction of its own."""
+        try:
+            result = self._database.patiently(partial(self._operate, call, *args))
+        except TROUBLE as error:
+            self._changing.failed(error)
+            raise Busy from None
+        self._changing.well()
+        return result
+
+    def _operate(self, call: Callable[..., T], *args: Any) -> T:
+        with self._database.operating() as db:
+            result = call(db, *args)
         return result
 
     def _write_marks_soon(self) -> None:
@@ -255,17 +275,40 @@ class SqlStore:
     def _transact(
         self, messages: Sequence[ports.Message], operations: Sequence[Operation]
     ) -> tuple[list[Outcome], list[Any]]:
-        """Do one transaction; on the writing thread."""
+        """Do one transaction, where the runner writes."""
+        return self._database.patiently(partial(self._append, messages, operations))
+
+    def _append(
+        self, messages: Sequence[ports.Message], operations: Sequence[Operation]
+    ) -> tuple[list[Outcome], list[Any]]:
         clash: Exception | None = None
         for append in APPENDS:
             try:
                 with self._database.writing() as db:
                     outcomes = append(db, self._sql, messages) if messages else []
-                    return outcomes, [run_alone(db, operation) for operation in operations]
+                    results = [run_alone(db, operation) for operation in operations]
             except (IntegrityError, Doubtful) as error:
                 clash = error
+            except CommitUnknown as lost:
+                raise InDoubt(lost, outcomes, results, partial(self._find_out, messages, outcomes)) from lost
+            else:
+                return outcomes, results
         assert clash is not None
         raise clash
+
+    def _find_out(self, messages: Sequence[ports.Message], outcomes: Sequence[Outcome]) -> bool:
+        """Return whether a transaction of the committer was committed."""
+
+        def look() -> bool:
+            with self._database.writing() as db:
+                found = was_committed(db, messages, outcomes)
+            return found
+
+        return self._database.patiently(look)
+
+
+def _nothing(db: Connection) -> None:
+    """Be an operation that is done when all before it is."""
 
 
 def _open_device(

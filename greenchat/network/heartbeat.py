@@ -115,6 +115,9 @@ class Heartbeat:
     def _check_login(self, connection: Connection, now: float) -> None:
         if connection.stranger_since is None:
             connection.stranger_since = now
-        elif now - connection.stranger_since >= self._login_timeout and not connection.busy:
+            return
+        # A request that is being handled may be the login: but not one after the other for ever.
+        patience = self._login_timeout * (2 if connection.busy else 1)
+        if now - connection.stranger_since >= patience:
             COUNTERS.login_timeouts += 1
             connection.close("evicted")

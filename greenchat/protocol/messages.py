@@ -509,6 +509,20 @@ _FAILURES: dict[int, type[Reply]] = {
     MsgId.HISTORY: HistoryAck,
 }
 
+_TERMS = {
+    "Expected ": "expected ",
+    "Object missing required field ": "missing field ",
+    "`int`": "an integer",
+    "`float`": "a fraction",
+    "`str`": "a text",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "an object",
+    "`null`": "null",
+    "`": "",
+}
+"""What msgspec says, and how people are told."""
+
 _decoder = msgspec.json.Decoder(ANY_REQUEST)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -574,4 +588,6 @@ def _field_error(text: str) -> RequestError:
     sentence, _, place = text.partition(" - at ")
     field = place.strip("`").removeprefix("$.")
     kind = TooLarge if " of length <= " in sentence else BadRequest
+    for term, words in _TERMS.items():
+        sentence = sentence.replace(term, words)
     return kind(f"{field}: {sentence}" if field else sentence)

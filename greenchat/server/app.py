@@ -12,13 +12,14 @@ import time
 from functools import partial
 
 import gevent
+from gevent.event import Event
 from sqlalchemy.engine import make_url
 
 from greenchat import __version__
 from greenchat.bus import open_bus
 from greenchat.config import Settings
 from greenchat.data import open_store
-from greenchat.errors import Busy, StartupError
+from greenchat.errors import Busy, DatabaseAway, StartupError
 from greenchat.network.listener import ChatServer
 from greenchat.ports import Node, Store
 from greenchat.protocol.instants import to_instant
@@ -31,6 +32,9 @@ from greenchat.service.session import Session
 
 SPARE_FILES = 64
 """Open files that are not connections: the database, the log, the listener."""
+
+STARTUP_PAUSE = 0.5
+"""Seconds between two tries to reach the database at the start."""
 
 RETRY_SPREAD = 2.0
 """Seconds over which the clients of a stopping server are told to come back."""
@@ -48,10 +52,14 @@ def serve(settings: Settings) -> None:
     _prepare_process(settings)
     signals = StopSignals()
     app = App(settings)
-    app.start()
-    print(app.ready_line(), flush=True)
-    signals.stop.wait()
-    app.stop(signals)
+    app.start(signals.stop)
+    try:
+        print(app.ready_line(), flush=True)
+        signals.stop.wait()
+    except OSError as error:
+        raise StartupError(f"cannot write to standard output: {_reason(error)}") from None
+    finally:
+        app.stop(signals)
 
 
 class App:
@@ -74,13 +82,16 @@ class App:
         )
         self._admin = AdminPages(settings.admin, self._is_healthy)
 
-    def start(self) -> None:
+    def start(self, stop: Event) -> None:
         """Open the database, join the cluster and listen, in this order.
+
+        Args:
+            stop: ends the wait for a database that is away.
 
         Raises:
             StartupError: one of them failed.
         """
-        self._store.start()
+        self._open_store(stop)
         try:
             self._begin()
         except Busy:
@@ -91,6 +102,22 @@ class App:
             raise
         gc.collect()
         gc.freeze()  # what exists now stays: leave it out of every later collection
+
+    def _open_store(self, stop: Event) -> None:
+        """Open the database, waiting for one that cannot be reached yet."""
+        deadline = time.monotonic() + self._settings.startup_timeout
+        waiting = False
+        while True:
+            try:
+                return self._store.start()
+            except DatabaseAway as error:
+                if time.monotonic() >= deadline:
+                    raise
+                if not waiting:
+                    waiting = True
+                    _log.warning("%s; waiting for it", error)
+            if stop.wait(STARTUP_PAUSE):
+                raise StartupError("told to stop while it waited for the database")
 
     def _begin(self) -> None:
         settings = self._settings

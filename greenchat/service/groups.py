@@ -33,7 +33,8 @@ def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     service, userid, groupid = caller.service, caller.id, request.groupid
     was_member = userid in service.memberships.load(groupid)
     joined = service.store.join_group(userid, groupid, service.now())
-    if not was_member:
+    membership = service.memberships.get(groupid)
+    if not was_member if membership is None else userid not in membership:
         _enter(service, userid, groupid, joined)
     group = group_item(service.store.group(userid, id=groupid))
     if group.count <= SMALL_GROUP:
@@ -84,8 +85,6 @@ def _enter(service: Service, userid: int, groupid: int, joined: int) -> None:
     membership = service.memberships.get(groupid)
     if membership is None:
         service.memberships.forget(groupid)  # it may be being read
-    elif userid in membership:
-        return  # another of the user's devices was quicker
     else:
         membership[userid] = joined
         service.memberships.put(groupid, membership)

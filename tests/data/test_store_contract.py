@@ -11,6 +11,7 @@ from sqlalchemy import text as sql
 
 from greenchat.data import Inline, SqlStore, open_store
 from greenchat.errors import (
+    BadCredentials,
     BadRequest,
     GroupNameTaken,
     NameTaken,
@@ -123,7 +124,10 @@ class StoreContract:
     def test_a_password_is_changed_and_ends_all_tokens(self, store: SqlStore, users: list[int]) -> None:
         before = {device: store.open_device(users[0], device, HERE, NOW).generation for device in "ab"}
         other = store.open_device(users[1], "a", HERE, NOW).generation
-        store.set_password(users[0], "new")
+        with pytest.raises(BadCredentials):
+            store.set_password(users[0], "not the hash", "new", "a")
+        assert generation(store, users[0], "a") == before["a"]
+        assert store.set_password(users[0], "hash", "new", "a") == before["a"] + 1
         account = store.account(id=users[0])
         assert account
         assert account.password == "new"

@@ -94,8 +94,14 @@ def test_who_is_not_logged_in_has_ten_seconds_whatever_they_send() -> None:
 
 def test_no_login_ends_while_it_is_being_handled() -> None:
     clock = Clock(Peer(user=None, busy=True, silent=lambda: False))
-    assert clock.tick(20) == []
+    assert clock.tick(15) == []
     clock.peer.busy = False
+    assert clock.tick() == ["evicted"]
+
+
+def test_one_login_after_the_other_lasts_no_longer_than_twice_the_time() -> None:
+    clock = Clock(Peer(user=None, busy=True, silent=lambda: False))
+    assert clock.tick(19) == []
     assert clock.tick() == ["evicted"]
 
 

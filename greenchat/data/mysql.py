@@ -1,0 +1,296 @@
+"""The MySQL backend: MariaDB 10.6 and later, MySQL 8.0.17 and later, for one server or many."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain, repeat
+from time import monotonic
+from typing import Any, TypeVar
+
+import gevent
+from sqlalchemy import URL, Connection, Engine, Insert, Table, create_engine
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from greenchat.data.database import CommitUnknown
+from greenchat.data.health import explain
+from greenchat.data.install import set_up
+from greenchat.data.runner import Greenlets, Runner
+from greenchat.data.statements import Bulk, Statements, Update
+from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
+
+T = TypeVar("T")
+
+_TIMEOUTS = ("connect_timeout", "read_timeout", "write_timeout")
+_TLS = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_cipher", "ssl_check_hostname")
+
+OPTIONS = frozenset(("unix_socket", *_TIMEOUTS, *_TLS))
+"""What may stand behind the ``?`` of a URL; anything else might be a password, and would be shown."""
+
+OLDEST = {True: (10, 6), False: (8, 0, 17)}
+"""The first version that will do, of MariaDB and of MySQL."""
+
+RECYCLE = 60.0
+"""Seconds after which a connection is replaced: a firewall may have forgotten one that is older."""
+
+PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4)
+"""Seconds before the next tries of a transaction; from then on the last."""
+
+SETUP_WAIT = 3
+"""Seconds to wait for another server that sets the database up, before that is told as being away."""
+
+# A server that was stopped, or whose machine died, would hold its rows' locks for hours otherwise, and
+# with them everybody else's messages to these conversations.  MySQL has no timeout for transactions
+# alone; there the pool's idle connections end with the others, and are replaced when they are used.
+_SESSION = (
+    "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
+    " innodb_lock_wait_timeout = 3"
+    " /*M!100600 , idle_transaction_timeout = 3 */ /*!80017 , wait_timeout = 10 */"
+)
+
+_AGAIN = frozenset((code,) for code in (1020, 1040, 1047, 1053, 1205, 1213, 2002, 2003, 2006, 2013, 2055))
+"""Errors after which a transaction that was not committed may do better: a deadlock, a lock that was
+waited for in vain, too many connections, a server that is going down, is away, or has lost us."""
+
+MOST_ROWS = 256
+"""Rows of a statement: of the longest messages, 4 MiB and so a quarter of ``max_allowed_packet``."""
+
+_LOCK = "SELECT GET_LOCK(SHA1(CONCAT('greenchat ', DATABASE())), %s)"
+_UNLOCK = "SELECT RELEASE_LOCK(SHA1(CONCAT('greenchat ', DATABASE())))"
+
+VIEW = """
+CREATE OR REPLACE VIEW `OfflineMessage` (userid, message) AS
+SELECT seat.userid, CASE
+    WHEN m.kind = 'recall' AND m.conversation > 0 THEN JSON_OBJECT('msgid', 17,
+        'id', m.sender, 'target', CAST(m.body AS SIGNED), 'seq', m.seq, 'time', m.created,
+        'peerid', m.sender)
+    WHEN m.kind = 'recall' THEN JSON_OBJECT('msgid', 17,
+        'id', m.sender, 'target', CAST(m.body AS SIGNED), 'seq', m.seq, 'time', m.created,
+        'groupid', -m.conversation)
+    WHEN m.body = '' AND m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', u.name,
+        'toid', seat.userid, 'seq', m.seq, 'time', m.created, 'recalled', JSON_EXTRACT('true', '$'))
+    WHEN m.body = '' THEN JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', u.name,
+        'groupid', -m.conversation, 'seq', m.seq, 'time', m.created, 'recalled', JSON_EXTRACT('true', '$'))
+    WHEN m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', u.name,
+        'toid', seat.userid, 'msg', m.body, 'seq', m.seq, 'time', m.created)
+    ELSE JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', u.name,
+        'groupid', -m.conversation, 'msg', m.body, 'seq', m.seq, 'time', m.created)
+    END
+FROM (
+    SELECT id >> 32 AS userid, id AS conversation, 0 AS joined_seq FROM `Conversation` WHERE id > 0
+    UNION ALL SELECT higher, id, 0 FROM `Conversation` WHERE id > 0 AND higher <> id >> 32
+    UNION ALL SELECT userid, -groupid, joined_seq FROM `GroupUser`
+) AS seat
+JOIN `Message` AS m ON m.conversation = seat.conversation AND m.seq > seat.joined_seq
+    AND m.sender <> seat.userid
+JOIN `User` AS u ON u.id = m.sender
+WHERE m.seq > COALESCE((SELECT MAX(k.delivered_seq) FROM `Cursor` AS k
+    WHERE k.userid = seat.userid AND k.conversation = seat.conversation), 0)
+ORDER BY seat.userid, m.conversation, m.seq
+"""
+
+
+class _Bulk(Bulk):
+    """A multi-row INSERT of any size: a round trip costs more than a statement's text."""
+
+    def run(self, db: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write the rows in as few statements as they fit."""
+        one = f"({', '.join(['%s'] * len(self._columns))})"
+        text = self._texts.get(1) or self._compile(1)
+        for start in range(0, len(rows), MOST_ROWS):
+            some = rows[start : start + MOST_ROWS]
+            many = text.replace(one, ", ".join([one] * len(some)), 1)
+            db.exec_driver_sql(many, tuple(chain.from_iterable(some)))
+
+
+class MysqlStatements(Statements):
+    """The multi-row statements as MariaDB and MySQL spell them."""
+
+    bulk = _Bulk
+
+    def upsert(self, table: Table, column: str, update: Update) -> Insert:
+        """Return an INSERT … ON DUPLICATE KEY UPDATE."""
+        insert = mysql.insert(table)
+        return insert.on_duplicate_key_update({column: update(table.c[column], insert.inserted[column])})
+
+    def heads(self, db: Connection, conversations: Iterable[int]) -> dict[int, int]:
+        """Read with the numbers in the text: as parameters they cost 8 % of the CPU of a batch."""
+        ids = ", ".join(map(str, conversations)) or "NULL"
+        rows = db.exec_driver_sql(f"SELECT id, last_seq FROM `Conversation` WHERE id IN ({ids})")
+        return {row[0]: row[1] for row in rows}
+
+
+class MysqlDatabase:
+    """A database of a MariaDB or MySQL server: ``mysql+pymysql://user:password@host:port/chat``.
+
+    The committer has a connection of its own; whatever else reads or writes shares a pool.  Nothing
+    takes much longer than the waits below together: then it fails, and the peer is told Busy.
+
+    Args:
+        url: where it is; ``OPTIONS`` may follow (timeouts in whole seconds, ``ssl_ca=/path/ca.pem``).
+        pool_size: connections of the pool.
+        pool_wait: seconds that a call may wait for one of them.
+        answer_wait: seconds that a connection, and each statement, may take.
+        patience: seconds from the start of a transaction in which it may be tried again.
+
+    Raises:
+        ConfigError: the URL names no database, or an unknown option.
+    """
+
+    statements: Statements = MysqlStatements(mysql.dialect(paramstyle="format"))
+    parallel = True
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        pool_size: int = 16,
+        pool_wait: float = 3.0,
+        answer_wait: int = 5,
+        patience: float = 5.0,
+    ) -> None:
+        self._where = f"{url.host or 'localhost'}:{url.port or 3306}/{url.database}"
+        self._patience = patience
+        self._usable = False
+        options = _connect_options(url, answer_wait)
+        try:
+            # Its transactions always end in _transaction: the pool need not ROLLBACK them once more.
+            self._committer = _engine(url, options, pool_size=1, pool_reset_on_return=None)
+            self._pool = _engine(url, options, pool_size=pool_size, pool_timeout=pool_wait)
+        except ValueError as error:
+            raise ConfigError(f"store: {error}") from None
+
+    def runner(self) -> Runner:
+        """Return greenlets: PyMySQL lets them run where the program is monkey-patched."""
+        return Greenlets()
+
+    def open(self) -> None:
+        """Connect, and set an empty database up, one server at a time."""
+        self._usable = True
+        try:
+            with self.writing() as db:
+                _check_version(db)
+                if not db.exec_driver_sql(_LOCK, (SETUP_WAIT,)).scalar():
+                    raise DatabaseAway(f"the database {self._where} is being set up by another server")
+                set_up(db, VIEW)
+                db.exec_driver_sql(_UNLOCK)
+        except StartupError:
+            self.close()
+            raise
+        except (SQLAlchemyError, OSError) as error:
+            self.close()
+            kind = DatabaseAway if isinstance(error, CommitUnknown) or _passes(error) else StartupError
+            raise kind(f"cannot open the database {self._where}: {explain(error)}") from None
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._usable = False
+        self._committer.dispose()
+        self._pool.dispose()
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Return a transaction of the committer's connection."""
+        return self._transaction(self._committer)
+
+    def operating(self) -> AbstractContextManager[Connection]:
+        """Return a transaction of a connection of the pool."""
+        return self._transaction(self._pool)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Return a transaction of a connection of the pool, each statement with a snapshot of its own."""
+        with self._connect(self._pool) as db:
+            yield db
+
+    def patiently(self, transaction: Callable[[], T]) -> T:
+        """Try a transaction again after a deadlock or a lost connection, while ``patience`` lasts.
+
+        That is safe, since one that may have been committed ends in CommitUnknown instead.
+        """
+        end = monotonic() + self._patience
+        for pause in chain(PAUSES, repeat(PAUSES[-1])):
+            try:
+                return transaction()
+            except DBAPIError as error:
+                if not _passes(error) or monotonic() + pause > end:
+                    raise
+            gevent.sleep(pause * random.uniform(0.5, 1))
+        raise AssertionError
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        with self._connect(engine) as db:
+            yield db
+            try:
+                db.commit()
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise CommitUnknown(f"in COMMIT: {explain(error)}") from None
+                raise
+
+    def _connect(self, engine: Engine) -> Connection:
+        """Take a connection; what its block leaves uncommitted is rolled back.
+
+        SQLAlchemy throws it away after any exception in mid-query that is not MySQL's own (a killed
+        greenlet, a Timeout): the answer would come to whoever asks next.
+        """
+        if not self._usable:
+            raise Busy
+        return engine.connect()
+
+
+def _engine(url: URL, options: dict[str, Any], **pool: Any) -> Engine:
+    return create_engine(
+        url.set(password=None),
+        connect_args=options,
+        # The default, REPEATABLE READ, would show a transaction the seqs that it waited for, and not
+        # the messages that came with them.
+        isolation_level="READ COMMITTED",
+        poolclass=QueuePool,
+        max_overflow=0,
+        pool_recycle=RECYCLE,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        **pool,
+    )
+
+
+def _connect_options(url: URL, answer_wait: int) -> dict[str, Any]:
+    """Return what the driver is told besides the URL."""
+    unknown = sorted(set(url.query) - OPTIONS)
+    if unknown:
+        raise ConfigError(f"store: unknown option {unknown[0]}, not one of {', '.join(sorted(OPTIONS))}")
+    for name in _TIMEOUTS:
+        seconds = str(url.query.get(name, "1"))
+        if not (seconds.isdecimal() and int(seconds)):
+            raise ConfigError(f"store: {name}: a whole number of seconds is needed")
+    if not url.database:
+        raise ConfigError("store: the URL names no database, as in mysql+pymysql://user:password@host/chat")
+    options: dict[str, Any] = {name: answer_wait for name in _TIMEOUTS if name not in url.query}
+    # As bytes: the driver would encode it as Latin-1.
+    return options | {
+        "charset": "utf8mb4",
+        "init_command": _SESSION,
+        "password": (url.password or "").encode(),
+    }
+
+
+def _check_version(db: Connection) -> None:
+    dialect = db.dialect
+    assert isinstance(dialect, mysql.dialect)
+    found, oldest = dialect.server_version_info or (), OLDEST[dialect.is_mariadb]
+    if found < oldest:
+        name = "MariaDB" if dialect.is_mariadb else "MySQL"
+        versions = [".".join(map(str, version)) for version in (found, oldest)]
+        raise StartupError(f"{name} {versions[0]} is too old: {versions[1]} or later is needed")
+
+
+def _passes(error: Exception) -> bool:
+    """Return whether an error may go away by itself."""
+    if not isinstance(error, DBAPIError):
+        return False
+    arguments = getattr(error.orig, "args", ())
+    return error.connection_invalidated or arguments[:1] in _AGAIN
