@@ -43,8 +43,7 @@ def login(caller: Caller, request: m.Login) -> None:
 
 def logout(caller: Caller, request: m.Loginout) -> m.Reply:
     """Log out; the device's tokens end, and the connection may log in again."""
-    assert caller.user is not None
-    caller.service.store.end_tokens(caller.user, caller.device)
+    caller.service.store.end_tokens(caller.id, caller.device)
     sign_off(caller)
     return m.Ack(re=m.MsgId.LOGINOUT)
 

@@ -106,7 +106,7 @@ class Caller:
     def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
         """Send a live event when it is its turn (``seq`` 0, ``MOMENT``: no entry of the log).
 
-        Never switches or raises.  The caller MUST deliver the entries of a conversation in order.
+        Never switches or raises.  The entries of a conversation MUST be delivered in order.
         """
         gate = self.gate
         if gate is None:
