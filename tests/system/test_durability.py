@@ -63,9 +63,13 @@ class Person:
         except BaseException as error:
             self.trouble = error
 
+    def done(self) -> bool:
+        """Whether there is nothing more to come back for."""
+        return self.over.is_set()
+
     def _come_back(self) -> Client | None:
         until = monotonic() + DEADLINE
-        while not self.over.is_set():
+        while not self.done():
             try:
                 client = self.client = Client(self._server)
                 self.welcome(client, client.login(token=self.token))
@@ -99,6 +103,9 @@ class Sender(Person):
         self.progress: threading.Semaphore | None = None
         self._under_way: deque[int] = deque()
 
+    def done(self) -> bool:
+        return super().done() and not self._under_way
+
     def write(self, client: Client, number: int) -> None:
         field, to = self.to[number % len(self.to)]
         msgid = 6 if field == "toid" else 10
@@ -108,7 +115,7 @@ class Sender(Person):
     def chat(self, client: Client) -> None:
         for number in self._under_way:
             self.write(client, number)
-        while self._under_way or not self.over.is_set():
+        while not self.done():
             while len(self._under_way) < WINDOW and not self.over.is_set():
                 self._under_way.append(self.sent)
                 self.sent += 1
