@@ -96,13 +96,12 @@ class Heartbeat:
             if session.user is None:
                 if not late:
                     self._check_login(connection, now)
-            elif not beat:
-                continue
             else:
-                self._check_beat(connection, late)
+                connection.stranger_since = None
+                if beat:
+                    self._check_beat(connection, late)
 
     def _check_beat(self, connection: Connection, late: bool) -> None:
-        connection.stranger_since = None
         if connection.heard:
             connection.heard = False
             connection.missed = 0

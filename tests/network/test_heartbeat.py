@@ -32,11 +32,11 @@ class Peer(SimpleNamespace):
 
 
 class Clock:
-    """Tick a supervision of one peer at chosen times; the interval is 1, five beats may be missed."""
+    """Tick a supervision of one peer at chosen times; five beats may be missed."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, interval: float = 1.0) -> None:
         self.peer = peer
-        self.heartbeat = Heartbeat([peer], 1.0, 5, 10.0)  # type: ignore[list-item]
+        self.heartbeat = Heartbeat([peer], interval, 5, 10.0)  # type: ignore[list-item]
         self.now = 0.0
         self.heartbeat._last = 0.0
 
@@ -178,3 +178,12 @@ def test_the_supervision_survives_a_bug(caplog: pytest.LogCaptureFixture) -> Non
     while not peer.reasons:
         gevent.sleep(0.01)
     heartbeat.stop()
+
+
+def test_a_logout_between_two_beats_starts_the_login_time_again_too() -> None:
+    """Where the interval is long, logins are looked at more often than beats."""
+    clock = Clock(Peer(heard=True), interval=60.0)
+    clock.tick(10, after=2.0)
+    clock.peer.session.user = None
+    assert clock.tick(5, after=2.0) == []
+    assert clock.tick(after=2.0) == ["evicted"]
