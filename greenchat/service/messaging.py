@@ -67,11 +67,10 @@ def recall(caller: Caller, request: m.Recall) -> None:
 
 def _may_recall(caller: Caller, userid: int, target: Entry) -> bool:
     service, groupid = caller.service, group_of(target.conversation)
-    if groupid is not None and service.store.group(userid, id=groupid).role == "creator":
+    age = service.clock() - to_seconds(target.time)
+    if target.sender == userid and age <= service.limits.recall_seconds:
         return True
-    return (
-        target.sender == userid and service.clock() - to_seconds(target.time) <= service.limits.recall_seconds
-    )
+    return groupid is not None and service.store.group(userid, id=groupid).role == "creator"
 
 
 class EntryDelivery:
