@@ -21,9 +21,10 @@ from greenchat.data.mysql import OLDEST, MysqlDatabase
 from greenchat.data.schema import metadata
 from greenchat.errors import ConfigError, DatabaseAway, StartupError
 from greenchat.ports import Node, Span
+from scripts.lab.mariadb import PASSWORD, MariaDb
 from tests.data.shared import NOW, Told, pair, recall, text
 from tests.data.test_store_contract import StoreContract
-from tests.mariadb import PASSWORD, MariaDb, private_mariadb
+from tests.lab import private_mariadb
 
 DEADLINE = 150.0
 """Seconds that a scenario may take: generous, because nothing waits for it when all is well."""

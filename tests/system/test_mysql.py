@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.mariadb import MariaDb, free_port, private_mariadb
+from scripts.lab.mariadb import MariaDb
+from scripts.lab.program import free_port
+from tests.lab import private_mariadb
 from tests.system.server import DEADLINE, Client, Server, command, environment, join
 
 Start = Callable[..., Server]

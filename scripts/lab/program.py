@@ -1,0 +1,120 @@
+"""A program that runs for a while: started, signalled, stopped by its process id."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from time import monotonic, sleep
+
+DEADLINE = 60.0
+"""Seconds that a start or an end may take: generous, because nothing waits for it when all is well."""
+
+LOOK_AGAIN = 0.02
+"""Seconds between two looks at whether a program is ready."""
+
+
+class LabError(Exception):
+    """Raised if a program is missing, does not start or does not end; the sentence says which."""
+
+
+class Program:
+    """A server program in a process of its own, its output in ``folder/log``.
+
+    Args:
+        name: of the program, found in PATH or sbin.
+        folder: for its data and its log; exists already.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        """What it has written so far."""
+        path = self.folder / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, while it runs."""
+        assert self._process
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs (stopped by SIGSTOP counts as running)."""
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Let it end in order, if it runs."""
+        if self._process is not None:
+            self.signal(signal.SIGCONT)
+            self._end(signal.SIGTERM)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal (SIGSTOP, SIGCONT)."""
+        assert self._process
+        self._process.send_signal(number)
+
+    def _start(self, arguments: Sequence[object], ready: Callable[[], bool]) -> None:
+        """Start it and wait until it is ready.  It ends with the caller, even if that one is killed.
+
+        Raises:
+            LabError: it ended, or was not ready in time.
+        """
+        survivor = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        with open(self.folder / "log", "ab") as log:
+            self._process = subprocess.Popen(
+                [*survivor, find(self.name), *map(str, arguments)],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        end = monotonic() + DEADLINE
+        while not ready():
+            if self._process.poll() is not None or monotonic() > end:
+                self.kill()
+                raise LabError(f"{self.name} did not start:\n{self.log}")
+            sleep(LOOK_AGAIN)
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
+        try:
+            self._process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise LabError(f"{self.name} did not end within {DEADLINE:.0f} s") from None
+        self._process = None
+
+
+def find(name: str) -> str:
+    """Return the path of a program.
+
+    Raises:
+        LabError: it is not installed.
+    """
+    path = shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
+    if path is None:
+        raise LabError(f"{name} is not installed: scripts/test installs it")
+    return path
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free just now."""
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
