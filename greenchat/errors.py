@@ -15,7 +15,7 @@ The tree::
     ├── MalformedFrame      bytes from a peer that are no valid request
     ├── ConfigError         a setting is wrong: the operator's to mend (exit status 2)
     ├── StartupError        the server cannot start (exit status 1)
-    │   └── DatabaseAway    but may try again: the database cannot be reached yet
+    │   └── Away            but may try again: DatabaseAway, BusAway (it cannot be reached yet)
     └── Disconnected        the client library's connection is gone
 
 An error is answered; a disconnect is not an exception but a reason given to ``Peer.close``.
@@ -170,8 +170,16 @@ class StartupError(GreenchatError):
     """Raised if the server cannot start: port in use, database not writable, and the like."""
 
 
-class DatabaseAway(StartupError):
-    """Raised if the database cannot be reached or is not ready; it may be tried again."""
+class Away(StartupError):
+    """Raised if what the server needs cannot be reached or is not ready; it may be tried again."""
+
+
+class DatabaseAway(Away):
+    """Raised if the database cannot be reached or is not ready."""
+
+
+class BusAway(Away):
+    """Raised if what connects the nodes cannot be reached or is not ready."""
 
 
 class Disconnected(GreenchatError):

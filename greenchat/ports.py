@@ -9,7 +9,7 @@ shared state must not span it.  A call that is not marked so never switches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from greenchat.errors import RequestError
@@ -100,6 +100,10 @@ class Limits(Protocol):
     @property
     def token_days(self) -> float:
         """How long a token lasts."""
+
+
+Later = Callable[[float, Callable[[], object]], object]
+"""``later(seconds, call)``: call something so many seconds from now, where it may switch."""
 
 
 # -- What a store keeps
@@ -200,6 +204,8 @@ class LoginState(NamedTuple):
     """The members of each group of up to 100."""
     backlog: list[Span]
     """What each conversation holds that this device has not received."""
+    before: str | None = None
+    """The node where the device was marked online before, if that was another one."""
 
 
 class Node(NamedTuple):
@@ -207,6 +213,15 @@ class Node(NamedTuple):
 
     name: str
     incarnation: int
+
+
+class Look(NamedTuple):
+    """What has become of some devices that are online at a node."""
+
+    lost: dict[tuple[int, str], str | None]
+    """Those (user, device) that the database does not show there any more, and where it does."""
+    heads: dict[int, int]
+    """Of each conversation in which one of the devices lacks something, the last seq."""
 
 
 class Delivery(Protocol):
@@ -266,8 +281,8 @@ class Store(Protocol):
         """Return the account with this id or exact name (exactly one is given), or None."""
 
     def set_password(self, userid: int, old: str, new: str, device: str) -> int:
-        """Set the password hash, end all tokens of the user (each device's generation grows), and
-        return the generation of one device.
+        """Set the password hash, end all tokens of the user (each device's generation grows), mark all
+        their devices but one offline, and return the generation of that one.
 
         Raises:
             BadCredentials: the hash is not ``old`` any more.
@@ -276,13 +291,20 @@ class Store(Protocol):
     def end_tokens(self, userid: int, device: str) -> None:
         """End the tokens of one device."""
 
-    def open_device(self, userid: int, device: str, node: Node, now: str) -> LoginState:
+    def open_device(
+        self, userid: int, device: str, node: Node, now: str, unless_elsewhere: bool = False
+    ) -> LoginState:
         """Mark a device of the user online here and return what it is to know.
+
+        With ``unless_elsewhere``, not if it is marked online at another node.
 
         A device that logs in for the first time starts where the user's most advanced device
         stands, and the longest unused of more than ``max_devices`` that are not online is
         forgotten, cursors and tokens with it.  What was given to ``move_cursor``, ``mark_read``
         and ``close_device`` before has been written when this is read.
+
+        Raises:
+            AlreadyOnline
         """
 
     def close_device(self, userid: int, device: str, node: Node, now: str) -> None:
@@ -292,8 +314,20 @@ class Store(Protocol):
         gone online elsewhere since (another node or incarnation).
         """
 
-    def close_node(self, name: str, now: str) -> None:
-        """Mark the users whom a node of this name left online, offline."""
+    def close_node(self, node: Node, now: str) -> None:
+        """Mark offline whom a node of this name left online, in this incarnation or an earlier one."""
+
+    def nodes(self) -> list[Node]:
+        """Return all nodes that a device is marked online at, each in its newest incarnation."""
+
+    def look(self, devices: Sequence[tuple[int, str]], node: Node) -> Look:
+        """Return what has become of some devices that are online at a node: what they lack, who is not."""
+
+    def cursors(self, conversation: int, devices: Sequence[tuple[int, str]]) -> dict[tuple[int, str], int]:
+        """Return the cursors of some devices in a conversation, as far as there are any.
+
+        What was given to ``move_cursor`` in the last second may be missing.
+        """
 
     # Friends
 
@@ -449,38 +483,103 @@ class Store(Protocol):
 # -- The cluster
 
 
-class Event(NamedTuple):
-    """A frame for some users: an entry of a conversation, or (``seq`` 0) something of the moment."""
+class Seat(NamedTuple):
+    """A device that is online at another node."""
 
-    conversation: int
-    seq: int
-    frame: bytes
+    node: str
+    device: str
+
+
+class BusListener(Protocol):
+    """What a node does when its bus calls."""
+
+    def devices(self, userid: int) -> list[str]:
+        """Return which devices of a user are online here.  Does not switch."""
+
+    def users(self) -> Iterable[int]:
+        """Return who is online here.  Does not switch."""
+
+    def receive(self, event: bytes) -> None:
+        """Take an event that another node has sent.  MUST NOT switch or raise."""
+
+    def catch_up(self) -> None:
+        """Look into the database: events may have been lost, and sessions taken over.  May switch."""
+
+    def gone(self, node: Node, users: Iterable[int]) -> None:
+        """Mark a node's users offline: it has left or died.  Called at one of the others.  May switch.
+
+        Raises:
+            Busy: the database is away; it will be called again.
+        """
+
+    def superseded(self) -> None:
+        """End this server: another one has been started with the same name."""
 
 
 class Bus(Protocol):
-    """What connects the nodes: who is online elsewhere, and a fast path to them.
+    """What connects the nodes: who is online where, and a fast path between them.
 
-    Never the truth about messages: what it loses is caught up from the store.
+    Never the truth about messages: what it loses is caught up from the store.  Events of one node
+    reach another in the order sent, or not at all; then the other is told to catch up.
+
+    Attributes:
+        alone: there is no other node, ever: nothing comes from elsewhere, and nothing is missed.
     """
 
-    def start(self, node: Node, receive: Callable[[Iterable[int], Event], None]) -> None:
-        """Join the cluster; ``receive(users, event)`` is called for what other nodes publish."""
+    alone: bool
 
-    def close(self) -> None:
-        """Leave the cluster."""
+    @property
+    def away(self) -> bool:
+        """Whether the nodes cannot reach each other: then all is to be looked up in the database."""
 
-    def claim(self, userid: int, device: str, force: bool) -> None:
-        """Register a device as online here.  May switch.
+    def start(self, node: Node, listener: BusListener, others: Iterable[Node]) -> None:
+        """Join the cluster.
+
+        Args:
+            node: this server.
+            listener: is called from now on.
+            others: nodes that somebody was last seen at; those that are dead are cleaned up after.
 
         Raises:
-            AlreadyOnline: it is online at another node, and ``force`` was not given.
+            BusAway: it cannot be reached; ``start`` may be called again.
+            StartupError: it can be reached, and does not take us.
         """
 
-    def release(self, userid: int, device: str) -> None:
-        """Undo ``claim``."""
+    def close(self) -> None:
+        """Send what waits to be sent, and leave the cluster.  May switch."""
+
+    def refresh(self, userid: int) -> list[Seat]:
+        """Tell all nodes which devices of a user are online here, and return those elsewhere.  May switch.
+
+        Of two nodes that do so at a time, one at least is told of the other.
+
+        Raises:
+            Busy: the bus is away.
+        """
 
     def online(self, users: Iterable[int]) -> set[int]:
         """Return who of these is online at another node."""
 
-    def publish(self, users: Iterable[int], event: Event, without: int = 0) -> None:
-        """Send an event to the other nodes where these users, except one, are; returns at once."""
+    def nodes(self, users: Iterable[int] | None = None) -> Collection[str]:
+        """Return the other nodes, or those of them where any of these users is online."""
+
+    def send(self, nodes: Collection[str], event: bytes) -> None:
+        """Send an event to some of the other nodes.  Returns at once, never raises."""
+
+    def settle(self) -> None:
+        """Wait until each other node has taken all that was sent to it, or is gone.  May switch.
+
+        What such a node sends from then on, it sends knowing that.  Returns early if the bus is away.
+        """
+
+    def are_friends(self, userid: int, ids: Sequence[int], load: Callable[[], Iterable[int]]) -> set[int]:
+        """Return which of some users are a user's friends, from a cache that the nodes share.  May switch.
+
+        Args:
+            userid: whose friends.
+            ids: who may be one.
+            load: reads all friends from the store, for the cache.
+        """
+
+    def forget_friends(self, userid: int) -> None:
+        """Drop what the cache has of a user whose friends have just changed.  May switch."""

@@ -18,4 +18,4 @@ def open_bus(url: str) -> Bus:
     scheme = url.partition("://")[0]
     if scheme not in BUSES:
         raise ConfigError(f"bus: unknown scheme {scheme!r}; there is {', '.join(BUSES)}")
-    return BUSES[scheme]()
+    return BUSES[scheme](url)

@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from greenchat.ports import Event, Node
+from greenchat.ports import BusListener, Node, Seat
+
+FRIENDS = 10_000
+"""Users whose friends are remembered: those longest unasked go first."""
 
 
 class LocalBus:
     """The bus of a server that is alone (a null object: see ``ports.Bus``)."""
 
-    def start(self, node: Node, receive: Callable[[Iterable[int], Event], None]) -> None:
+    alone = True
+    away = False
+
+    def __init__(self, url: str = "local://") -> None:
+        self._friends: OrderedDict[int, frozenset[int]] = OrderedDict()
+        self._changes = 0
+
+    def start(self, node: Node, listener: BusListener, others: Iterable[Node]) -> None:
         """There is no one to join."""
 
     def close(self) -> None:
         """There is no one to leave."""
 
-    def claim(self, userid: int, device: str, force: bool) -> None:
-        """Nobody else can have it."""
-
-    def release(self, userid: int, device: str) -> None:
-        """Nobody else can want it."""
+    def refresh(self, userid: int) -> list[Seat]:
+        """Nobody is elsewhere."""
+        return []
 
     def online(self, users: Iterable[int]) -> set[int]:
         """Nobody is online elsewhere."""
         return set()
 
-    def publish(self, users: Iterable[int], event: Event, without: int = 0) -> None:
+    def nodes(self, users: Iterable[int] | None = None) -> Collection[str]:
+        """There are no others."""
+        return ()
+
+    def send(self, nodes: Collection[str], event: bytes) -> None:
         """Nobody elsewhere is to hear it."""
+
+    def settle(self) -> None:
+        """Nobody is waited for."""
+
+    def are_friends(self, userid: int, ids: Sequence[int], load: Callable[[], Iterable[int]]) -> set[int]:
+        """Return which of some users are a user's friends, from memory if they are there."""
+        friends = self._friends.get(userid)
+        if friends is None:
+            changes = self._changes
+            friends = frozenset(load())
+            if changes == self._changes:
+                self._friends[userid] = friends
+                if len(self._friends) > FRIENDS:
+                    self._friends.popitem(last=False)
+        else:
+            self._friends.move_to_end(userid)
+        return set(ids) & friends
+
+    def forget_friends(self, userid: int) -> None:
+        """Forget what was remembered, and what is just being read."""
+        self._changes += 1
+        self._friends.pop(userid, None)

@@ -28,6 +28,11 @@ _END_ALL_TOKENS = (
     update(Device).where(Device.c.userid == bindparam("u")).values(generation=Device.c.generation + 1)
 )
 _END_TOKENS = _END_ALL_TOKENS.where(Device.c.device == bindparam("d"))
+_LEAVE_OTHERS = (
+    update(Device)
+    .where(Device.c.userid == bindparam("u"), Device.c.device != bindparam("d"))
+    .values(node=None, incarnation=None)
+)
 
 
 def setting(db: Connection, name: str, default: str) -> str:
@@ -61,10 +66,14 @@ def user(db: Connection, id: int | None, name: str | None = None) -> ports.User:
 
 
 def set_password(db: Connection, userid: int, old: str, new: str, device: str) -> int:
-    """Set the password hash if it is ``old``, end all tokens, and return a device's new generation."""
+    """Set the password hash if it is ``old``, end all tokens and the other devices' being online.
+
+    Returns the device's new generation.
+    """
     if db.execute(_SET_PASSWORD, {"u": userid, "old": old, "new": new}).rowcount != 1:
         raise BadCredentials
     db.execute(_END_ALL_TOKENS, {"u": userid})
+    db.execute(_LEAVE_OTHERS, {"u": userid, "d": device})
     generation: int = db.execute(_GENERATION, {"u": userid, "d": device}).scalar_one()
     return generation
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     insert,
     select,
     tuple_,
+    union,
     union_all,
     update,
 )
@@ -25,6 +26,7 @@ from greenchat import ports
 from greenchat.data.friends import followers, friends
 from greenchat.data.groups import groups_of, members_of_small
 from greenchat.data.schema import Conversation, Cursor, Device, GroupUser, User, insert_new
+from greenchat.errors import AlreadyOnline
 
 GENERATION_BITS = 62
 """Of the first generation of a device's tokens; each end of its tokens adds one."""
@@ -33,11 +35,11 @@ PAIR = 1 << 32
 """The conversation of users a ≤ b is ``a * PAIR + b``."""
 
 AT_A_TIME = 200
-"""Devices that one statement marks offline: keeps it far below the databases' limits of parameters."""
+"""Devices that one statement is about: keeps it far below the databases' limits of parameters."""
 
 _MINE = (Device.c.userid == bindparam("u"), Device.c.device == bindparam("d"))
 _DEVICES = (
-    select(Device.c.device, Device.c.generation, Device.c.node)
+    select(Device.c.device, Device.c.generation, Device.c.node, Device.c.incarnation)
     .where(Device.c.userid == bindparam("u"))
     .order_by(Device.c.last_login)
 )
@@ -81,10 +83,21 @@ _PROJECT = update(User).values(
 )
 _PROJECT_USERS = _PROJECT.where(User.c.id.in_(bindparam("users", expanding=True)))
 _AT_NODE = select(Device.c.userid, Device.c.device, Device.c.node, Device.c.incarnation).where(
-    Device.c.node == bindparam("n")
+    Device.c.node == bindparam("n"), Device.c.incarnation <= bindparam("i")
+)
+_NODES = (
+    select(Device.c.node, func.max(Device.c.incarnation))
+    .where(Device.c.node.is_not(None))
+    .group_by(Device.c.node)
 )
 _PROJECT_ONLINE = _PROJECT.where(User.c.state != "offline")
 _CLOSE_EVERYBODY = update(Device).where(Device.c.node.is_not(None)).values(node=None, incarnation=None)
+_THOSE = tuple_(Device.c.userid, Device.c.device).in_(bindparam("those", expanding=True))
+_WHERE = select(Device.c.userid, Device.c.device, Device.c.node, Device.c.incarnation).where(_THOSE)
+_CURSORS = select(Cursor.c.userid, Cursor.c.device, Cursor.c.delivered_seq).where(
+    Cursor.c.conversation == bindparam("c"),
+    tuple_(Cursor.c.userid, Cursor.c.device).in_(bindparam("those", expanding=True)),
+)
 _CLOSE = (
     update(Device)
     .where(
@@ -131,13 +144,47 @@ _BACKLOG = union_all(
 )
 
 
+def _lacking(*joins: Any) -> Select[Any]:
+    """Select the conversations, found from devices by some joins, whose log goes on after the cursor."""
+    lacking = select(Conversation.c.id, Conversation.c.last_seq).select_from(Device)
+    for table, on in joins:
+        lacking = lacking.join(table, on)
+    cursor = (Cursor.c.userid == Device.c.userid) & (Cursor.c.device == Device.c.device)
+    return lacking.outerjoin(Cursor, cursor & (Cursor.c.conversation == Conversation.c.id)).where(
+        _THOSE, Conversation.c.last_seq > func.coalesce(Cursor.c.delivered_seq, 0)
+    )
+
+
+_LOW = Device.c.userid * PAIR
+_LOOK = union(
+    _lacking((Conversation, (Conversation.c.id >= _LOW) & (Conversation.c.id < _LOW + PAIR))),
+    _lacking((Conversation, Conversation.c.higher == Device.c.userid)),
+    _lacking(
+        (GroupUser, GroupUser.c.userid == Device.c.userid),
+        (Conversation, Conversation.c.id == -GroupUser.c.groupid),
+    ).where(Conversation.c.last_seq > GroupUser.c.joined_seq),
+)
+
+
 def open_device(
-    db: Connection, max_devices: int, userid: int, device: str, node: ports.Node, now: str
+    db: Connection,
+    max_devices: int,
+    userid: int,
+    device: str,
+    node: ports.Node,
+    now: str,
+    unless_elsewhere: bool,
 ) -> ports.LoginState:
     """Mark a device of the user online and return what it is to know."""
     password = db.execute(_LOCK, {"u": userid}).scalar_one()
     remembered = db.execute(_DEVICES, {"u": userid}).all()
-    generation = next((row.generation for row in remembered if row.device == device), None)
+    generation, before = next(
+        ((row.generation, row.node) for row in remembered if row.device == device), (None, None)
+    )
+    if before == node.name:
+        before = None
+    if unless_elsewhere and before is not None:
+        raise AlreadyOnline
     if generation is None:
         # By chance, so that a device that was forgotten does not take its old tokens again.
         generation = secrets.randbits(GENERATION_BITS)
@@ -153,12 +200,13 @@ def open_device(
         groups=groups,
         members=members_of_small(db, groups),
         backlog=_backlog(db, userid, device),
+        before=before,
     )
 
 
 def _add(
     db: Connection,
-    remembered: Sequence[Row[str, int, str]],
+    remembered: Sequence[Row[str, int, str, int]],
     max_devices: int,
     userid: int,
     device: str,
@@ -205,6 +253,38 @@ def close_everybody(db: Connection, now: str) -> None:
     db.execute(_PROJECT_ONLINE, {"t": now})
 
 
-def close_node(db: Connection, name: str, now: str) -> None:
-    """Mark the devices and users offline that a node of this name left online."""
-    close_devices(db, [tuple(row) for row in db.execute(_AT_NODE, {"n": name})], now)
+def close_node(db: Connection, node: ports.Node, now: str) -> None:
+    """Mark the devices and users offline that a node left online, in this incarnation or an earlier one."""
+    at_node = db.execute(_AT_NODE, {"n": node.name, "i": node.incarnation})
+    close_devices(db, [tuple(row) for row in at_node], now)
+
+
+def nodes(db: Connection) -> list[ports.Node]:
+    """Return the nodes that devices are marked online at, each in its newest incarnation."""
+    return [ports.Node(*row) for row in db.execute(_NODES)]
+
+
+def look(db: Connection, devices: Sequence[tuple[int, str]], node: ports.Node) -> ports.Look:
+    """Return which of some devices are not online at a node, and what the others lack."""
+    lost: dict[tuple[int, str], str | None] = dict.fromkeys(devices)
+    heads: dict[int, int] = {}
+    for start in range(0, len(devices), AT_A_TIME):
+        some = devices[start : start + AT_A_TIME]
+        for userid, device, *where in db.execute(_WHERE, {"those": some}):
+            if where == list(node):
+                del lost[userid, device]
+            else:
+                lost[userid, device] = where[0]
+        heads.update((row.id, row.last_seq) for row in db.execute(_LOOK, {"those": some}))
+    return ports.Look(lost, heads)
+
+
+def cursors(
+    db: Connection, conversation: int, devices: Sequence[tuple[int, str]]
+) -> dict[tuple[int, str], int]:
+    """Return the cursors of some devices in a conversation, as far as there are any."""
+    found = {}
+    for start in range(0, len(devices), AT_A_TIME):
+        rows = db.execute(_CURSORS, {"c": conversation, "those": devices[start : start + AT_A_TIME]})
+        found.update({(row.userid, row.device): row.delivered_seq for row in rows})
+    return found

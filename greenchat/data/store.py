@@ -125,13 +125,23 @@ class SqlStore:
     def end_tokens(self, userid: int, device: str) -> None:
         self._write(accounts.end_tokens, userid, device)
 
-    def open_device(self, userid: int, device: str, node: ports.Node, now: str) -> ports.LoginState:
+    def open_device(
+        self, userid: int, device: str, node: ports.Node, now: str, unless_elsewhere: bool = False
+    ) -> ports.LoginState:
         if self._database.parallel:
             self._marks.wait_for(userid, device)
         try:
             with self._marks.taken(opening=(userid, device)) as unwritten:
                 return self._write(
-                    _open_device, self._sql, unwritten, self._max_devices, userid, device, node, now
+                    _open_device,
+                    self._sql,
+                    unwritten,
+                    self._max_devices,
+                    userid,
+                    device,
+                    node,
+                    now,
+                    unless_elsewhere,
                 )
         finally:
             self._write_marks_soon()
@@ -140,9 +150,18 @@ class SqlStore:
         self._marks.close(userid, device, node, now)
         self._write_marks_soon()
 
-    def close_node(self, name: str, now: str) -> None:
+    def close_node(self, node: ports.Node, now: str) -> None:
         self._commit.run(_nothing)  # whoever closes a node goes by what was appended there before
-        self._write(devices.close_node, name, now)
+        self._write(devices.close_node, node, now)
+
+    def nodes(self) -> list[ports.Node]:
+        return self._read(devices.nodes)
+
+    def look(self, online: Sequence[tuple[int, str]], node: ports.Node) -> ports.Look:
+        return self._read(devices.look, online, node)
+
+    def cursors(self, conversation: int, online: Sequence[tuple[int, str]]) -> dict[tuple[int, str], int]:
+        return self._read(devices.cursors, conversation, online)
 
     # Friends
 
@@ -320,6 +339,7 @@ def _open_device(
     device: str,
     node: ports.Node,
     now: str,
+    unless_elsewhere: bool,
 ) -> ports.LoginState:
     marks.write(db, sql, unwritten)
-    return devices.open_device(db, max_devices, userid, device, node, now)
+    return devices.open_device(db, max_devices, userid, device, node, now, unless_elsewhere)

@@ -9,6 +9,7 @@ import random
 import resource
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 
 import gevent
@@ -19,7 +20,7 @@ from greenchat import __version__
 from greenchat.bus import open_bus
 from greenchat.config import Settings
 from greenchat.data import open_store
-from greenchat.errors import Busy, DatabaseAway, StartupError
+from greenchat.errors import Away, Busy, StartupError
 from greenchat.network.listener import ChatServer
 from greenchat.ports import Node, Store
 from greenchat.protocol.instants import to_instant
@@ -27,6 +28,7 @@ from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.server.admin import AdminPages
 from greenchat.server.offload import Offload
 from greenchat.server.signals import StopSignals
+from greenchat.service.neighbours import Neighbours
 from greenchat.service.service import Service
 from greenchat.service.session import Session
 
@@ -34,7 +36,7 @@ SPARE_FILES = 64
 """Open files that are not connections: the database, the log, the listener."""
 
 STARTUP_PAUSE = 0.5
-"""Seconds between two tries to reach the database at the start."""
+"""Seconds between two tries to reach the database or the bus at the start."""
 
 RETRY_SPREAD = 2.0
 """Seconds over which the clients of a stopping server are told to come back."""
@@ -60,6 +62,8 @@ def serve(settings: Settings) -> None:
         raise StartupError(f"cannot write to standard output: {_reason(error)}") from None
     finally:
         app.stop(signals)
+    if app.superseded:
+        raise StartupError(f"another server was started as node {settings.node}: this one has ended")
 
 
 class App:
@@ -67,9 +71,13 @@ class App:
 
     Args:
         settings: all of it.
+
+    Attributes:
+        superseded: another server has taken this one's name.
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.superseded = False
         self._settings = settings
         self._node = Node(settings.node, int(time.time() * 1000))
         self._bus = open_bus(settings.bus)
@@ -86,42 +94,27 @@ class App:
         """Open the database, join the cluster and listen, in this order.
 
         Args:
-            stop: ends the wait for a database that is away.
+            stop: ends the wait for what is away; set here if the server has to end.
 
         Raises:
             StartupError: one of them failed.
         """
-        self._open_store(stop)
+        deadline = time.monotonic() + self._settings.startup_timeout
+        _patiently(self._store.start, deadline, stop)
         try:
-            self._begin()
-        except Busy:
+            self._begin(deadline, stop)
+        except (Busy, StartupError) as error:
+            self._bus.close()
             self._store.close()
-            raise StartupError("the database does not answer") from None
-        except StartupError:
-            self._store.close()
+            if isinstance(error, Busy):
+                raise StartupError("the database does not answer") from None
             raise
         gc.collect()
         gc.freeze()  # what exists now stays: leave it out of every later collection
 
-    def _open_store(self, stop: Event) -> None:
-        """Open the database, waiting for one that cannot be reached yet."""
-        deadline = time.monotonic() + self._settings.startup_timeout
-        waiting = False
-        while True:
-            try:
-                return self._store.start()
-            except DatabaseAway as error:
-                if time.monotonic() >= deadline:
-                    raise
-                if not waiting:
-                    waiting = True
-                    _log.warning("%s; waiting for it", error)
-            if stop.wait(STARTUP_PAUSE):
-                raise StartupError("told to stop while it waited for the database")
-
-    def _begin(self) -> None:
+    def _begin(self, deadline: float, stop: Event) -> None:
         settings = self._settings
-        self._store.close_node(settings.node, _now())
+        self._store.close_node(self._node, _now())
         self._service = Service(
             store=self._store,
             bus=self._bus,
@@ -132,7 +125,9 @@ class App:
             offload=Offload(settings.password_queue),
             later=gevent.spawn_later,
         )
-        self._bus.start(self._node, self._service.router.receive)
+        listener = Neighbours(self._service, partial(self._give_way, stop))
+        others = self._store.nodes()
+        _patiently(partial(self._bus.start, self._node, listener, others), deadline, stop)
         self._admin.start()
         self._listener = ChatServer(
             (settings.host, settings.port),
@@ -171,21 +166,29 @@ class App:
         listener.stop_accepting()
         for connection in listener.connections:
             connection.pause()
-        gevent.spawn(self._commit_and_close_node).join(settings.shutdown_timeout)
+        gevent.spawn(self._commit_and_leave).join(settings.shutdown_timeout)
         listener.close_all("shutdown", lambda: round(random.uniform(0, RETRY_SPREAD), 2))
         gone = gevent.spawn(listener.wait_closed, settings.shutdown_timeout)
         gevent.wait([gone, gevent.spawn(signals.hurry.wait)], count=1)
         listener.stop()
-        self._bus.close()
         gevent.spawn(self._store.close).join(settings.shutdown_timeout)
         _log.info("stopped in a hurry" if signals.hurry.is_set() else "stopped")
 
-    def _commit_and_close_node(self) -> None:
-        """Mark this node's users offline; what was taken before is committed first, or with it."""
+    def _commit_and_leave(self) -> None:
+        """Mark this node's users offline; what was taken before is committed first, or with it.
+
+        They may log in elsewhere from then on, before they are told to.
+        """
         try:
-            self._store.close_node(self._settings.node, _now())
+            self._store.close_node(self._node, _now())
         except Busy:
             _log.warning("the database is away: this node's users are marked offline at its next start")
+        self._bus.close()
+
+    def _give_way(self, stop: Event) -> None:
+        """End: another server has taken this node's name."""
+        self.superseded = True
+        stop.set()
 
     def _is_healthy(self) -> bool:
         """Return whether the database answers.  May switch."""
@@ -194,6 +197,26 @@ class App:
         except Busy:
             return False
         return True
+
+
+def _patiently(start: Callable[[], None], deadline: float, stop: Event) -> None:
+    """Start what may be away, and try again until the deadline (of the monotonic clock).
+
+    Raises:
+        StartupError: it stays away, or the server is told to stop.
+    """
+    waiting = False
+    while True:
+        try:
+            return start()
+        except Away as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not waiting:
+                waiting = True
+                _log.warning("%s; waiting for it", error)
+        if stop.wait(STARTUP_PAUSE):
+            raise StartupError("told to stop while it waited at the start")
 
 
 def _prepare_process(settings: Settings) -> None:

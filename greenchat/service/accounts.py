@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from greenchat.errors import AlreadyLoggedIn, BadCredentials, BadRequest, Busy, NotAllowed
+from greenchat.errors import AlreadyLoggedIn, AlreadyOnline, BadCredentials, BadRequest, Busy, NotAllowed
 from greenchat.ports import Account
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
 from greenchat.service.conversations import exactly_one
+from greenchat.service.events import Ended, Reopen, encode_event
 from greenchat.service.presence import sign_off, tell_followers
 from greenchat.service.service import Service
 from greenchat.service.texts import check_length, check_printable, clean_name
@@ -25,7 +26,7 @@ def register(caller: Caller, request: m.Reg) -> m.Reply:
 
 
 def login(caller: Caller, request: m.Login) -> None:
-    """Log in: authenticate, register the device here, then read what it missed.
+    """Log in: authenticate, register the device with all nodes, then read what it missed.
 
     In this order, so that a message that is committed meanwhile is either read or held.
     """
@@ -33,9 +34,11 @@ def login(caller: Caller, request: m.Login) -> None:
         raise AlreadyLoggedIn
     check_printable("device", request.device)
     account = _authenticate(caller.service, request)
-    _take_place(caller, account, request)
+    _enter(caller, account, request)
     try:
-        _settle(caller, request, account)
+        nobody_knows = not _take_place(caller, account, request)
+        if caller.user is not None:
+            _settle(caller, request, account, unless_elsewhere=nobody_knows and not request.force)
     except BaseException:
         sign_off(caller)
         raise
@@ -60,6 +63,7 @@ def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
         if other is not caller:
             sign_off(other)
             other.peer.close("replaced")
+    service.bus.send(service.bus.nodes((userid,)), encode_event(Ended(userid, None)))
     return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=service.tokens.issue(userid, device, generation))
 
 
@@ -104,38 +108,69 @@ def _by_token(service: Service, request: m.Login, text: str) -> Account:
     return account
 
 
-def _take_place(caller: Caller, account: Account, request: m.Login) -> None:
-    """Become the one caller of this device, in the cluster and here; from now on live events are held."""
+def _enter(caller: Caller, account: Account, request: m.Login) -> None:
+    """Become the one caller of this device here; from now on live events are held.  Does not switch."""
     service = caller.service
-    service.hub.check(account.id, request.device, request.force)
-    service.bus.claim(account.id, request.device, request.force)
-    try:
-        if service.draining:
-            raise Busy("this server stops", retry_after=1.0)
-        replaced = service.hub.check(account.id, request.device, request.force)  # claim may switch
-    except (Busy, NotAllowed):
-        service.bus.release(account.id, request.device)
-        raise
+    replaced = service.hub.check(account.id, request.device, request.force)
+    if service.draining:
+        raise Busy("this server stops", retry_after=1.0)
     if replaced is not None:
         replaced.leave()
         replaced.peer.close("replaced")
     caller.enter(account.id, account.name, request.device)
 
 
-def _settle(caller: Caller, request: m.Login, account: Account) -> None:
+def _take_place(caller: Caller, account: Account, request: m.Login) -> bool:
+    """Become the one caller of this device in the cluster.  May switch.
+
+    Returns:
+        Whether that is so; while the bus is away, only the database can tell.
+
+    Raises:
+        AlreadyOnline: it is, and ``force`` was not given.
+        NotAllowed: too many other devices of the user are online.
+    """
+    service, userid = caller.service, account.id
+    try:
+        seats = service.bus.refresh(userid)
+    except Busy:
+        return False
+    if service.draining:
+        raise Busy("this server stops", retry_after=1.0)
+    there = [seat.node for seat in seats if seat.device == request.device]
+    if there and not request.force:
+        raise AlreadyOnline
+    if len(seats) - len(there) + len(service.hub.of(userid)) > service.limits.max_devices_online:
+        raise NotAllowed(f"only {service.limits.max_devices_online} devices may be online at a time")
+    _end_elsewhere(service, there, userid, request.device)
+    return True
+
+
+def _settle(caller: Caller, request: m.Login, account: Account, unless_elsewhere: bool) -> None:
     """Read what the device is to know, answer, and let the held events follow.
 
     Raises:
+        AlreadyOnline: the database shows it elsewhere, and that counts.
         BadCredentials: what was proved has been changed since.
     """
-    service, userid = caller.service, caller.id
-    state = service.store.open_device(userid, request.device, service.node, service.now())
+    service, userid, device = caller.service, account.id, request.device
+    state = service.store.open_device(userid, device, service.node, service.now(), unless_elsewhere)
     if caller.user is None:  # replaced, or ended by a change of the password, meanwhile
-        if service.hub.find(userid, request.device) is None:
-            service.store.close_device(userid, request.device, service.node, service.now())
+        if service.hub.find(userid, device) is None:
+            service.store.close_device(userid, device, service.node, service.now())
+            service.bus.send(service.bus.nodes((userid,)), encode_event(Reopen(userid, device)))
         return
     if state.password != account.password or account.generation not in (None, state.generation):
         raise BadCredentials
-    token = service.tokens.issue(userid, request.device, state.generation)
+    if state.before is not None and state.before in service.bus.nodes():
+        # What the nodes know of each other may just have been lost, or is not in the database yet.
+        _end_elsewhere(service, [state.before], userid, device)
+    token = service.tokens.issue(userid, device, state.generation)
     welcome(caller, request, state, token)
-    tell_followers(service, userid, state.followers)
+    service.recovery.check_soon(caller)
+    tell_followers(service, userid, state.followers, bool(service.bus.online((userid,))))
+
+
+def _end_elsewhere(service: Service, nodes: list[str], userid: int, device: str) -> None:
+    if nodes:
+        service.bus.send(nodes, encode_event(Ended(userid, device)))

@@ -48,6 +48,11 @@ class Cache(Generic[K, V]):
             del self._values[next(iter(self._values))]
         self._values[key] = value
 
+    def clear(self) -> None:
+        """Drop all values, and what is just being read."""
+        self._loading.clear()
+        self._values.clear()
+
     def forget(self, key: K) -> None:
         """Drop a value that has changed, and what is just being read."""
         self._loading.pop(key, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from greenchat.errors import NotLoggedIn, RequestError
-from greenchat.ports import Delivery, Event, Message, Peer, Span
+from greenchat.ports import Delivery, Message, Peer, Span
 from greenchat.protocol.messages import (
     LAST_ORIGINAL,
     TOLD_OF_UNANSWERED,
@@ -17,8 +17,8 @@ from greenchat.protocol.messages import (
     failure,
     msgid_of,
 )
-from greenchat.service.gate import Gate
-from greenchat.service.router import MOMENT
+from greenchat.service.gate import MOMENT, Event, Gate
+from greenchat.service.pages import catch_up
 from greenchat.service.service import Service
 
 _RECALL = b'{"msgid":17,'
@@ -31,6 +31,11 @@ class Mark:
 
     def __init__(self) -> None:
         self.received = self.own_from = self.own_to = 0
+
+    def after(self, cursor: int) -> int:
+        """Return up to where the device has the conversation, given its cursor in the database."""
+        reached = max(cursor, self.received)
+        return max(reached, self.own_to) if reached >= self.own_from - 1 else reached
 
 
 class Caller:
@@ -78,6 +83,11 @@ class Caller:
         if self.user is None:
             raise NotLoggedIn
         return self.user
+
+    @property
+    def settled(self) -> bool:
+        """Whether the login is done: the database has it, and the peer has the answer."""
+        return self.user is not None and (self.gate is None or self.gate.held is None)
 
     # -- Out
 
@@ -134,11 +144,41 @@ class Caller:
             self.gate = None
 
     def owe(self, conversation: int, after: int) -> None:
-        """Keep back the live messages of a conversation until ``catch_up`` has sent what is before them."""
+        """Keep back the live messages of a conversation until what comes after ``after`` has been sent."""
         if self.gate is None:
             self.gate = Gate()
         self.gate.expect(Span(conversation, after, after))
-        self.gate.owed.add(conversation)
+        self._pay(self.gate, conversation)
+
+    def lacks(self, conversation: int, cursor: int, head: int) -> None:
+        """Owe what the device does not have of a conversation up to ``head``, if it is not on its way.
+
+        Args:
+            conversation: which.
+            cursor: where the device stands in it, as the database says.
+            head: the last seq that there is.
+        """
+        gate = self.gate
+        if gate is not None and gate.expects(conversation):
+            if gate.owes(conversation, head):
+                self._pay(gate, conversation)
+        elif self._marks is not None:
+            mark = self._marks.get(conversation)
+            after = cursor if mark is None else mark.after(cursor)
+            if after < head:
+                self.owe(conversation, after)
+
+    def _pay(self, gate: Gate, conversation: int) -> None:
+        if conversation not in gate.owed:
+            gate.owed.add(conversation)
+            self.service.later(0, partial(catch_up, self, gate))
+
+    def has_sent(self, conversation: int, seq: int) -> None:
+        """Take note that it is the turn of a message that this session sent itself."""
+        gate = self.gate
+        if gate is not None and gate.held is None:
+            gate.admit(conversation, seq)
+            self.drop_idle_gate()
 
     def owe_no_more(self, conversation: int) -> None:
         """Forget what was still to come of a conversation: the user has left it."""
@@ -226,8 +266,6 @@ class Caller:
         self._landed()
         self._send_reply(ack, ack.re)
         if sender == self.user:
-            if self.gate is not None:
-                self.gate.admit(conversation, ack.seq)  # the sender has it: what follows is not ahead
             self._sent(conversation, ack.seq)
 
     def refuse_message(self, error: RequestError, request: Request) -> None:

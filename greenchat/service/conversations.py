@@ -22,9 +22,14 @@ def group_of(conversation: int) -> int | None:
     return -conversation if conversation < 0 else None
 
 
+def pair_of(conversation: int) -> tuple[int, int]:
+    """Return the two users of a pair's conversation."""
+    return conversation >> _SHIFT, conversation & 0xFFFFFFFF
+
+
 def peer_of(conversation: int, userid: int) -> int:
     """Return the other user of a pair's conversation."""
-    low, high = conversation >> _SHIFT, conversation & 0xFFFFFFFF
+    low, high = pair_of(conversation)
     return high if userid == low else low
 
 

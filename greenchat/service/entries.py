@@ -9,6 +9,23 @@ from msgspec import UNSET
 from greenchat.ports import Entry
 from greenchat.protocol.messages import GroupChatPush, OneChatPush, RecallPush, encode
 from greenchat.service.conversations import group_of, peer_of
+from greenchat.service.events import Posted
+
+NOBODY = 0
+"""The reader of a frame that is the same for all but its sender."""
+
+
+def posted(entry: Entry, *, own: bool = True) -> Posted:
+    """Return an entry with its frames: for the others, and if asked for the one with the sender's cid."""
+    conversation, seq, sender = entry.conversation, entry.seq, entry.sender
+    reader = NOBODY if conversation < 0 else peer_of(conversation, sender)
+    return Posted(
+        conversation,
+        seq,
+        sender,
+        encode_entry(entry, reader),
+        encode_entry(entry, sender) if own else b"",
+    )
 
 
 def encode_entry(entry: Entry, reader: int, classic: bool = False) -> bytes:

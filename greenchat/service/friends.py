@@ -7,8 +7,10 @@ from greenchat.ports import User
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
 from greenchat.service.conversations import exactly_one
+from greenchat.service.events import BlockChanged, encode_event
 from greenchat.service.people import user_items, visibly_online
-from greenchat.service.presence import presence_event, state_of
+from greenchat.service.presence import presence_frame, state_of
+from greenchat.service.service import Service
 from greenchat.service.texts import clean_name
 
 MAX_IDS = 1000
@@ -21,12 +23,15 @@ def add_friend(caller: Caller, request: m.AddFriend) -> m.Reply:
     if request.friendid == userid:
         raise NotAllowed("friendid: you cannot be your own friend")
     friend = service.store.add_friend(userid, request.friendid, service.now())
+    service.bus.forget_friends(userid)
     return m.FriendAck(re=m.MsgId.ADD_FRIEND, friend=_seen_by(caller, friend))
 
 
 def remove_friend(caller: Caller, request: m.RemoveFriend) -> m.Reply:
     """Undo ``add_friend``."""
-    caller.service.store.remove_friend(caller.id, request.friendid)
+    service, userid = caller.service, caller.id
+    service.store.remove_friend(userid, request.friendid)
+    service.bus.forget_friends(userid)
     return m.Ack(re=m.MsgId.REMOVE_FRIEND)
 
 
@@ -34,10 +39,11 @@ def are_friends(caller: Caller, request: m.AreFriends) -> m.Reply:
     """Return which of some users are the caller's friends."""
     if len(request.ids) > MAX_IDS:
         raise TooLarge(f"ids: at most {MAX_IDS}, these are {len(request.ids)}")
-    friends = {friend.id for friend in caller.service.store.friends(caller.id)}
-    return m.AreFriendsAck(
-        re=m.MsgId.ARE_FRIENDS, ids=[userid for userid in request.ids if userid in friends]
+    service, userid = caller.service, caller.id
+    friends = service.bus.are_friends(
+        userid, request.ids, lambda: [friend.id for friend in service.store.friends(userid)]
     )
+    return m.AreFriendsAck(re=m.MsgId.ARE_FRIENDS, ids=[other for other in request.ids if other in friends])
 
 
 def block(caller: Caller, request: m.Block) -> m.Reply:
@@ -47,9 +53,9 @@ def block(caller: Caller, request: m.Block) -> m.Reply:
         raise NotAllowed("userid: you cannot block yourself")
     followed = blockedid in service.store.followers(userid)
     service.store.block(userid, blockedid)
-    service.blocked.forget((blockedid, userid))
+    _block_changed(service, blockedid, userid)
     if followed:
-        service.router.deliver([blockedid], presence_event(userid, "offline"))
+        service.router.tell([blockedid], presence_frame(userid, "offline"))
     return m.Ack(re=m.MsgId.BLOCK)
 
 
@@ -58,10 +64,10 @@ def unblock(caller: Caller, request: m.Unblock) -> m.Reply:
     service, userid, blockedid = caller.service, caller.id, request.userid
     was_blocked = service.blocked.load((blockedid, userid))
     service.store.unblock(userid, blockedid)
-    service.blocked.forget((blockedid, userid))
+    _block_changed(service, blockedid, userid)
     if was_blocked and blockedid in service.store.followers(userid):
         state = state_of(userid, service.router.online([userid]))
-        service.router.deliver([blockedid], presence_event(userid, state))
+        service.router.tell([blockedid], presence_frame(userid, state))
     return m.Ack(re=m.MsgId.UNBLOCK)
 
 
@@ -77,6 +83,12 @@ def find(caller: Caller, request: m.Find) -> m.Reply:
     group = service.store.group(userid, name=name)
     found = m.FoundGroup(id=group.id, groupname=group.name, groupdesc=group.desc, count=group.count)
     return m.FoundAck(re=m.MsgId.FIND, group=found)
+
+
+def _block_changed(service: Service, sender: int, receiver: int) -> None:
+    """Drop what the caches of all nodes say of it."""
+    service.forget_block(sender, receiver)
+    service.bus.send(service.bus.nodes(), encode_event(BlockChanged(sender, receiver)))
 
 
 def _seen_by(caller: Caller, other: User) -> m.UserItem:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from greenchat.ports import Event, Span
+from typing import NamedTuple
+
+from greenchat.ports import Span
 
 PAGE_MESSAGES = 200
 """Entries in a page of offline messages at most (docs/protocol.md)."""
+
+MOMENT = 0
+"""The seq of an event that is no entry of a conversation: who is not online never hears of it."""
+
+
+class Event(NamedTuple):
+    """A frame for a session: an entry of a conversation, or (``MOMENT``) something of the moment."""
+
+    conversation: int
+    seq: int
+    frame: bytes
 
 
 class Gate:
@@ -51,6 +64,22 @@ class Gate:
         self._offered.pop(conversation, None)
         self._heads.pop(conversation, None)
         self.owed.discard(conversation)
+
+    def owes(self, conversation: int, head: int) -> bool:
+        """Return whether the server must send a conversation's entries up to ``head`` by itself.
+
+        Not if the client asks for them: pages of that conversation are still to come.  Only for one
+        that is expected.
+        """
+        offered, known = self._offered[conversation], self._heads[conversation]
+        if conversation not in self.owed and known > offered:
+            self.expect_head(conversation, head)
+            return False
+        return head > offered
+
+    def expects(self, conversation: int) -> bool:
+        """Return whether the gate is about a conversation."""
+        return conversation in self._offered
 
     def expect_head(self, conversation: int, head: int) -> None:
         """Take note of how long the log of a conversation is, if the gate is about it."""

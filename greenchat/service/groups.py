@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from greenchat.errors import BadRequest
 from greenchat.ports import SMALL_GROUP, Member
 from greenchat.protocol import messages as m
 from greenchat.service.access import member_of
 from greenchat.service.caller import Caller
-from greenchat.service.conversations import of_group
-from greenchat.service.history import catch_up
+from greenchat.service.events import Joined, Left, encode_event
 from greenchat.service.people import group_item, member_items, visibly_online
-from greenchat.service.service import Service
 from greenchat.service.texts import check_length, clean_name
 
 DEFAULT_MEMBERS = 100
@@ -35,7 +31,9 @@ def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     joined = service.store.join_group(userid, groupid, service.now())
     membership = service.memberships.get(groupid)
     if not was_member if membership is None else userid not in membership:
-        _enter(service, userid, groupid, joined)
+        service.joined(userid, groupid, joined)
+        service.bus.send(service.bus.nodes(), encode_event(Joined(userid, groupid, joined)))
+        service.recovery.check_user_soon(userid)
     group = group_item(service.store.group(userid, id=groupid))
     if group.count <= SMALL_GROUP:
         group.users = _members(caller, service.store.members(groupid, 0, SMALL_GROUP))
@@ -46,14 +44,8 @@ def leave_group(caller: Caller, request: m.LeaveGroup) -> m.Reply:
     """Leave a group."""
     service, userid = caller.service, caller.id
     service.store.leave_group(userid, request.groupid)
-    membership = service.memberships.get(request.groupid)
-    if membership is None:
-        service.memberships.forget(request.groupid)  # it may be being read
-    else:
-        membership.pop(userid, None)
-        service.memberships.put(request.groupid, membership)
-    for other in service.hub.of(userid):
-        other.owe_no_more(of_group(request.groupid))
+    service.left(userid, request.groupid)
+    service.bus.send(service.bus.nodes(), encode_event(Left(userid, request.groupid)))
     return m.Ack(re=m.MsgId.LEAVE_GROUP)
 
 
@@ -74,20 +66,3 @@ def group_info(caller: Caller, request: m.GroupInfo) -> m.Reply:
 
 def _members(caller: Caller, members: list[Member]) -> list[m.MemberItem]:
     return member_items(members, visibly_online(caller, [member.id for member in members]))
-
-
-def _enter(service: Service, userid: int, groupid: int, joined: int) -> None:
-    """Let the group's messages come to the user's sessions, from the first after joining.
-
-    What is committed after the joining but announced before the membership is known here comes from
-    the log: the gate of each session keeps back what would overtake it.  Does not switch.
-    """
-    membership = service.memberships.get(groupid)
-    if membership is None:
-        service.memberships.forget(groupid)  # it may be being read
-    else:
-        membership[userid] = joined
-        service.memberships.put(groupid, membership)
-    for caller in service.hub.of(userid):
-        caller.owe(of_group(groupid), joined)
-        service.later(0, partial(catch_up, caller, caller.gate))

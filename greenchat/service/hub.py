@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from greenchat.errors import AlreadyOnline, NotAllowed
@@ -15,6 +15,12 @@ class Online(Protocol):
 
     def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
         """Send a live event when it is its turn."""
+
+    def has_sent(self, conversation: int, seq: int) -> None:
+        """Take note that it is the turn of a message that this session sent itself."""
+
+    def lacks(self, conversation: int, cursor: int, head: int) -> None:
+        """Owe what the device does not have of a conversation."""
 
 
 S = TypeVar("S", bound=Online)
@@ -34,6 +40,14 @@ class Hub(Generic[S]):
     def of(self, userid: int) -> tuple[S, ...]:
         """Return the user's sessions here."""
         return self._sessions.get(userid, ())
+
+    def users(self) -> Collection[int]:
+        """Return who is online here."""
+        return self._sessions.keys()
+
+    def sessions(self) -> list[S]:
+        """Return all sessions."""
+        return [session for sessions in self._sessions.values() for session in sessions]
 
     def online(self, users: Iterable[int]) -> set[int]:
         """Return who of these is online here."""

@@ -8,20 +8,15 @@ from msgspec import UNSET
 
 from greenchat.errors import BadRequest, Blocked, NoSuchMessage, NotAllowed, RequestError
 from greenchat.metrics import COUNTERS
-from greenchat.ports import Entry, Event, Membership, Message
+from greenchat.ports import Entry, Membership, Message
 from greenchat.protocol import messages as m
 from greenchat.protocol.instants import to_seconds
 from greenchat.service.access import member_of, readable
 from greenchat.service.caller import Caller
-from greenchat.service.conversations import exactly_one, group_of, of_group, of_pair, peer_of
-from greenchat.service.entries import encode_entry
-from greenchat.service.router import MOMENT
+from greenchat.service.conversations import exactly_one, group_of, of_group, of_pair
+from greenchat.service.entries import posted
 from greenchat.service.service import Service
 from greenchat.service.texts import check_length
-
-_NOBODY = 0
-"""The reader of a frame that is the same for all but its sender."""
-
 
 # -- Entries of the log
 
@@ -93,7 +88,9 @@ class EntryDelivery:
         conversation, sender, cid, kind, body, _ = message
         ack = m.StoredAck(re=m.msgid_of(self._request), cid=UNSET if cid is None else cid, seq=seq, time=time)
         caller.acknowledge(sender, conversation, ack)
-        if not repeated:
+        if repeated:
+            caller.service.sequencer.expect(conversation, seq)  # who stored it may have died of it
+        else:
             COUNTERS.messages_stored += 1
             self._deliver(Entry(conversation, seq, sender, self._name, cid, kind, body, time))
 
@@ -102,20 +99,13 @@ class EntryDelivery:
         self._caller.refuse_message(error, self._request)
 
     def _deliver(self, entry: Entry) -> None:
-        caller, conversation, sender = self._caller, entry.conversation, entry.sender
+        caller = self._caller
         service = caller.service
-        service.heads.put(conversation, entry.seq)
-        if self._membership is None:
-            peerid = peer_of(conversation, sender)
-            others: Collection[int] = (peerid,)
-        else:
-            peerid = _NOBODY
-            others = service.memberships.get(-conversation, self._membership)
-        event = Event(conversation, entry.seq, encode_entry(entry, peerid))
-        service.router.deliver(others, event, without=sender)
-        if service.router.has_others(sender, caller):
-            own = Event(conversation, entry.seq, encode_entry(entry, sender))
-            service.router.deliver((sender,), own, but=caller)
+        members: Collection[int] = ()
+        if self._membership is not None:
+            members = service.memberships.get(-entry.conversation, self._membership)
+        own = service.router.has_others(entry.sender, caller)
+        service.router.post(posted(entry, own=own), members, caller)
 
 
 # -- Marks, and what is of the moment
@@ -147,7 +137,7 @@ def read(caller: Caller, request: m.Read) -> None:
         peerid=UNSET if request.peerid is None else request.peerid,
         groupid=UNSET if request.groupid is None else request.groupid,
     )
-    service.router.deliver((userid,), Event(MOMENT, MOMENT, m.encode(own)), but=caller)
+    service.router.tell((userid,), m.encode(own), but=caller)
 
 
 def typing(caller: Caller, request: m.Typing) -> None:
@@ -163,10 +153,12 @@ def typing(caller: Caller, request: m.Typing) -> None:
 
 def _head(service: Service, conversation: int, seq: int) -> int:
     """Return the last seq of a conversation, or one that is at least ``seq``.  May switch."""
+    if service.sequencer.last(conversation) >= seq:
+        return seq
     known = service.heads.get(conversation, 0)
     return known if known >= seq else service.heads.reload(conversation)
 
 
 def _tell(caller: Caller, users: Collection[int], push: m.Push) -> None:
     """Send a push of the moment to other users."""
-    caller.service.router.deliver(users, Event(MOMENT, MOMENT, m.encode(push)), without=caller.id)
+    caller.service.router.tell(users, m.encode(push), without=caller.id)

@@ -15,7 +15,7 @@ def visibly_online(caller: Caller, users: Collection[int]) -> set[int]:
     online = caller.service.router.online(users)
     if not online or caller.user is None:
         return online
-    return online - caller.service.store.blockers(caller.user)
+    return online - caller.service.blockers.load(caller.user)
 
 
 def user_items(users: Iterable[User], online: set[int]) -> list[UserItem]:

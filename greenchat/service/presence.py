@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from greenchat.errors import Busy
-from greenchat.ports import Event
 from greenchat.protocol.messages import PresencePush, State, encode
 from greenchat.service.caller import Caller
-from greenchat.service.router import MOMENT
 from greenchat.service.service import Service
 
 _log = logging.getLogger(__name__)
@@ -17,45 +16,77 @@ _log = logging.getLogger(__name__)
 def sign_off(caller: Caller) -> None:
     """End a caller's login, if it has one: the device is offline, and friends are told.  May switch."""
     userid, device = caller.user, caller.device
-    if userid is None:
-        return
+    if userid is not None:
+        caller.leave()
+        _has_left(caller.service, userid, device)
+
+
+def give_up(caller: Caller) -> None:
+    """Do the same, but let all that may switch come later."""
+    userid, device, service = caller.id, caller.device, caller.service
     caller.leave()
-    service = caller.service
-    service.bus.release(userid, device)
+    service.later(0, partial(_has_left, service, userid, device))
+
+
+def _has_left(service: Service, userid: int, device: str) -> None:
     service.store.close_device(userid, device, service.node, service.now())
-    announce(service, userid)
-
-
-def announce(service: Service, userid: int) -> None:
-    """Tell the user's followers, if that has changed, whether the user is online.  May switch.
-
-    Presence is of the moment: while the database is away, and when this node stops, nobody is told.
-    """
-    if not _has_changed(service, userid) or service.draining:
+    if service.draining:
+        return  # the node leaves the cluster as a whole
+    elsewhere = is_elsewhere(service, userid)
+    if not _has_changed(service, userid):
         return
     try:
         followers = service.store.followers(userid)
     except Busy:
         _log.warning("presence of user %s not announced: the database is away", userid)
         return
-    tell_followers(service, userid, followers)
+    tell_followers(service, userid, followers, elsewhere)
 
 
-def tell_followers(service: Service, userid: int, followers: list[int]) -> None:
-    """Tell followers, if that has changed, whether the user is online.  Does not switch."""
-    if _has_changed(service, userid):
-        state = state_of(userid, service.router.online([userid]))
-        (service.announced.add if state == "online" else service.announced.discard)(userid)
-        service.router.deliver(followers, presence_event(userid, state))
+def is_elsewhere(service: Service, userid: int) -> bool:
+    """Tell the other nodes where a user is now, and return whether that is at one of them.  May switch."""
+    try:
+        return bool(service.bus.refresh(userid))
+    except Busy:
+        return bool(service.bus.online((userid,)))
+
+
+def tell_followers(service: Service, userid: int, followers: list[int], elsewhere: bool) -> None:
+    """Tell followers, if that has changed, whether the user is online.  Does not switch.
+
+    Args:
+        service: of this node.
+        userid: who has come or gone here.
+        followers: who is to know.
+        elsewhere: whether the user is online at another node: then nothing changes for them.
+    """
+    if not _has_changed(service, userid):
+        return
+    here = bool(service.hub.of(userid))
+    (service.announced.add if here else service.announced.discard)(userid)
+    if not elsewhere:
+        service.router.tell(followers, presence_frame(userid, "online" if here else "offline"))
+    if service.bus.away:
+        service.untold.add(userid)
+
+
+def tell_again(service: Service, userid: int) -> None:
+    """Tell the user's followers whether the user is online: they may not know.  May switch.
+
+    Raises:
+        Busy: the database is away.
+    """
+    followers = service.store.followers(userid)
+    service.router.tell(followers, presence_frame(userid, state_of(userid, service.router.online((userid,)))))
 
 
 def _has_changed(service: Service, userid: int) -> bool:
     return bool(service.hub.of(userid)) != (userid in service.announced)
 
 
-def presence_event(userid: int, state: State) -> Event:
-    """Return the event that tells a follower of a user's state."""
-    return Event(MOMENT, MOMENT, encode(PresencePush(id=userid, state=state)))
+def presence_frame(userid: int, state: State) -> bytes:
+    """Return the frame that tells a follower of a user's state."""
+    return encode(PresencePush(id=userid, state=state))
 
 
 def state_of(userid: int, online: set[int]) -> State:

@@ -2,53 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
-from greenchat.ports import Bus, Event
+from greenchat.ports import Bus
+from greenchat.service.conversations import pair_of
+from greenchat.service.events import Posted, Told, encode_event
+from greenchat.service.gate import MOMENT
 from greenchat.service.hub import Hub, Online
-
-MOMENT = 0
-"""The seq of an event that is no entry of a conversation: who is not online never hears of it."""
+from greenchat.service.sequencer import Sequencer
 
 
 class Router:
-    """Deliver events to users wherever they are online.
+    """Deliver to users wherever they are online.  Never switches.
 
     Args:
         hub: who is here.
         bus: the way to the others.
+        sequencer: keeps the order of entries here.
     """
 
-    def __init__(self, hub: Hub[Any], bus: Bus) -> None:
+    def __init__(self, hub: Hub[Any], bus: Bus, sequencer: Sequencer) -> None:
         self._hub = hub
         self._bus = bus
+        self._take = sequencer.take
 
-    def deliver(
-        self, users: Collection[int], event: Event, *, without: int = 0, but: Online | None = None
+    def post(self, entry: Posted, members: Collection[int], but: Online) -> None:
+        """Give an entry that was committed here to all who take part.
+
+        Args:
+            entry: what is committed.
+            members: of a group, who is in it.
+            but: the session that sent it, and has it.
+        """
+        self._take(entry, members, but)
+        nodes = self._bus.nodes(members if entry.conversation < 0 else pair_of(entry.conversation))
+        if nodes:
+            self._bus.send(nodes, encode_event(entry))
+
+    def tell(
+        self, users: Collection[int], frame: bytes, *, without: int = 0, but: Online | None = None
     ) -> None:
-        """Give an event to all sessions of some users.  Never switches.
+        """Give a frame that is of the moment to users who are online.
 
         Args:
             users: whom it is for.
-            event: what they get.
+            frame: what they get.
             without: one of them whom it is not for.
             but: one session that is not to have it.
         """
-        conversation, seq, frame = event
+        self.tell_here(users, frame, without, but)
+        nodes = self._bus.nodes(users)
+        if nodes:
+            told = Told([userid for userid in users if userid != without], frame)
+            self._bus.send(nodes, encode_event(told))
+
+    def tell_here(
+        self, users: Collection[int], frame: bytes, without: int = 0, but: Online | None = None
+    ) -> None:
+        """Give a frame that is of the moment to those who are online here."""
         of = self._hub.of
         for userid in users:
             if userid != without:
                 for session in of(userid):
                     if session is not but:
-                        session.deliver(conversation, seq, frame)
-        self._bus.publish(users, event, without)
-
-    def receive(self, users: Iterable[int], event: Event) -> None:
-        """Give an event from another node to the sessions here: what the bus calls.  Never switches."""
-        for userid in users:
-            for session in self._hub.of(userid):
-                session.deliver(*event)
+                        session.deliver(MOMENT, MOMENT, frame)
 
     def has_others(self, userid: int, session: Online) -> bool:
         """Return whether a user is online anywhere besides this session."""

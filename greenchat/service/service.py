@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from greenchat.ports import Bus, Limits, Membership, Node, Store
+from greenchat.ports import Bus, Later, Limits, Membership, Node, Store
 from greenchat.protocol.instants import to_instant
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.service.cache import Cache
+from greenchat.service.conversations import of_group
 from greenchat.service.hub import Hub
 from greenchat.service.passwords import Offload, Passwords
+from greenchat.service.recovery import Recovery
 from greenchat.service.router import Router
+from greenchat.service.sequencer import Sequencer
 from greenchat.service.tokens import Tokens, new_secret
-
-Later = Callable[[float, Callable[[], object]], object]
 
 TOKEN_SECRET = "token_secret"
 
@@ -24,7 +25,7 @@ class Service:
 
     Args:
         store: the database, started.
-        bus: the cluster, started.
+        bus: the cluster.
         node: this server.
         limits: the limits of the protocol.
         heartbeat: what LOGIN_ACK says of heartbeats.
@@ -34,11 +35,15 @@ class Service:
 
     Attributes:
         hub: who is connected here.
+        sequencer: keeps the order of each conversation here.
         router: the way to everybody.
+        recovery: finds what did not come that way.
         blocked: for (sender, receiver), whether the receiver takes nothing from the sender.
+        blockers: who has blocked a user.
         memberships: who is in a group; changed in place when somebody joins or leaves.
         heads: the last seq of conversations, at least (a later one may have been given out).
-        announced: who was last said to be online.
+        announced: who was last said to have come here.
+        untold: whose coming or going other nodes could not be told.
         draining: this node stops, so nobody needs to be told who leaves it.
     """
 
@@ -62,15 +67,57 @@ class Service:
         self.clock = clock
         self.later = later
         self.hub: Hub[Any] = Hub(limits.max_devices_online)  # of Callers, which are built on this
-        self.router = Router(self.hub, bus)
         self.passwords = Passwords(offload)
         self.tokens = Tokens(store.setting(TOKEN_SECRET, new_secret()), limits.token_days, clock)
         self.blocked: Cache[tuple[int, int], bool] = Cache(lambda pair: store.is_blocked(*pair))
+        self.blockers: Cache[int, set[int]] = Cache(store.blockers)
         self.memberships: Cache[int, Membership] = Cache(store.membership, size=10_000)
         self.heads: Cache[int, int] = Cache(store.head)
+        self.sequencer = Sequencer(self.hub, store, self.memberships, bus.alone, later)
+        self.router = Router(self.hub, bus, self.sequencer)
+        self.recovery = Recovery(self.hub, store, bus, self.sequencer, node, later)
         self.announced: set[int] = set()
+        self.untold: set[int] = set()
         self.draining = False
 
     def now(self) -> str:
         """Return this instant, in the wire's form."""
         return to_instant(self.clock())
+
+    # -- What the caches must know
+
+    def joined(self, userid: int, groupid: int, joined: int) -> None:
+        """Let a group's messages come to a user's sessions here, from the first after joining.
+
+        What is committed after the joining but announced before the membership is known here comes
+        from the log: the gate of each session keeps back what would overtake it.  Does not switch.
+        """
+        membership = self.memberships.get(groupid)
+        if membership is None:
+            self.memberships.forget(groupid)  # it may be being read
+        else:
+            membership[userid] = joined
+            self.memberships.put(groupid, membership)
+        for caller in self.hub.of(userid):
+            caller.owe(of_group(groupid), joined)
+
+    def left(self, userid: int, groupid: int) -> None:
+        """Let a group's messages come no more to a user's sessions here.  Does not switch."""
+        membership = self.memberships.get(groupid)
+        if membership is None:
+            self.memberships.forget(groupid)  # it may be being read
+        else:
+            membership.pop(userid, None)
+            self.memberships.put(groupid, membership)
+        for caller in self.hub.of(userid):
+            caller.owe_no_more(of_group(groupid))
+
+    def forget_block(self, sender: int, receiver: int) -> None:
+        """Drop what is remembered of whether a receiver blocks a sender."""
+        self.blocked.forget((sender, receiver))
+        self.blockers.forget(sender)
+
+    def forget_all(self) -> None:
+        """Drop what other nodes may have changed."""
+        for cache in (self.blocked, self.blockers, self.memberships):
+            cache.clear()

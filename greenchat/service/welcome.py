@@ -10,7 +10,7 @@ from greenchat.ports import LoginState
 from greenchat.protocol import messages as m
 from greenchat.protocol.framing import MAX_SERVER_FRAME
 from greenchat.service.caller import Caller
-from greenchat.service.history import PAGE_BYTES, Item, next_page, raw
+from greenchat.service.pages import PAGE_BYTES, Item, next_page, raw
 from greenchat.service.people import group_item, member_items, user_items, visibly_online
 
 _MARGIN = 1_024

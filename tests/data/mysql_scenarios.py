@@ -469,7 +469,7 @@ def closing_a_node_waits_for_the_messages_before(url: str) -> None:
     with running(url) as store:
         store.create_user("ann", "h", NOW)
         told = send(store, *[text(CHAT, 1, "hi") for _ in range(3000)])
-        store.close_node("here", NOW)
+        store.close_node(HERE, NOW)
         assert [delivery.outcomes[0][0] for delivery in told] == list(range(1, 3001))  # type: ignore[index]
 
 

@@ -165,7 +165,7 @@ class StoreContract:
         store.open_device(ann, hostile, Node(hostile, 1), NOW)
         store.move_cursor(ann, hostile, -group, 1, 0, 0)
         assert self.backlog(store, ann, hostile) == []
-        store.close_node(hostile, NOW)
+        store.close_node(Node(hostile, 1), NOW)
         assert store.setting(hostile, hostile) == hostile
 
     # -- devices
@@ -218,10 +218,10 @@ class StoreContract:
         store.open_device(users[1], "", THERE, NOW)
         store.open_device(users[2], "a", HERE, NOW)
         store.open_device(users[2], "b", THERE, NOW)
-        store.close_node("there", minute(5))
+        store.close_node(THERE, minute(5))
         assert [self.state(store, user) for user in users[:3]] == ["online", "offline", "online"]
         assert self.rows(store, f'SELECT last_seen FROM "User" WHERE id = {users[1]}') == [(minute(5),)]
-        store.close_node("here", NOW)
+        store.close_node(HERE, NOW)
         assert [self.state(store, user) for user in users[:3]] == ["offline"] * 3
 
     def test_the_longest_unused_device_that_is_offline_is_forgotten(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenchat.ports import Event, Span
-from greenchat.service.gate import PAGE_MESSAGES, Gate
+from greenchat.ports import Span
+from greenchat.service.gate import PAGE_MESSAGES, Event, Gate
 
 
 def test_a_conversation_that_nothing_is_expected_of_passes() -> None:

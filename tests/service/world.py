@@ -211,7 +211,7 @@ class World:
 
     def restart(self) -> None:
         """Stop the node and start it anew; everybody's connection is gone."""
-        self.store.close_node("n", self.service.now())
+        self.store.close_node(Node("n", 1), self.service.now())
         self.close()
         self.start()
 

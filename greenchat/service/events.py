@@ -1,0 +1,91 @@
+"""What the nodes of a cluster tell each other over the bus, in MessagePack.
+
+During a rolling upgrade nodes of two versions talk to each other: new fields go to the end and have
+defaults, new events get new tags, and an event that is not known here is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Union
+
+import msgspec
+from msgspec import Struct
+
+
+class Posted(Struct, array_like=True, tag=1, gc=False):
+    """An entry of a conversation has been committed.
+
+    ``frame`` is for the other participants; ``own`` for the sender's other devices, empty where the
+    sending node knew of none.
+    """
+
+    conversation: int
+    seq: int
+    sender: int
+    frame: bytes
+    own: bytes = b""
+
+
+class Told(Struct, array_like=True, tag=2):
+    """Something of the moment for some users: presence, typing, read marks."""
+
+    users: list[int]
+    frame: bytes
+
+
+class Ended(Struct, array_like=True, tag=3):
+    """A user's session ends: the device has logged in at the sending node.  None: all devices."""
+
+    userid: int
+    device: str | None
+
+
+class Reopen(Struct, array_like=True, tag=4):
+    """A device that is online at the receiving node may be marked otherwise in the database."""
+
+    userid: int
+    device: str
+
+
+class Joined(Struct, array_like=True, tag=5):
+    """A user has joined a group, whose last seq was ``joined`` then."""
+
+    userid: int
+    groupid: int
+    joined: int
+
+
+class Left(Struct, array_like=True, tag=6):
+    """A user has left a group."""
+
+    userid: int
+    groupid: int
+
+
+class BlockChanged(Struct, array_like=True, tag=7):
+    """A receiver has blocked or unblocked a sender."""
+
+    sender: int
+    receiver: int
+
+
+class Missed(Struct, array_like=True, tag=8):
+    """A user's sessions may have missed entries while the nodes learnt of a membership."""
+
+    userid: int
+
+
+NodeEvent = Union[Posted, Told, Ended, Reopen, Joined, Left, BlockChanged, Missed]  # noqa: UP007 - msgspec
+
+encode_event: Callable[[NodeEvent], bytes] = msgspec.msgpack.Encoder().encode
+
+_decoder = msgspec.msgpack.Decoder(NodeEvent)
+
+
+def decode_event(event: bytes) -> NodeEvent | None:
+    """Return an event from another node; None if it is not one that is known here."""
+    try:
+        return _decoder.decode(event)
+    except msgspec.DecodeError:
+        return None

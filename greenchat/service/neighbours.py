@@ -1,0 +1,130 @@
+"""What other nodes tell this one, and what becomes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from greenchat.errors import Busy
+from greenchat.metrics import COUNTERS
+from greenchat.ports import Node
+from greenchat.service import events
+from greenchat.service.conversations import group_of
+from greenchat.service.presence import give_up, tell_again
+from greenchat.service.service import Service
+
+_log = logging.getLogger(__name__)
+
+
+class Neighbours:
+    """The service's side of the bus (``ports.BusListener``).
+
+    Args:
+        service: of this node.
+        superseded: ends this server.
+    """
+
+    def __init__(self, service: Service, superseded: Callable[[], None]) -> None:
+        self._service = service
+        self.superseded = superseded
+        self._catching_up = False
+        self._again = False
+        self._handlers: dict[type[events.NodeEvent], Callable[[Any], None]] = {
+            events.Posted: self._posted,
+            events.Told: self._told,
+            events.Ended: self._ended,
+            events.Reopen: self._reopen,
+            events.Joined: self._joined,
+            events.Left: self._left,
+            events.BlockChanged: self._block_changed,
+            events.Missed: self._missed,
+        }
+
+    # docs of the public methods: ports.BusListener
+
+    def devices(self, userid: int) -> list[str]:
+        return [session.device for session in self._service.hub.of(userid)]
+
+    def users(self) -> Iterable[int]:
+        return self._service.hub.users()
+
+    def receive(self, event: bytes) -> None:
+        decoded = events.decode_event(event)
+        if decoded is None:
+            _log.debug("an event of %d bytes is not known to this version", len(event))
+            return
+        try:
+            self._handlers[type(decoded)](decoded)
+        except Exception:
+            COUNTERS.handler_errors += 1
+            _log.exception("a bug in the handler of %s", type(decoded).__name__)
+
+    def catch_up(self) -> None:
+        """Look into the database; if that is being done, once more afterwards."""
+        self._again = True
+        if self._catching_up:
+            return
+        self._catching_up = True
+        try:
+            while self._again:
+                self._again = False
+                self._catch_up()
+        finally:
+            self._catching_up = False
+
+    def gone(self, node: Node, users: Iterable[int]) -> None:
+        service = self._service
+        service.store.close_node(node, service.now())
+        for userid in users:
+            if not service.router.online((userid,)):
+                tell_again(service, userid)
+
+    def _catch_up(self) -> None:
+        service = self._service
+        service.forget_all()
+        try:
+            service.recovery.check_all()
+            while service.untold and not service.bus.away:
+                userid = service.untold.pop()
+                tell_again(service, userid)
+        except Busy:
+            _log.debug("the database is away: nothing caught up with")
+
+    # -- Events
+
+    def _posted(self, event: events.Posted) -> None:
+        groupid = group_of(event.conversation)
+        members = () if groupid is None else self._service.memberships.get(groupid)
+        self._service.sequencer.take(event, members)
+
+    def _told(self, event: events.Told) -> None:
+        self._service.router.tell_here(event.users, event.frame)
+
+    def _ended(self, event: events.Ended) -> None:
+        for session in self._service.hub.of(event.userid):
+            if event.device in (None, session.device):
+                session.peer.close("replaced")
+                give_up(session)
+
+    def _reopen(self, event: events.Reopen) -> None:
+        self._service.later(0, partial(self._open_again, event.userid, event.device))
+
+    def _open_again(self, userid: int, device: str) -> None:
+        service = self._service
+        session = service.hub.find(userid, device)
+        if session is not None and session.settled:
+            service.store.open_device(userid, device, service.node, service.now())
+
+    def _joined(self, event: events.Joined) -> None:
+        self._service.joined(event.userid, event.groupid, event.joined)
+
+    def _left(self, event: events.Left) -> None:
+        self._service.left(event.userid, event.groupid)
+
+    def _block_changed(self, event: events.BlockChanged) -> None:
+        self._service.forget_block(event.sender, event.receiver)
+
+    def _missed(self, event: events.Missed) -> None:
+        self._service.later(0, partial(self._service.recovery.check_user, event.userid))

@@ -1,0 +1,221 @@
+"""Hands the entries of conversations to the sessions here: each once, in order, without a gap.
+
+Entries come from the commits of this node and, over the bus, from those of the others; these may
+overtake each other and get lost.  What is missing is waited for, but not for long, and then read
+from the database.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Collection, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from greenchat.errors import Busy, NoSuchGroup
+from greenchat.ports import Later, Membership, Span, Store
+from greenchat.service.cache import Cache
+from greenchat.service.conversations import group_of, pair_of, peer_of
+from greenchat.service.entries import posted
+from greenchat.service.events import Posted
+from greenchat.service.hub import Hub, Online
+
+PATIENCE = 0.05
+"""Seconds to wait for an entry that another one has overtaken, before it is read from the database."""
+
+TRY_AGAIN = 0.2
+"""Seconds after which the database is asked again."""
+
+PAGE = 200
+"""Entries that are read at a time."""
+
+SIZE = 200_000
+"""Conversations of which is remembered how far they were handed out: those longest unused go first."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Held(NamedTuple):
+    """An entry that waits for those before it, and the session that sent it."""
+
+    entry: Posted
+    but: Online | None
+
+
+class _Gap:
+    """Entries of a conversation that wait for others.
+
+    Attributes:
+        held: by seq.
+        upto: the last seq that there is, as far as is known.
+    """
+
+    __slots__ = ("held", "upto")
+
+    def __init__(self) -> None:
+        self.held: dict[int, _Held] = {}
+        self.upto = 0
+
+
+class Sequencer:
+    """Remembers the last seq of each conversation that was handed out here.
+
+    Args:
+        hub: who is here.
+        store: where what is missing is read.
+        memberships: who is in a group.
+        alone: nothing comes from elsewhere: the first entry of a conversation that is seen here
+            follows on what the sessions have.
+        later: runs something so many seconds from now, where it may switch.
+    """
+
+    def __init__(
+        self, hub: Hub[Any], store: Store, memberships: Cache[int, Membership], alone: bool, later: Later
+    ) -> None:
+        self._hub = hub
+        self._store = store
+        self._memberships = memberships
+        self._alone = alone
+        self._later = later
+        self._last: OrderedDict[int, int] = OrderedDict()
+        self._gaps: dict[int, _Gap] = {}
+
+    def last(self, conversation: int) -> int:
+        """Return the last seq that was handed out, 0 if that is not known."""
+        return self._last.get(conversation, 0)
+
+    def take(self, entry: Posted, members: Collection[int] | None, but: Online | None = None) -> None:
+        """Hand an entry to the sessions here when it is its turn; one that was is dropped.
+
+        Never switches.
+
+        Args:
+            entry: what is committed.
+            members: of a group, who is in it; None if that is to be looked up first.
+            but: the session that sent it.
+        """
+        conversation, seq = entry.conversation, entry.seq
+        last = self._last.get(conversation)
+        if last is None and (seq == 1 or self._alone):
+            last = seq - 1
+        if last is not None and seq <= last:
+            return
+        if last == seq - 1 and members is not None and conversation not in self._gaps:
+            self._hand_out(entry, members, but)
+            self._advance(conversation, seq)
+            return
+        patience = 0 if last is None or members is None else PATIENCE
+        self._gap(conversation, seq, patience).held[seq] = _Held(entry, but)
+        self._drain(conversation)
+
+    def expect(self, conversation: int, head: int) -> None:
+        """Say that a conversation goes up to ``head``: what was not handed out is read.  Never switches."""
+        if self.last(conversation) < head:
+            self._gap(conversation, head, 0)
+
+    # -- Gaps
+
+    def _gap(self, conversation: int, upto: int, patience: float) -> _Gap:
+        gap = self._gaps.get(conversation)
+        if gap is None:
+            gap = self._gaps[conversation] = _Gap()
+            self._later(patience, partial(self._fill, conversation))
+        gap.upto = max(gap.upto, upto)
+        return gap
+
+    def _fill(self, conversation: int) -> None:
+        """Close a gap, and try again until it is closed.  May switch."""
+        try:
+            self._drain(conversation)
+            while (gap := self._gaps.get(conversation)) is not None:
+                self._read(conversation, gap)
+                self._drain(conversation)
+        except NoSuchGroup:
+            del self._gaps[conversation]
+        except Busy:
+            self._later(TRY_AGAIN, partial(self._fill, conversation))
+
+    def _read(self, conversation: int, gap: _Gap) -> None:
+        groupid = group_of(conversation)
+        if groupid is not None:
+            self._memberships.load(groupid)
+        last = self._last.get(conversation)
+        if last is None:
+            self._begin(conversation, gap)
+        elif last + 1 not in gap.held and last < gap.upto:
+            entries = self._store.entries([Span(conversation, last, min(gap.upto, last + PAGE))])
+            for entry in entries:
+                gap.held.setdefault(entry.seq, _Held(posted(entry), None))
+            if not entries and self._last.get(conversation) == last:
+                _log.error("conversation %d has nothing after %d: is the database whole?", conversation, last)
+                self._advance(conversation, min(gap.held, default=gap.upto + 1) - 1)
+
+    def _begin(self, conversation: int, gap: _Gap) -> None:
+        """Take up a conversation: each session gets what it does not have by itself.
+
+        Whoever logs in meanwhile reads it all with the login.
+        """
+        sessions = [(session, session.user, session.device) for session in self._sessions(conversation)]
+        devices = [(userid, device) for _, userid, device in sessions]
+        cursors = self._store.cursors(conversation, devices) if devices else {}
+        upto = gap.upto
+        membership = self._members(conversation)
+        for session, userid, device in sessions:
+            if session.user == userid:
+                joined = 0 if membership is None else membership.get(userid, 0)
+                session.lacks(conversation, max(cursors.get((userid, device), 0), joined), upto)
+        self._advance(conversation, upto)
+
+    def _drain(self, conversation: int) -> None:
+        """Hand out what is next, and forget the gap if that was all.  Never switches."""
+        gap, last = self._gaps.get(conversation), self._last.get(conversation)
+        if gap is None:
+            return
+        if last is None:
+            if 1 not in gap.held:
+                return
+            last = 0
+        members = self._members(conversation)
+        while members is not None and (held := gap.held.pop(last + 1, None)):
+            last += 1
+            self._hand_out(held.entry, members, held.but)
+        self._advance(conversation, last)
+        for seq in [seq for seq in gap.held if seq <= last]:
+            del gap.held[seq]
+        if last >= gap.upto:
+            del self._gaps[conversation]
+
+    def _advance(self, conversation: int, seq: int) -> None:
+        self._last[conversation] = seq
+        self._last.move_to_end(conversation)
+        if len(self._last) > SIZE:
+            self._last.popitem(last=False)
+
+    # -- Sessions
+
+    def _members(self, conversation: int) -> Membership | None:
+        """Return who takes part, as far as ``_hand_out`` needs it; None if that must be looked up."""
+        groupid = group_of(conversation)
+        return {} if groupid is None else self._memberships.get(groupid)
+
+    def _sessions(self, conversation: int) -> Iterator[Any]:
+        pair = conversation > 0
+        for userid in set(pair_of(conversation)) if pair else self._members(conversation) or ():
+            yield from self._hub.of(userid)
+
+    def _hand_out(self, entry: Posted, members: Collection[int], but: Online | None) -> None:
+        conversation, seq, sender, frame = entry.conversation, entry.seq, entry.sender, entry.frame
+        of = self._hub.of
+        for userid in members if conversation < 0 else (peer_of(conversation, sender),):
+            if userid != sender:
+                for session in of(userid):
+                    session.deliver(conversation, seq, frame)
+        for session in of(sender):
+            sent_it = session is but
+            if sent_it:
+                session.has_sent(conversation, seq)
+            elif entry.own:
+                session.deliver(conversation, seq, entry.own)
+            else:  # it has logged in since
+                session.lacks(conversation, seq - 1, seq)
