@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from greenchat.bus.local import LocalBus
+from greenchat.bus.redis import RedisBus
 from greenchat.errors import ConfigError
 from greenchat.ports import Bus
 
-BUSES: dict[str, type[LocalBus]] = {"local": LocalBus}
+BUSES: dict[str, Callable[[str], Bus]] = {"local": LocalBus, "redis": RedisBus, "rediss": RedisBus}
+"""The bus of each URL scheme."""
 
 
 def open_bus(url: str) -> Bus:

@@ -1,0 +1,444 @@
+"""The bus over Redis: a directory with leases, and one channel for each node.
+
+Keys (all with the number of the database in channels, which Redis does not part by database)::
+
+    greenchat:nodes             hash: name of each node that is to be cleaned up after, its incarnation
+    greenchat:node:NAME         hash: "" its incarnation, and for each user here the devices, as JSON;
+                                it lives for LEASE seconds unless it is renewed: it is the node's lease
+    greenchat:clean:NAME:N      who marks the users of a dead node offline
+    greenchat:friends:ID        set: 0 and a user's friends; greenchat:friends:ID:changes counts changes
+    greenchat:DB:NAME           the channel of a node
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from time import monotonic
+from typing import Any
+
+import gevent
+import redis
+
+from greenchat.bus import stream
+from greenchat.bus.link import TROUBLE, Command, Commands, Link, Subscription
+from greenchat.bus.peers import Absences, Peers
+from greenchat.errors import BusAway, Busy, StartupError
+from greenchat.ports import BusListener, Node, Seat
+
+logger = logging.getLogger(__name__)
+
+LEASE = 5.0
+"""Seconds that a node counts as alive after it has renewed its lease."""
+
+TICK = 1.0
+"""Seconds between two renewals, and between two positions."""
+
+AWAY = 3.0
+"""Seconds without our own position coming back, after which Redis counts as away: it may be stopped."""
+
+HICCUP = 0.5
+"""Seconds that a lost subscription may take to be made anew, before Redis counts as away."""
+
+GRACE = 4.0
+"""Seconds without a lease after which a node is dead.  Redis may have lost its data: then each node
+takes its lease again within two ticks."""
+
+CLEANING = 30
+"""Seconds after which another node cleans up, if the one that began has died of it."""
+
+RETURN = 3.0
+"""Seconds in which users of a node that has left may come back elsewhere, before they count as gone."""
+
+FRIENDS = 600
+"""Seconds that a user's friends are kept in Redis."""
+
+_CLAIM = """
+if redis.call('HEXISTS', KEYS[1], '') == 1 then
+  if ARGV[2] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
+  else redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+end
+local found = {}
+for i = 2, #KEYS do found[i - 1] = redis.call('HGET', KEYS[i], ARGV[1]) or '' end
+return found
+"""
+_RENEW = """
+local there = redis.call('HGET', KEYS[1], '')
+if there == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return there
+"""
+_FORGET_NODE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
+"""
+_KEEP_FRIENDS = """
+if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return end
+redis.call('DEL', KEYS[1])
+redis.call('SADD', KEYS[1], unpack(ARGV, 3))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+
+NODES = "greenchat:nodes"
+
+
+class RedisBus:
+    """The bus of a cluster (see ``ports.Bus``).
+
+    Args:
+        url: ``redis://[user:password@]host[:port][/database]``, or ``rediss://`` for TLS.
+
+    Raises:
+        ConfigError: the URL cannot be read.
+    """
+
+    alone = False
+
+    def __init__(self, url: str) -> None:
+        self._link = Link(url)
+        self._open = False
+        self._heard = float("-inf")
+        self._was_away = True
+        self._due = False
+        self._trouble = "it does not answer"
+        self._unforgotten: set[int] = set()
+
+    # docs of the public methods: ports.Bus
+
+    @property
+    def away(self) -> bool:
+        return monotonic() - self._heard > AWAY
+
+    def start(self, node: Node, listener: BusListener, others: Iterable[Node]) -> None:
+        self._me = node
+        self._listener = listener
+        self._suspects = {other.name: other for other in others if other.name != node.name}
+        self._absences = Absences(GRACE)
+        self._check()
+        self._commands = Commands(self._link, self._posts, self._failed)
+        self._peers = Peers(node, listener, self._read_users, self._greet, self._has_left)
+        self._subscription = Subscription(
+            self._link, self._channel(node.name), self._subscribed, self._received, self._lost
+        )
+        self._open = True
+        self._keepers: list[gevent.Greenlet] = []
+        try:
+            self._take_lease()
+            self._tick()
+            self._wait_for_position()
+        except Busy:
+            self.close()
+            raise BusAway(f"the bus at {self._link.where} does not answer") from None
+        self._keepers = [gevent.spawn(self._for_ever, TICK, self._tick), gevent.spawn(self._watch)]
+
+    def close(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        gevent.killall(self._keepers)
+        try:
+            if not self.away:
+                self._commands.ask(
+                    *self._frames(leaving=True),
+                    ("DEL", _key(self._me.name)),
+                    ("EVAL", _FORGET_NODE, 1, NODES, self._me.name, self._me.incarnation),
+                )
+        except Busy:
+            logger.info("the bus is away: this node's lease will run out")
+        self._subscription.close()
+        self._commands.close()
+
+    def refresh(self, userid: int) -> list[Seat]:
+        if not self._open:
+            return []
+        if self.away:
+            raise Busy("the servers cannot reach each other")
+        devices = self._listener.devices(userid)
+        names = self._peers.names()
+        for peer in self._peers:
+            peer.out.tell(userid, bool(devices))
+        keys = [_key(name) for name in (self._me.name, *names)]
+        value = json.dumps(devices) if devices else ""
+        found = _plain(self._commands.ask(("EVAL", _CLAIM, len(keys), *keys, userid, value))[0])
+        return [
+            Seat(name, device)
+            for name, there in zip(names, found, strict=True)
+            if there
+            for device in json.loads(there)
+        ]
+
+    def online(self, users: Iterable[int]) -> set[int]:
+        return self._peers.directory.online(users)
+
+    def nodes(self, users: Iterable[int] | None = None) -> Collection[str]:
+        if users is None:
+            return self._peers.names()
+        return self._peers.directory.nodes_of(users)
+
+    def send(self, nodes: Collection[str], event: bytes) -> None:
+        for name in nodes:
+            peer = self._peers.get(name)
+            if peer is not None:
+                peer.out.add(event)
+        if nodes:
+            self._commands.wake()
+
+    def settle(self) -> None:
+        self._commands.wake()
+        self._peers.settle(lambda: self.away or not self._open)
+
+    def are_friends(self, userid: int, ids: Sequence[int], load: Callable[[], Iterable[int]]) -> set[int]:
+        key, changes = _friends_keys(userid)
+        try:
+            (cached, *found), before = map(
+                _plain, self._commands.ask(("SMISMEMBER", key, 0, *ids), ("GET", changes))
+            )
+            if cached:
+                return {friend for friend, is_one in zip(ids, found, strict=True) if is_one}
+        except Busy:
+            return set(ids).intersection(load())
+        friends = set(load())
+        keep = ("EVAL", _KEEP_FRIENDS, 2, key, changes, before or "", FRIENDS, 0, *friends)
+        gevent.spawn(self._quietly, keep)
+        return friends.intersection(ids)
+
+    def forget_friends(self, userid: int) -> None:
+        key, changes = _friends_keys(userid)
+        if not self._quietly(("INCR", changes), ("EXPIRE", changes, 6 * FRIENDS), ("DEL", key)):
+            self._unforgotten.add(userid)
+
+    # -- The lease
+
+    def _take_lease(self) -> None:
+        """Say anew that this node is alive, and who is here.  May switch."""
+        users = [(userid, json.dumps(self._listener.devices(userid))) for userid in self._listener.users()]
+        fields = [field for user in users for field in user]
+        key, name, number = _key(self._me.name), self._me.name, self._me.incarnation
+        answers = self._commands.ask(
+            ("MULTI",),
+            ("DEL", key),
+            ("HSET", key, "", number, *fields),
+            ("PEXPIRE", key, int(LEASE * 1000)),
+            ("HSET", NODES, name, number),
+            ("EXEC",),
+        )
+        _plain(answers[-1])
+
+    def _tick(self) -> None:
+        """Renew the lease, send positions, and look who is alive.  May switch."""
+        self._due = True
+        key, name, number = _key(self._me.name), self._me.name, self._me.incarnation
+        there, _, nodes = map(
+            _plain,
+            self._commands.ask(
+                ("EVAL", _RENEW, 1, key, number, int(LEASE * 1000)),
+                ("HSET", NODES, name, number),
+                ("HGETALL", NODES),
+            ),
+        )
+        if there is not None and int(there) > number:
+            self._listener.superseded()
+        elif there is None or int(there) != number:
+            self._recover_lease()
+        self._look_around(nodes)
+        while self._unforgotten and not self.away:
+            self.forget_friends(self._unforgotten.pop())
+
+    def _recover_lease(self) -> None:
+        """Take a lease again that has run out, or was lost with Redis's data.
+
+        If it ran out, others may have marked the users here offline, or be about to.
+        """
+        logger.warning("the lease of this node was gone; taking it again")
+        self._take_lease()
+        gevent.spawn(self._listener.catch_up)
+        gevent.spawn_later(LEASE, self._listener.catch_up)
+
+    def _look_around(self, answer: list[bytes]) -> None:
+        """Meet who has come, and bury who is dead."""
+        registered = dict(zip(map(bytes.decode, answer[::2]), map(int, answer[1::2]), strict=True))
+        known = dict(self._suspects)
+        known.update((name, Node(name, number)) for name, number in registered.items())
+        known.update((peer.node.name, peer.node) for peer in self._peers)
+        known.pop(self._me.name, None)
+        alive = self._commands.ask(*(("HGET", _key(name), "") for name in known)) if known else []
+        for node, there in zip(known.values(), map(_plain, alive), strict=True):
+            if there is None:
+                if self._absences.is_dead(node) and not self.away:
+                    self._bury(node)
+            else:
+                self._absences.forget(node)
+                self._suspects.pop(node.name, None)
+                peer = self._peers.get(node.name)
+                if peer is None or peer.node.incarnation < int(there):
+                    self._peers.meet(Node(node.name, int(there)))
+
+    def _bury(self, node: Node) -> None:
+        logger.warning("node %s is gone: its lease has run out", node.name)
+        self._absences.forget(node)
+        self._suspects.pop(node.name, None)
+        users = self._peers.drop(node.name)
+        gevent.spawn(self._clean_up, node, users)
+        gevent.spawn(self._listener.catch_up)
+
+    def _has_left(self, node: Node, users: set[int]) -> None:
+        """Let the users of a node come back elsewhere, or where it is started anew; then clean up."""
+        gevent.spawn_later(RETURN, self._clean_up, node, users)
+
+    def _clean_up(self, node: Node, users: set[int]) -> None:
+        """Mark a node's users offline, if no other node does.  May switch."""
+        lock = f"greenchat:clean:{node.name}:{node.incarnation}"
+        try:
+            if _plain(self._commands.ask(("SET", lock, self._me.name, "NX", "EX", CLEANING))[0]):
+                self._listener.gone(node, users)
+                self._commands.ask(("EVAL", _FORGET_NODE, 1, NODES, node.name, node.incarnation))
+        except Busy:
+            logger.warning("cannot clean up after node %s now; somebody will", node.name)
+
+    def _read_users(self, node: Node) -> set[int] | None:
+        key = _key(node.name)
+        number, fields = map(_plain, self._commands.ask(("HGET", key, ""), ("HKEYS", key)))
+        if number is None or int(number) != node.incarnation:
+            return None
+        return {int(field) for field in fields if field}
+
+    # -- What goes out
+
+    def _posts(self) -> list[Command]:
+        if not self._open:
+            return []
+        if self.away:
+            for peer in self._peers:
+                peer.out.lose()
+        return list(self._frames())
+
+    def _frames(self, leaving: bool = False) -> Iterable[Command]:
+        """Yield the frames that are to be published; positions too, if they are due."""
+        due, self._due = self._due or leaving, False
+        for peer in self._peers:
+            if due or peer.out.waits:
+                taken = Node(peer.node.name, peer.node.incarnation if peer.taken is not None else 0)
+                frame = peer.out.next(self._me, taken, peer.taken or 0, leaving)
+                yield "PUBLISH", self._channel(peer.node.name), stream.encode(frame)
+        if due:
+            own = stream.Outgoing().next(self._me, self._me, 0)
+            yield "PUBLISH", self._channel(self._me.name), stream.encode(own)
+
+    def _greet(self) -> None:
+        """Send positions without waiting for the next tick."""
+        self._due = True
+        self._commands.wake()
+
+    def _failed(self, error: Exception) -> None:
+        self._trouble = str(error)
+
+    # -- What comes in
+
+    def _subscribed(self) -> None:
+        for peer in self._peers:
+            self._peers.recover(peer)
+        self._greet()
+        gevent.spawn(self._listener.catch_up)
+
+    def _received(self, content: bytes) -> None:
+        try:
+            frame = stream.decode(content, self._me.name)
+        except ValueError as error:
+            logger.warning("on this node's channel: %s", error)
+            return
+        if frame.source == self._me:
+            self._heard = monotonic()
+        elif frame.source.name != self._me.name:
+            peer = self._peers.take(frame)
+            if peer is not None and frame.leaving:
+                self._has_left(peer.node, self._peers.drop(peer.node.name))
+
+    def _lost(self, error: Exception) -> None:
+        self._trouble = str(error)
+        self._heard = min(self._heard, monotonic() - AWAY + HICCUP)
+
+    # -- Whether Redis is away
+
+    def _watch(self) -> None:
+        """Notice when Redis goes and comes back; while it is away, have the database looked into."""
+        looked = 0.0
+        while True:
+            gevent.sleep(TICK / 4)
+            away = self.away
+            if away != self._was_away:
+                self._was_away = away
+                self._turned(away)
+            if away and monotonic() - looked >= TICK:
+                looked = monotonic()
+                gevent.spawn(self._listener.catch_up)
+
+    def _turned(self, away: bool) -> None:
+        self._absences.clear()
+        if away:
+            logger.error("the bus is away (%s): the database is looked into each second", self._trouble)
+            self._trouble = "it does not answer"
+        else:
+            logger.warning("the bus works again")
+            for peer in self._peers:
+                self._peers.recover(peer)
+            gevent.spawn(self._listener.catch_up)
+
+    # -- Starting
+
+    def _check(self) -> None:
+        """Raise what keeps this node from joining at all."""
+        try:
+            connection = self._link.connect(2.0)
+            connection.send_command("PING")
+            connection.read_response()
+            connection.disconnect()
+        except (redis.AuthenticationError, redis.ResponseError) as error:
+            raise StartupError(f"the bus at {self._link.where} refuses: {error}") from None
+        except TROUBLE as error:
+            raise BusAway(f"cannot reach the bus at {self._link.where}: {error}") from None
+
+    def _wait_for_position(self) -> None:
+        with gevent.Timeout(AWAY, Busy):
+            while self.away:
+                gevent.sleep(0.01)
+        self._was_away = False
+
+    def _for_ever(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call something each so many seconds.  It must not end: the lease would."""
+        while True:
+            gevent.sleep(seconds)
+            try:
+                call()
+            except Busy:
+                pass  # seen by _watch
+            except Exception:
+                logger.exception("a bug in the bus")
+
+    def _quietly(self, *commands: Command) -> bool:
+        """Send commands that may fail, and return whether they did not.  May switch."""
+        try:
+            return not any(isinstance(answer, Exception) for answer in self._commands.ask(*commands))
+        except Busy:
+            return False
+
+    def _channel(self, name: str) -> str:
+        return f"greenchat:{self._link.database}:{name}"
+
+
+def _key(name: str) -> str:
+    return f"greenchat:node:{name}"
+
+
+def _friends_keys(userid: int) -> tuple[str, str]:
+    return f"greenchat:friends:{userid}", f"greenchat:friends:{userid}:changes"
+
+
+def _plain(answer: Any) -> Any:
+    """Return an answer of Redis.
+
+    Raises:
+        Busy: it is an error: it does not let us, or is loading, or has no memory.
+    """
+    if isinstance(answer, Exception):
+        logger.error("Redis refuses: %s", answer)
+        raise Busy("the servers cannot reach each other")
+    return answer

@@ -1,0 +1,165 @@
+"""The frames from one node to another: numbered, so that a loss shows.  Bytes only, no sockets.
+
+A frame is a line of JSON and, behind it, the events as they are::
+
+    {"src": …, "epoch": …, "n": …, "seen": [epoch, n], "here": […], "left": […], "sizes": […]}
+
+``n`` counts the frames of a node (``src``, in its incarnation ``epoch``) to one other.  A frame
+without content is a position: it has the ``n`` of the last one, and shows if that was lost.
+``seen`` is the last frame taken in the other direction, ``here`` and ``left`` are the users who
+have come online at the sender or gone since the frame before.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from greenchat.ports import Node
+
+
+class Frame(NamedTuple):
+    """What one node sends another at a time."""
+
+    source: Node
+    number: int
+    seen: Node
+    """The incarnation of the receiver whose frames the sender has taken, …"""
+    seen_number: int
+    """… and how far."""
+    here: list[int]
+    left: list[int]
+    leaving: bool
+    """The sender leaves the cluster."""
+    events: list[bytes]
+
+    @property
+    def is_position(self) -> bool:
+        """Whether it has no content: then its number is that of the frame before."""
+        return not (self.events or self.here or self.left or self.leaving)
+
+
+def encode(frame: Frame) -> bytes:
+    """Return a frame as bytes."""
+    head = {
+        "src": frame.source.name,
+        "epoch": frame.source.incarnation,
+        "n": frame.number,
+        "seen": [frame.seen.incarnation, frame.seen_number],
+    }
+    for name, value in (("here", frame.here), ("left", frame.left), ("leaving", frame.leaving)):
+        if value:
+            head[name] = value
+    if frame.events:
+        head["sizes"] = [len(event) for event in frame.events]
+    return b"\n".join((json.dumps(head, separators=(",", ":")).encode(), b"".join(frame.events)))
+
+
+def decode(data: bytes, receiver: str) -> Frame:
+    """Return the frame in some bytes.
+
+    Args:
+        data: what came.
+        receiver: the name of the node that it came to.
+
+    Raises:
+        ValueError: it is none; something else is on this channel.
+    """
+    line, _, body = data.partition(b"\n")
+    try:
+        head = json.loads(line)
+        seen, number = head["seen"]
+        events, start = [], 0
+        for size in head.get("sizes", ()):
+            events.append(body[start : start + size])
+            start += size
+        return Frame(
+            Node(head["src"], head["epoch"]),
+            head["n"],
+            Node(receiver, seen),
+            number,
+            head.get("here", []),
+            head.get("left", []),
+            head.get("leaving", False),
+            events,
+        )
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"not a frame of a greenchat server: {error}") from None
+
+
+MOST_EVENTS = 100_000
+"""Events that wait for a bus that is slow; more, and all are dropped: the other will find them."""
+
+
+class Outgoing:
+    """What is to be sent to a node.
+
+    Attributes:
+        number: of the last frame.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._events: list[bytes] = []
+        self._here: dict[int, bool] = {}
+
+    def add(self, event: bytes) -> None:
+        """Put an event into the next frame."""
+        if len(self._events) >= MOST_EVENTS:
+            self.lose()
+        self._events.append(event)
+
+    def tell(self, userid: int, here: bool) -> None:
+        """Tell in the next frame that a user is here, or no longer."""
+        self._here[userid] = here
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is anything to send."""
+        return bool(self._events or self._here)
+
+    def next(self, source: Node, seen: Node, seen_number: int, leaving: bool = False) -> Frame:
+        """Return the next frame, a position if there is nothing to send."""
+        here = [userid for userid, is_here in self._here.items() if is_here]
+        left = [userid for userid, is_here in self._here.items() if not is_here]
+        frame = Frame(source, 0, seen, seen_number, here, left, leaving, self._events)
+        if not frame.is_position:
+            self.number += 1
+        self._events, self._here = [], {}
+        return frame._replace(number=self.number)
+
+    def lose(self) -> None:
+        """Drop what waits, so that the other notices."""
+        if self.waits:
+            self.number += 1
+            self._events, self._here = [], {}
+
+
+class Incoming:
+    """How far the frames of a node have been taken.
+
+    Attributes:
+        node: its incarnation that we listen to; None before its first frame.
+        number: of the last frame that was taken.
+    """
+
+    def __init__(self) -> None:
+        self.node: Node | None = None
+        self.number = 0
+
+    def take(self, frame: Frame) -> bool:
+        """Note a frame, and return whether something was lost before it.
+
+        So it is with the first of a node.  ``fresh`` tells beforehand whether it is worth taking.
+        """
+        expected = self.number if frame.is_position else self.number + 1
+        lost = frame.source != self.node or frame.number != expected
+        self.node, self.number = frame.source, frame.number
+        return lost
+
+    def fresh(self, frame: Frame) -> bool:
+        """Return whether a frame is not an old one: of an earlier incarnation, or taken already."""
+        if self.node is None or frame.source.incarnation > self.node.incarnation:
+            return True
+        same = frame.source == self.node
+        return same and (frame.number > self.number or (frame.is_position and frame.number == self.number))
