@@ -8,6 +8,7 @@ import platform
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ class Settings:
     max_missed: int = _setting(5, "intervals in a row without one before a client is evicted", least=1)
     admin: str = _setting("", "HOST:PORT of the pages /metrics and /health; off by default")
     log_level: str = _setting("info", f"one of {', '.join(LOG_LEVELS)}")
+    proxy_protocol: bool = _setting(False, "every connection begins with a PROXY header, version 1 or 2")
+    proxy_from: str = _setting("127.0.0.0/8, ::1/128", "networks whose PROXY headers are believed")
 
     login_timeout: float = _setting(10.0, "seconds that a connection has to log in", least=0.1, most=3_600)
     max_connections: int = _setting(16_000, "connections at a time; one more is answered and closed", least=1)
@@ -63,9 +66,15 @@ class Settings:
     recall_seconds: float = _setting(120.0, "seconds in which a message can be recalled", least=0, most=1e9)
     token_days: float = _setting(30.0, "days that a login token lasts", least=0, most=36_500)
 
+    @property
+    def proxies(self) -> list[IPv4Network | IPv6Network] | None:
+        """The networks of the proxies that all connections come through; None: there are none."""
+        return _networks(self.proxy_from) if self.proxy_protocol else None
+
 
 _FIELDS = {item.name: item for item in fields(Settings)}
 _TYPES: dict[str, type] = {name: type(item.default) for name, item in _FIELDS.items()}
+_SWITCH = {"true": True, "false": False}
 
 
 def load(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
@@ -112,7 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
     parser.add_argument("--version", action="version", version=f"greenchat {__version__}")
     for name in _FIELDS:
-        if name != "port":
+        if name == "port":
+            continue
+        if _TYPES[name] is bool:
+            parser.add_argument(_option(name), action=argparse.BooleanOptionalAction, help=_help(name))
+        else:
             parser.add_argument(_option(name), metavar=_TYPES[name].__name__.upper(), help=_help(name))
     return parser
 
@@ -123,7 +136,8 @@ def _option(name: str) -> str:
 
 def _help(name: str) -> str:
     default = _FIELDS[name].default
-    return _FIELDS[name].metadata["help"] + (f" (default: {default})" if default != "" else "")
+    shown = str(default).lower() if isinstance(default, bool) else default
+    return _FIELDS[name].metadata["help"] + (f" (default: {shown})" if shown != "" else "")
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -138,15 +152,21 @@ def _from_file(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: there is no setting {name!r}")
         wanted = _TYPES[name]
         if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise ConfigError(f"{path}: {name}: {wanted.__name__} is needed, not {value!r}")
+            raise ConfigError(f"{path}: {name}: {_kind(name)} is needed, not {value!r}")
     return {name: _convert(name, value, f"{path}: {name}") for name, value in values.items()}
 
 
 def _convert(name: str, value: object, where: str) -> Any:
+    if isinstance(value, bool):
+        return value
     try:
-        return _TYPES[name](value)
-    except (ValueError, OverflowError):
-        raise ConfigError(f"{where}: {_TYPES[name].__name__} is needed, not {str(value)[:50]!r}") from None
+        return _SWITCH[str(value)] if _TYPES[name] is bool else _TYPES[name](value)
+    except (KeyError, ValueError, OverflowError):
+        raise ConfigError(f"{where}: {_kind(name)} is needed, not {str(value)[:50]!r}") from None
+
+
+def _kind(name: str) -> str:
+    return "true or false" if _TYPES[name] is bool else _TYPES[name].__name__
 
 
 def _check(values: Mapping[str, Any]) -> None:
@@ -162,3 +182,13 @@ def _check(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name}: may not be empty")
     if values.get("log_level", "info") not in LOG_LEVELS:
         raise ConfigError(f"log-level: one of {', '.join(LOG_LEVELS)}, not {values['log_level']!r}")
+    if not _networks(values.get("proxy_from", Settings.proxy_from)):
+        raise ConfigError("proxy-from: may not be empty")
+
+
+def _networks(text: str) -> list[IPv4Network | IPv6Network]:
+    """Read networks with commas or blanks between them; a single address is one too."""
+    try:
+        return [ip_network(item) for item in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise ConfigError(f"proxy-from: {error}") from None

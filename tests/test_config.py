@@ -15,6 +15,9 @@ from greenchat.errors import ConfigError
 
 NAMES = [item.name for item in fields(Settings)]
 
+SPECIAL = {"log_level": "debug", "proxy_from": "10.0.0.0/8, fd00::/8"}
+"""Values of the settings that do not take any text."""
+
 
 def option(name: str) -> str:
     return "--" + name.replace("_", "-")
@@ -23,8 +26,10 @@ def option(name: str) -> str:
 def other(name: str) -> str:
     """Return a value that is allowed and not the default."""
     default = getattr(Settings(), name)
-    if name == "log_level":
-        return "debug"
+    if name in SPECIAL:
+        return SPECIAL[name]
+    if isinstance(default, bool):
+        return str(not default).lower()
     if isinstance(default, str):
         return "other"
     if isinstance(default, float):
@@ -61,9 +66,12 @@ def test_the_defaults_are_those_of_the_protocol_and_the_design() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_can_be_given_in_all_three_places(name: str, toml: Path) -> None:
     value = other(name)
-    wanted = type(getattr(Settings(), name))(value)
-    toml.write_text(f"{name} = {wanted!r}\n")
+    kind = type(getattr(Settings(), name))
+    wanted = value == "true" if kind is bool else kind(value)
+    toml.write_text(f"{name} = {value if kind is bool else repr(wanted)}\n")
     command_line = [value] if name == "port" else [option(name), value]
+    if kind is bool:
+        command_line = [option(name if wanted else f"no_{name}")]
     for arguments, environ in (
         (["--config", str(toml)], {}),
         ([], {"GREENCHAT_CONFIG": str(toml)}),
@@ -83,6 +91,31 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(name:
     assert getattr(load(arguments, environ), name) == kind("2")
     arguments += ["3"] if name == "port" else [option(name), "3"]
     assert getattr(load(arguments, environ), name) == kind("3")
+
+
+def test_a_switch_of_the_command_line_turns_on_and_off(toml: Path) -> None:
+    toml.write_text("proxy_protocol = true\n")
+    arguments, environ = ["--config", str(toml)], {"GREENCHAT_PROXY_PROTOCOL": "false"}
+    assert load(arguments, {}).proxy_protocol is True
+    assert load(arguments, environ).proxy_protocol is False
+    assert load([*arguments, "--proxy-protocol", "7000"], environ).proxy_protocol is True
+    assert load([*arguments, "--no-proxy-protocol"], {}).proxy_protocol is False
+
+
+@pytest.mark.parametrize(
+    ("listed", "networks"),
+    [
+        ("", ["127.0.0.0/8", "::1/128"]),
+        ("10.1.0.0/16,10.2.0.3", ["10.1.0.0/16", "10.2.0.3/32"]),
+        ("  fd00::/8 ,  192.0.2.0/24 ", ["fd00::/8", "192.0.2.0/24"]),
+        ("0.0.0.0/0", ["0.0.0.0/0"]),
+    ],
+)
+def test_the_networks_of_proxies_are_a_list_in_one_string(listed: str, networks: list[str]) -> None:
+    environ = {"GREENCHAT_PROXY_FROM": listed} if listed else {}
+    proxies = load(["--proxy-protocol"], environ).proxies
+    assert [str(network) for network in proxies or ()] == networks
+    assert load([], environ).proxies is None
 
 
 def test_the_file_of_the_command_line_wins_over_that_of_the_environment(tmp_path: Path) -> None:
@@ -146,6 +179,17 @@ def wrong(arguments: list[str], environ: dict[str, str] | None = None) -> str:
         (["--log-level", "loud"], "log-level: one of debug, info, warning, error, not 'loud'"),
         (["--config", "/missing.toml"], "/missing.toml: No such file or directory"),
         (["--config", "/"], "/: Is a directory"),
+        (
+            ["--proxy-protocol=on"],
+            "argument --proxy-protocol/--no-proxy-protocol: ignored explicit argument 'on'",
+        ),
+        (["--proxy-from", ""], "proxy-from: may not be empty"),
+        (["--proxy-from", " , "], "proxy-from: may not be empty"),
+        (["--proxy-from", "10.0.0.1/8"], "proxy-from: 10.0.0.1/8 has host bits set"),
+        (
+            ["--proxy-from", "10.0.0.0/8 all"],
+            "proxy-from: 'all' does not appear to be an IPv4 or IPv6 network",
+        ),
     ],
 )
 def test_a_wrong_option_is_named(arguments: list[str], sentence: str) -> None:
@@ -157,6 +201,8 @@ def test_a_wrong_option_is_named(arguments: list[str], sentence: str) -> None:
     [
         ("PORT", "x", "GREENCHAT_PORT: int is needed, not 'x'"),
         ("PORT", "-1", "port: between 0 and 65535, not -1"),
+        ("PROXY_PROTOCOL", "1", "GREENCHAT_PROXY_PROTOCOL: true or false is needed, not '1'"),
+        ("PROXY_PROTOCOL", "", "GREENCHAT_PROXY_PROTOCOL: true or false is needed, not ''"),
         ("LOG_LEVEL", "", "log-level: one of debug, info, warning, error, not ''"),
         ("CONFIG", "/missing.toml", "/missing.toml: No such file or directory"),
     ],
@@ -173,6 +219,8 @@ def test_a_wrong_variable_is_named(name: str, value: str, sentence: str) -> None
         (b"port = 1.0", "FILE: port: int is needed, not 1.0"),
         (b"node = 1", "FILE: node: str is needed, not 1"),
         (b"token_days = false", "FILE: token_days: float is needed, not False"),
+        (b"proxy_protocol = 1", "FILE: proxy_protocol: true or false is needed, not 1"),
+        (b"proxy_protocol = 'true'", "FILE: proxy_protocol: true or false is needed, not 'true'"),
         (b"colour = 1", "FILE: there is no setting 'colour'"),
         (b"config = 'x'", "FILE: there is no setting 'config'"),
         (b"[server]", "FILE: there is no setting 'server'"),
@@ -219,7 +267,8 @@ def test_help_names_every_setting_and_its_default(capsys: pytest.CaptureFixture[
     for name in NAMES:
         assert ("PORT" if name == "port" else option(name)) in text
         default = getattr(Settings(), name)
-        assert default == "" or f"(default: {default})" in text
+        shown = str(default).lower() if isinstance(default, bool) else default
+        assert shown == "" or f"(default: {shown})" in text
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,13 +62,13 @@ class Connection(Outbox):
     Args:
         sock: a connected, non-blocking socket; the connection closes it.
         address: ``HOST:PORT`` of the peer.
+        opened: when the peer came, on the monotonic clock.
         flusher: shared by all connections.
         max_frame: bytes of a frame from the peer.
         outbox_limit: unsent bytes beyond which the peer is a slow consumer.
 
     Attributes:
         session: the service's side; None before it is opened and once it is told of the end.
-        opened: when the connection was made, on the monotonic clock.
         heard: whether bytes came since the heartbeat supervision last looked.
         missed: beats missed in a row.
         stranger_since: when it was first seen not logged in; None while it is.
@@ -83,6 +83,7 @@ class Connection(Outbox):
         self,
         sock: socket.socket,
         address: str,
+        opened: float,
         flusher: Flusher,
         max_frame: int = MAX_REQUEST_FRAME,
         outbox_limit: int = OUTBOX_LIMIT,
@@ -90,10 +91,10 @@ class Connection(Outbox):
         super().__init__(sock, FrameDecoder(max_frame), flusher, outbox_limit)
         self.address = address
         self.session: Session | None = None
-        self.opened = monotonic()
+        self.opened = opened
         self.heard = True
         self.missed = 0
-        self.stranger_since: float | None = self.opened
+        self.stranger_since: float | None = opened
         self._watcher = flusher.loop.io(sock.fileno(), READABLE)
         self._greenlet: Any = None
         self._idle = False  # the greenlet waits in _sleep, and only then may it be switched to
@@ -278,8 +279,7 @@ class Connection(Outbox):
             self._linger()
         finally:
             self._release()
-            lasted = monotonic() - self.opened
-            logger.info("%s user=%s ended: %s after %.1f s", self.address, user or "-", reason, lasted)
+            log_end(self.address, user, reason, self.opened)
 
     def _leave(self, reason: str) -> int | None:
         session, self.session = self.session, None
@@ -338,3 +338,8 @@ def bye(reason: str, retry_after: float | None) -> bytes:
     if retry_after is not None:
         message.retry_after = retry_after
     return encode(message)
+
+
+def log_end(address: str, user: int | None, reason: str, opened: float) -> None:
+    """Write the one line that the log has of a connection, whatever became of it."""
+    logger.info("%s user=%s ended: %s after %.1f s", address, user or "-", reason, monotonic() - opened)

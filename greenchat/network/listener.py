@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Network
 from time import monotonic
 from typing import Any
 
@@ -15,6 +16,7 @@ from gevent.server import StreamServer
 
 from greenchat.metrics import COUNTERS
 from greenchat.network.connection import Connection, OpenSession, bye
+from greenchat.network.greeting import Greeter
 from greenchat.network.heartbeat import Heartbeat
 from greenchat.network.outbox import OUTBOX_LIMIT, Flusher
 from greenchat.protocol.framing import MAX_REQUEST_FRAME, NEWLINE
@@ -65,6 +67,8 @@ class ChatServer(StreamServer):
         heartbeat_interval: seconds between two beats that are expected of a client.
         max_missed: missed beats in a row after which a client is evicted.
         login_timeout: seconds that a connection may last without a login.
+        proxies: networks of the proxies that all connections come through, each of which begins with a
+            PROXY header; None: there are none.
     """
 
     backlog = 4096
@@ -80,8 +84,10 @@ class ChatServer(StreamServer):
         heartbeat_interval: float = 1.0,
         max_missed: int = 5,
         login_timeout: float = 10.0,
+        proxies: Sequence[IPv4Network | IPv6Network] | None = None,
     ) -> None:
         super().__init__(address)
+        self._greeter = Greeter(login_timeout, proxies)
         self.connections: set[Connection] = set()
         self.heartbeat = Heartbeat(self.connections, heartbeat_interval, max_missed, login_timeout)
         self._open_session = open_session
@@ -123,6 +129,7 @@ class ChatServer(StreamServer):
             retry_after: gives for each client the seconds after which to come back, spread so
                 that not all do at once.
         """
+        self._greeter.close()
         for connection in self.connections:
             connection.close(reason, retry_after())
 
@@ -169,14 +176,22 @@ class ChatServer(StreamServer):
         return sock, address
 
     def do_handle(self, sock: Any, address: tuple[Any, ...]) -> None:
-        """Make the connection and spawn its greenlet; one too many is told to come back later."""
-        over = len(self.connections) - self._max_connections
-        if over >= REFUSED_AT_ONCE:
+        """Greet a newcomer, unless there are far too many."""
+        if self._over() >= REFUSED_AT_ONCE:
             _refuse_rudely(sock)
-            return
-        connection = Connection(sock, _display(address), self._flusher, self._max_frame, self._outbox_limit)
+        else:
+            self._greeter.greet(sock, address, self._admit)
+
+    def _over(self) -> int:
+        """Return how many are here beyond the limit, if one more comes; negative if there is room."""
+        return len(self.connections) + len(self._greeter) - self._max_connections
+
+    def _admit(self, sock: Any, address: str, opened: float) -> None:
+        """Make the connection and spawn its greenlet; one too many is told to come back later."""
+        full = len(self.connections) >= self._max_connections
+        connection = Connection(sock, address, opened, self._flusher, self._max_frame, self._outbox_limit)
         self.connections.add(connection)
-        if over >= 0:
+        if full:
             COUNTERS.connections_refused += 1
             connection.close("evicted", random.uniform(*RETRY_AFTER))
         super().do_handle(connection)
@@ -209,10 +224,3 @@ def _refuse_rudely(sock: Any) -> None:
     except OSError:
         pass
     sock.close()
-
-
-def _display(address: tuple[Any, ...]) -> str:
-    """Write a socket address as ``HOST:PORT``; IPv6 in brackets, IPv4 on a dual-stack socket plain."""
-    host, port = address[:2]
-    host = host.removeprefix("::ffff:")
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -138,6 +138,7 @@ class App:
             heartbeat_interval=settings.heartbeat_interval,
             max_missed=settings.max_missed,
             login_timeout=settings.login_timeout,
+            proxies=settings.proxies,
         )
         try:
             self._listener.start()

@@ -1,0 +1,147 @@
+"""What comes before the first frame: a proxy says whom it speaks for.
+
+Nothing of it is left in a connection: when it is over, the socket is at the client's first byte, and
+the address is the client's.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from time import monotonic
+from typing import Any
+
+import gevent
+from gevent.pool import Group
+
+from greenchat.metrics import COUNTERS
+from greenchat.network.connection import READABLE, log_end
+from greenchat.protocol.proxy import MAX_HEADER, BadProxyHeader, ProxyHeader, read_header
+
+Admit = Callable[[socket.socket, str, float], None]
+"""Takes the socket, ``HOST:PORT`` of the client, and when it came, on the monotonic clock."""
+
+
+class Greeter:
+    """Greet newcomers, and have those admitted that are who they should be.
+
+    The others are closed, each with a line of the log.  There is no BYE for them: before the greeting
+    is over, nobody is known to be there who would understand it.
+
+    Args:
+        timeout: seconds that a greeting may take.
+        proxies: each connection begins with a PROXY header, and comes from one of these networks.  No
+            other MUST be let in: it could pass itself off as any client, and without a header it
+            would be indistinguishable from one (proxy-protocol.txt, section 2).  None: there are no
+            proxies, and a header is a bad frame.
+    """
+
+    def __init__(self, timeout: float, proxies: Sequence[IPv4Network | IPv6Network] | None = None) -> None:
+        self._timeout = timeout
+        self._proxies = proxies
+        self._greetings = Group()
+
+    def __len__(self) -> int:
+        """Return how many are being greeted."""
+        return len(self._greetings)
+
+    def greet(self, sock: socket.socket, address: tuple[Any, ...], admit: Admit) -> None:
+        """Greet a newcomer; at once if nothing is asked of it, else in a greenlet of its own.
+
+        Args:
+            sock: connected and non-blocking; closed if it is not admitted.
+            address: of the other end, as the socket module gives it.
+            admit: called at the end, if all is well.
+        """
+        shown, now = display(address), monotonic()
+        if self._proxies is None:
+            admit(sock, shown, now)
+        elif self._trusts(address[0]):
+            self._greetings.spawn(self._greet, sock, shown, now, admit)
+        else:
+            sock.close()
+            log_end(shown, None, "not in proxy-from", now)
+
+    def close(self) -> None:
+        """End all greetings."""
+        self._greetings.kill(block=False)
+
+    def _trusts(self, host: str) -> bool:
+        address = ip_address(plain(host))
+        return any(address in network for network in self._proxies or ())
+
+    def _greet(self, sock: socket.socket, address: str, opened: float, admit: Admit) -> None:
+        failure: str | None = "stopped"  # without another one only if the greenlet was killed
+        try:
+            with gevent.Timeout(self._timeout):
+                address = self._client(sock, address)
+            failure = None
+        except gevent.Timeout:
+            COUNTERS.login_timeouts += 1
+            failure = "no PROXY header in time"
+        except BadProxyHeader as error:
+            failure = f"bad PROXY header ({error})"
+        except EOFError:
+            failure = "closed by peer"
+        except OSError:
+            failure = "reset"
+        finally:
+            if failure:
+                sock.close()
+                log_end(address, None, failure, opened)
+        if not failure:
+            admit(sock, address, opened)
+
+    def _client(self, sock: socket.socket, address: str) -> str:
+        """Return the address of the client: the proxy's, unless it speaks for somebody."""
+        source = _receive_header(sock).source
+        return address if source is None else display(source)
+
+
+def display(address: tuple[Any, ...]) -> str:
+    """Write a socket address as ``HOST:PORT``; IPv6 in brackets, IPv4 on a dual-stack socket plain."""
+    host, port = plain(address[0]), address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def plain(host: str) -> str:
+    """Return an address without the prefix that IPv4 has on a dual-stack socket."""
+    return host.removeprefix("::ffff:")
+
+
+def _receive_header(sock: socket.socket) -> ProxyHeader:
+    """Take a PROXY header off the socket, and not a byte more: the rest is looked at, but stays there.
+
+    Raises:
+        BadProxyHeader: it is none.
+        EOFError: the peer ended the connection before it was complete.
+    """
+    head = b""
+    while True:
+        seen = _peek(sock, MAX_HEADER - len(head))
+        if not seen:
+            raise EOFError
+        header = read_header(head + seen)
+        sock.recv(header.size - len(head) if header else len(seen))
+        if header:
+            return header
+        head += seen
+
+
+def _peek(sock: socket.socket, size: int) -> bytes:
+    """Return what can be read, as soon as there is something, and leave it there."""
+    while True:
+        try:
+            return sock.recv(size, socket.MSG_PEEK)
+        except BlockingIOError:
+            _wait_readable(sock)
+
+
+def _wait_readable(sock: socket.socket) -> None:
+    hub = gevent.get_hub()
+    watcher = hub.loop.io(sock.fileno(), READABLE)
+    try:
+        hub.wait(watcher)
+    finally:
+        watcher.close()
