@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +21,7 @@ from scripts.lab.mariadb import PASSWORD, MariaDb
 from tests.data.shared import NOW, Told, pair, recall, text
 from tests.data.test_store_contract import StoreContract
 from tests.lab import private_mariadb
-
-DEADLINE = 150.0
-"""Seconds that a scenario may take: generous, because nothing waits for it when all is well."""
+from tests.scenarios import Scenario
 
 ROOT = Path(__file__).parents[2]
 HERE = Node("here", 1)
@@ -334,51 +328,9 @@ def test_nothing_is_done_after_the_end(store: SqlStore) -> None:
 # -- In a monkey-patched process
 
 
-class Scenario:
-    """Runs ``mysql_scenarios`` in processes of their own, and does to the server what they ask."""
-
-    def __init__(self, mariadb: MariaDb) -> None:
-        self._mariadb = mariadb
-
-    def __call__(self, name: str, url: str) -> None:
-        running = subprocess.Popen(
-            [sys.executable, "-m", "tests.data.mysql_scenarios", name, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        watchdog = threading.Timer(DEADLINE, running.kill)
-        watchdog.start()
-        try:
-            assert running.stdin
-            assert running.stdout
-            assert running.stderr
-            for request in running.stdout:
-                self._do(request.strip())
-                running.stdin.write("done\n")
-                running.stdin.flush()
-            said = running.stderr.read()
-            assert running.wait(DEADLINE) == 0, said
-            assert "Traceback" not in said, said
-            assert "s3cret" not in said
-        finally:
-            watchdog.cancel()
-            running.kill()
-            running.communicate()
-            self._mariadb.signal(signal.SIGCONT)
-
-    def _do(self, request: str) -> None:
-        if request.startswith("SIG"):
-            self._mariadb.signal(signal.Signals[request])
-        else:
-            {"kill": self._mariadb.kill, "start": self._mariadb.start}[request]()
-
-
 @pytest.fixture
 def scenario(mariadb: MariaDb) -> Scenario:
-    return Scenario(mariadb)
+    return Scenario("tests.data.mysql_scenarios", mariadb)
 
 
 def test_a_kill_of_the_server_loses_nothing_that_was_acknowledged(scenario: Scenario, url: str) -> None:

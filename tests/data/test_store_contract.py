@@ -11,6 +11,7 @@ from sqlalchemy import text as sql
 
 from greenchat.data import Inline, SqlStore, open_store
 from greenchat.errors import (
+    AlreadyOnline,
     BadCredentials,
     BadRequest,
     GroupNameTaken,
@@ -21,7 +22,7 @@ from greenchat.errors import (
     NotAllowed,
     NotAMember,
 )
-from greenchat.ports import Account, Group, Member, Message, Node, Span, User
+from greenchat.ports import Account, Group, Look, Member, Message, Node, Span, User
 from tests.data.shared import NOW, Told, pair, recall, text
 
 HERE = Node("here", 1)
@@ -223,6 +224,115 @@ class StoreContract:
         assert self.rows(store, f'SELECT last_seen FROM "User" WHERE id = {users[1]}') == [(minute(5),)]
         store.close_node(HERE, NOW)
         assert [self.state(store, user) for user in users[:3]] == ["offline"] * 3
+
+    def test_a_later_incarnation_of_a_node_is_not_closed_with_an_earlier_one(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        for user, incarnation in zip(users, (4, 5, 6), strict=False):
+            store.open_device(user, "", Node("there", incarnation), NOW)
+        assert store.nodes() == [Node("there", 6)]
+        store.close_node(Node("there", 5), NOW)
+        assert [self.state(store, user) for user in users[:3]] == ["offline", "offline", "online"]
+
+    def test_the_nodes_are_those_that_somebody_is_online_at(self, store: SqlStore, users: list[int]) -> None:
+        assert store.nodes() == []
+        store.open_device(users[0], "a", HERE, NOW)
+        store.open_device(users[0], "b", THERE, NOW)
+        store.close_device(users[0], "a", HERE, NOW)
+        store.write_marks()
+        assert store.nodes() == [THERE]
+
+    def test_a_login_is_told_where_the_device_was(self, store: SqlStore, users: list[int]) -> None:
+        def before(device: str, node: Node) -> str | None:
+            return store.open_device(users[0], device, node, NOW).before
+
+        assert before("a", HERE) is None
+        assert before("a", HERE._replace(incarnation=2)) is None  # the same node, started anew
+        assert before("b", THERE) is None
+        assert before("a", THERE) == "here"
+        store.close_device(users[0], "a", THERE, NOW)
+        assert before("a", HERE) is None
+
+    def test_a_device_that_is_online_elsewhere_can_be_left_there(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        store.open_device(users[0], "a", THERE, NOW)
+        with pytest.raises(AlreadyOnline):
+            store.open_device(users[0], "a", HERE, NOW, unless_elsewhere=True)
+        assert store.nodes() == [THERE]
+        store.open_device(users[0], "b", HERE, NOW, unless_elsewhere=True)
+        store.open_device(users[0], "b", HERE, NOW, unless_elsewhere=True)
+        store.close_device(users[0], "a", THERE, NOW)
+        store.open_device(users[0], "a", HERE, NOW, unless_elsewhere=True)
+
+    def test_a_change_of_the_password_marks_the_other_devices_offline(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        store.open_device(users[0], "a", HERE, NOW)
+        store.open_device(users[0], "b", THERE, NOW)
+        store.set_password(users[0], "hash", "new", "a")
+        assert store.look([(users[0], "a")], HERE).lost == {}
+        assert store.look([(users[0], "b")], THERE).lost == {(users[0], "b"): None}
+
+    def test_a_look_tells_which_devices_are_not_here(self, store: SqlStore, users: list[int]) -> None:
+        store.open_device(users[0], "a", HERE, NOW)
+        store.open_device(users[0], "b", THERE, NOW)
+        store.open_device(users[1], "", HERE._replace(incarnation=2), NOW)
+        asked = [(users[0], "a"), (users[0], "b"), (users[1], ""), (users[2], "never")]
+        assert store.look(asked, HERE).lost == {
+            (users[0], "b"): "there",
+            (users[1], ""): "here",
+            (users[2], "never"): None,
+        }
+        assert store.look([], HERE) == Look({}, {})
+
+    def test_a_look_tells_in_which_conversations_something_is_lacking(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        ann, bob, cara = users[:3]
+        group = store.create_group(bob, "group", "", NOW)
+        self.append(store, text(-group, bob, "one"), text(-group, bob, "two"))
+        store.join_group(ann, group, NOW)
+        for user in (ann, bob):
+            store.open_device(user, "a", HERE, NOW)
+
+        def lacking(*devices: tuple[int, str]) -> dict[int, int]:
+            return store.look(devices, HERE).heads
+
+        assert lacking((ann, "a")) == {}  # what was before the joining is not ann's
+        conversations = [pair(ann, bob), pair(ann, ann), pair(ann, cara), -group]
+        self.append(store, *[text(conversation, bob, "hi") for conversation in conversations])
+        heads = {conversation: 3 if conversation < 0 else 1 for conversation in conversations}
+        assert lacking((ann, "a")) == heads
+        assert lacking((bob, "a")) == {pair(ann, bob): 1, -group: 3}
+        for conversation, head in heads.items():
+            store.move_cursor(ann, "a", conversation, head, 0, 0)
+        store.write_marks()
+        assert lacking((ann, "a")) == {}
+        assert lacking((ann, "a"), (bob, "a")) == {pair(ann, bob): 1, -group: 3}
+        assert lacking((ann, "other")) == {}
+
+    def test_a_look_is_good_for_many_devices(self, store: SqlStore) -> None:
+        users = [store.create_user(f"u{n}", "h", NOW) for n in range(450)]
+        for user in users:
+            store.open_device(user, "", HERE, NOW)
+        self.append(store, *[text(pair(users[0], user), user, "hi") for user in users])
+        look = store.look([(user, "") for user in [*users, 10_000]], HERE)
+        assert look.lost == {(10_000, ""): None}
+        assert look.heads == {pair(users[0], user): 1 for user in users}
+
+    def test_cursors_are_those_of_the_devices_asked_for(self, store: SqlStore, users: list[int]) -> None:
+        ann, bob = users[:2]
+        chat = pair(ann, bob)
+        self.append(store, *[text(chat, ann, "hi")] * 3)
+        for user, device, received in ((ann, "a", 1), (ann, "b", 2), (bob, "a", 3)):
+            store.open_device(user, device, HERE, NOW)
+            store.move_cursor(user, device, chat, received, 0, 0)
+        store.write_marks()
+        asked = [(ann, "a"), (bob, "a"), (bob, "b")]
+        assert store.cursors(chat, asked) == {(ann, "a"): 1, (bob, "a"): 3}
+        assert store.cursors(pair(ann, ann), asked) == {}
+        assert store.cursors(chat, []) == {}
 
     def test_the_longest_unused_device_that_is_offline_is_forgotten(
         self, store: SqlStore, users: list[int]

@@ -1,0 +1,110 @@
+"""What every bus does (``ports.Bus``), also one that is alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from greenchat.ports import Bus, Node
+
+
+class Recorder:
+    """A listener that remembers what its bus tells.
+
+    Attributes:
+        here: who is online here, and with which devices.
+        events: what came from other nodes.
+        caught_up: how often it was told to look into the database.
+        buried: the nodes that it was to clean up after, and their users.
+        ended: whether another server took the name.
+    """
+
+    def __init__(self) -> None:
+        self.here: dict[int, list[str]] = {}
+        self.events: list[bytes] = []
+        self.caught_up = 0
+        self.buried: list[tuple[Node, set[int]]] = []
+        self.ended = False
+
+    def devices(self, userid: int) -> list[str]:
+        return self.here.get(userid, [])
+
+    def users(self) -> Iterable[int]:
+        return self.here.keys()
+
+    def receive(self, event: bytes) -> None:
+        self.events.append(event)
+
+    def catch_up(self) -> None:
+        self.caught_up += 1
+
+    def gone(self, node: Node, users: Iterable[int]) -> None:
+        self.buried.append((node, set(users)))
+
+    def superseded(self) -> None:
+        self.ended = True
+
+
+class Loader:
+    """Reads friends, and counts how often."""
+
+    def __init__(self, *friends: int) -> None:
+        self.friends = list(friends)
+        self.calls = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def __call__(self) -> list[int]:
+        self.calls += 1
+        friends = list(self.friends)
+        self.meanwhile()
+        return friends
+
+
+def nobody_is_elsewhere(bus: Bus, listener: Recorder) -> None:
+    """A node that is by itself finds nobody, and nothing that it sends comes to itself."""
+    listener.here[1] = ["phone"]
+    assert bus.refresh(1) == []
+    assert bus.online([1, 2]) == set()
+    assert list(bus.nodes()) == list(bus.nodes([1])) == []
+    bus.send(bus.nodes(), b"event")
+    bus.settle()
+    assert listener.events == []
+    assert not bus.away
+
+
+def friends_are_read_once(bus: Bus, listener: Recorder) -> None:
+    """The store is asked for the friends of a user the first time, and after a change."""
+    load, nobody = Loader(2, 3), Loader()
+    for _ in range(3):
+        assert bus.are_friends(1, [3, 4, 2], load) == {2, 3}
+        assert bus.are_friends(5, [1], nobody) == set()
+    assert bus.are_friends(1, [], load) == set()
+    assert (load.calls, nobody.calls) == (1, 1)
+    load.friends.append(4)
+    bus.forget_friends(1)
+    assert bus.are_friends(1, [3, 4, 5], load) == {3, 4}
+    assert load.calls == 2
+
+
+def a_change_while_friends_are_read_is_not_overlooked(bus: Bus, listener: Recorder) -> None:
+    """What was read before a change is not kept."""
+    load = Loader(2)
+    load.meanwhile = lambda: bus.forget_friends(1)
+    assert bus.are_friends(1, [2, 3], load) == {2}
+    load.meanwhile = lambda: None
+    load.friends = [3]
+    assert bus.are_friends(1, [2, 3], load) == {3}
+
+
+def it_can_be_closed_twice(bus: Bus, listener: Recorder) -> None:
+    """And is of no harm then."""
+    bus.close()
+    bus.close()
+    assert bus.refresh(1) == []
+
+
+CONTRACT = [
+    nobody_is_elsewhere,
+    friends_are_read_once,
+    a_change_while_friends_are_read_is_not_overlooked,
+    it_can_be_closed_twice,
+]

@@ -1,0 +1,63 @@
+"""The bus over a real Redis; the scenarios are in ``redis_scenarios``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from greenchat.bus import open_bus
+from greenchat.errors import BusAway, ConfigError, StartupError
+from greenchat.ports import Node
+from scripts.lab.program import free_port
+from scripts.lab.redis import Redis
+from tests.bus.contract import Recorder
+from tests.lab import private_redis
+from tests.scenarios import Scenario
+
+SCENARIOS = re.findall(
+    r"^def (\w+)\(url: str\)", Path(__file__).with_name("redis_scenarios.py").read_text(), re.MULTILINE
+)
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    with private_redis() as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario(redis: Redis, name: str) -> None:
+    redis.connect().flushall()
+    Scenario("tests.bus.redis_scenarios", redis)(name, redis.url())
+
+
+def test_one_that_is_away_can_be_waited_for() -> None:
+    bus = open_bus(f"redis://:s3cret@127.0.0.1:{free_port()}")
+    with pytest.raises(BusAway, match="cannot reach the bus") as away:
+        bus.start(Node("a", 1), Recorder(), [])
+    assert "s3cret" not in str(away.value)
+
+
+def test_a_wrong_password_is_told_at_once(redis: Redis) -> None:
+    bus = open_bus(f"redis://:s3cret@127.0.0.1:{redis.port}")
+    with pytest.raises(StartupError, match="refuses") as refused:
+        bus.start(Node("a", 1), Recorder(), [])
+    assert not isinstance(refused.value, BusAway)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_database_that_is_not_there_is_told_at_once(redis: Redis) -> None:
+    with pytest.raises(StartupError, match="refuses"):
+        open_bus(redis.url() + "/99").start(Node("a", 1), Recorder(), [])
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:s3cret@host:port", "redis://:s3cret@host:70000000", "redis://:s3cret@[::1"]
+)
+def test_a_url_that_will_not_do_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        open_bus(url)
+    assert "s3cret" not in str(refused.value)
