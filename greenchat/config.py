@@ -51,7 +51,7 @@ class Settings:
         5.0, "seconds to wait for clients to leave at the end", least=0, most=3_600
     )
     startup_timeout: float = _setting(
-        30.0, "seconds to wait for a database that is away at the start", least=0
+        30.0, "seconds to wait for a database or a bus that is away at the start", least=0
     )
 
     max_name: int = _setting(50, "characters of a user's name", least=1, most=50)
