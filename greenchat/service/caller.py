@@ -47,6 +47,7 @@ class Caller:
         user: the id of who is logged in; None before, and after LOGINOUT.
         name: the user's name.
         device: the name of the user's device.
+        entered: the login's number (see ``Hub``).
         gate: keeps live messages behind pages; None while there is nothing to keep back.
     """
 
@@ -55,6 +56,7 @@ class Caller:
         "_marks",
         "_paused",
         "device",
+        "entered",
         "gate",
         "name",
         "peer",
@@ -68,6 +70,7 @@ class Caller:
         self.user: int | None = None
         self.name = ""
         self.device = ""
+        self.entered = 0
         self.gate: Gate | None = None
         self._marks: dict[int, Mark] | None = None
         self._in_flight = 0

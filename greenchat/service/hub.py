@@ -12,6 +12,7 @@ class Online(Protocol):
     """A session that is logged in, as far as the hub and the router know it."""
 
     device: str
+    entered: int
 
     def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
         """Send a live event when it is its turn."""
@@ -31,9 +32,13 @@ class Hub(Generic[S]):
 
     Args:
         max_devices: sessions that a user may have at a time.
+
+    Attributes:
+        entries: how many sessions have come so far; each keeps its number as ``entered``.
     """
 
     def __init__(self, max_devices: int) -> None:
+        self.entries = 0
         self._max_devices = max_devices
         self._sessions: dict[int, tuple[S, ...]] = {}
 
@@ -76,6 +81,8 @@ class Hub(Generic[S]):
 
     def add(self, session: S, userid: int) -> None:
         """Add a session."""
+        self.entries += 1
+        session.entered = self.entries
         self._sessions[userid] = (*self.of(userid), session)
 
     def remove(self, session: S, userid: int) -> None:

@@ -79,6 +79,7 @@ class Sequencer:
         self._alone = alone
         self._later = later
         self._last: OrderedDict[int, int] = OrderedDict()
+        self._when: dict[int, int] = {}  # how many sessions had come by then
         self._gaps: dict[int, _Gap] = {}
 
     def last(self, conversation: int) -> int:
@@ -105,13 +106,14 @@ class Sequencer:
             self._hand_out(entry, members, but)
             self._advance(conversation, seq)
             return
-        patience = 0 if last is None or members is None else PATIENCE
+        known = last is not None and members is not None and self._is_followed(conversation)
+        patience = PATIENCE if known else 0
         self._gap(conversation, seq, patience).held[seq] = _Held(entry, but)
         self._drain(conversation)
 
     def expect(self, conversation: int, head: int) -> None:
         """Say that a conversation goes up to ``head``: what was not handed out is read.  Never switches."""
-        if self.last(conversation) < head:
+        if not self._alone and self.last(conversation) < head:
             self._gap(conversation, head, 0)
 
     # -- Gaps
@@ -141,7 +143,7 @@ class Sequencer:
         if groupid is not None:
             self._memberships.load(groupid)
         last = self._last.get(conversation)
-        if last is None:
+        if last is None or not self._is_followed(conversation):
             self._begin(conversation, gap)
         elif last + 1 not in gap.held and last < gap.upto:
             entries = self._store.entries([Span(conversation, last, min(gap.upto, last + PAGE))])
@@ -161,10 +163,12 @@ class Sequencer:
         cursors = self._store.cursors(conversation, devices) if devices else {}
         upto = gap.upto
         membership = self._members(conversation)
+        if membership is None:
+            return  # forgotten meanwhile: it is read again
         for session, userid, device in sessions:
             if session.user == userid:
-                joined = 0 if membership is None else membership.get(userid, 0)
-                session.lacks(conversation, max(cursors.get((userid, device), 0), joined), upto)
+                cursor = max(cursors.get((userid, device), 0), membership.get(userid, 0))
+                session.lacks(conversation, cursor, upto)
         self._advance(conversation, upto)
 
     def _drain(self, conversation: int) -> None:
@@ -180,7 +184,7 @@ class Sequencer:
         while members is not None and (held := gap.held.pop(last + 1, None)):
             last += 1
             self._hand_out(held.entry, members, held.but)
-        self._advance(conversation, last)
+            self._advance(conversation, last)
         for seq in [seq for seq in gap.held if seq <= last]:
             del gap.held[seq]
         if last >= gap.upto:
@@ -189,8 +193,19 @@ class Sequencer:
     def _advance(self, conversation: int, seq: int) -> None:
         self._last[conversation] = seq
         self._last.move_to_end(conversation)
+        if not self._alone:
+            self._when[conversation] = self._hub.entries
         if len(self._last) > SIZE:
-            self._last.popitem(last=False)
+            forgotten, _ = self._last.popitem(last=False)
+            self._when.pop(forgotten, None)
+
+    def _is_followed(self, conversation: int) -> bool:
+        """Return whether somebody who takes part has been here since the last entry was handed out.
+
+        Otherwise the others were not sent here: it is no gap that they are missing.
+        """
+        when = self._when.get(conversation, 0)
+        return any(session.entered <= when for session in self._sessions(conversation))
 
     # -- Sessions
 
