@@ -8,7 +8,8 @@ import platform
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,20 @@ class Settings:
         30.0, "seconds to wait for a database or a bus that is away at the start", least=0
     )
 
+    request_rate: float = _setting(
+        50.0, "requests of a connection in a second, on average; 0: any number", least=0, most=1e6
+    )
+    request_burst: int = _setting(500, "requests of a connection at once, after a rest", least=1)
+    registrations_per_hour: int = _setting(
+        100, "accounts registered from an address in an hour; 0: any number", least=0
+    )
+    login_failures: int = _setting(
+        5, "wrong passwords of an account in an hour before it is locked for a while", least=1
+    )
+    address_failures: int = _setting(50, "the same of an address", least=1)
+    login_lock: float = _setting(900.0, "seconds that such a lock lasts at most", least=1, most=86_400)
+    exempt: str = _setting("127.0.0.0/8, ::1/128", "networks without limits of requests and of an address")
+
     max_name: int = _setting(50, "characters of a user's name", least=1, most=50)
     max_password: int = _setting(128, "characters of a password", least=8, most=1_024)
     max_message: int = _setting(4_096, "characters of a message", least=1, most=4_096)
@@ -61,6 +76,7 @@ class Settings:
     max_groupdesc: int = _setting(200, "characters of a group's description", least=0, most=200)
     max_friends: int = _setting(2_000, "friends of a user", least=0, most=2_000)
     max_groups: int = _setting(200, "groups of a user", least=0, most=200)
+    max_members: int = _setting(10_000, "members of a group", least=1)
     max_devices_online: int = _setting(8, "devices of a user online at a time", least=1)
     max_devices: int = _setting(16, "devices of a user that are remembered", least=1)
     recall_seconds: float = _setting(120.0, "seconds in which a message can be recalled", least=0, most=1e9)
@@ -69,7 +85,12 @@ class Settings:
     @property
     def proxies(self) -> list[IPv4Network | IPv6Network] | None:
         """The networks of the proxies that all connections come through; None: there are none."""
-        return _networks(self.proxy_from) if self.proxy_protocol else None
+        return _networks("proxy_from", self.proxy_from) if self.proxy_protocol else None
+
+    def is_exempt(self, host: str) -> bool:
+        """Return whether an address is not held to the limits of requests and of an address."""
+        address = ip_address(host)
+        return any(address in network for network in _networks("exempt", self.exempt))
 
 
 _FIELDS = {item.name: item for item in fields(Settings)}
@@ -182,13 +203,15 @@ def _check(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name}: may not be empty")
     if values.get("log_level", "info") not in LOG_LEVELS:
         raise ConfigError(f"log-level: one of {', '.join(LOG_LEVELS)}, not {values['log_level']!r}")
-    if not _networks(values.get("proxy_from", Settings.proxy_from)):
+    _networks("exempt", values.get("exempt", Settings.exempt))
+    if not _networks("proxy_from", values.get("proxy_from", Settings.proxy_from)):
         raise ConfigError("proxy-from: may not be empty")
 
 
-def _networks(text: str) -> list[IPv4Network | IPv6Network]:
+@cache
+def _networks(name: str, text: str) -> list[IPv4Network | IPv6Network]:
     """Read networks with commas or blanks between them; a single address is one too."""
     try:
         return [ip_network(item) for item in text.replace(",", " ").split()]
     except ValueError as error:
-        raise ConfigError(f"proxy-from: {error}") from None
+        raise ConfigError(f"{name.replace('_', '-')}: {error}") from None

@@ -94,6 +94,33 @@ class Limits(Protocol):
         """Messages of one connection that may wait to be committed before it is read no more."""
 
     @property
+    def request_rate(self) -> float:
+        """Requests of a connection in a second, on average; 0 for any number."""
+
+    @property
+    def request_burst(self) -> int:
+        """Requests that a connection may make at once after a rest."""
+
+    @property
+    def registrations_per_hour(self) -> int:
+        """Accounts that may be registered from one address in an hour; 0 for any number."""
+
+    @property
+    def login_failures(self) -> int:
+        """Wrong passwords of an account in an hour, after which each further one locks it for a while."""
+
+    @property
+    def address_failures(self) -> int:
+        """Wrong passwords from an address in an hour, after which each further one locks it for a while."""
+
+    @property
+    def login_lock(self) -> float:
+        """Seconds that such a lock lasts at most."""
+
+    def is_exempt(self, host: str) -> bool:
+        """Return whether an address is not held to what is said of addresses and of requests."""
+
+    @property
     def recall_seconds(self) -> float:
         """How long the sender of a message may recall it."""
 
@@ -288,6 +315,9 @@ class Store(Protocol):
             BadCredentials: the hash is not ``old`` any more.
         """
 
+    def replace_hash(self, userid: int, old: str, new: str) -> None:
+        """Keep another hash of the same password, unless it is not ``old`` any more."""
+
     def end_tokens(self, userid: int, device: str) -> None:
         """End the tokens of one device."""
 
@@ -392,7 +422,7 @@ class Store(Protocol):
 
         Raises:
             NoSuchGroup
-            NotAllowed: the user is in ``max_groups``.
+            NotAllowed: the user is in ``max_groups``, or the group has ``max_members``.
         """
 
     def leave_group(self, userid: int, groupid: int) -> None:
@@ -583,3 +613,19 @@ class Bus(Protocol):
 
     def forget_friends(self, userid: int) -> None:
         """Drop what the cache has of a user whose friends have just changed.  May switch."""
+
+    def count(self, key: str, seconds: float) -> int:
+        """Add one to a counter that the nodes share, and return it.  May switch.
+
+        It starts anew ``seconds`` after its first count.  While the bus is away, each node counts for
+        itself; this holds for locks too.
+        """
+
+    def uncount(self, key: str) -> None:
+        """Start a counter anew.  May switch."""
+
+    def lock(self, key: str, seconds: float) -> None:
+        """Lock something on all nodes, for some seconds from now.  May switch."""
+
+    def locked(self, keys: Sequence[str]) -> float:
+        """Return for how many seconds some locks will last, 0 if none of them is there.  May switch."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from greenchat.bus.counters import Counters
 from greenchat.ports import BusListener, Node, Seat
 
-FRIENDS = 10_000
+FRIENDS = 2_000
 """Users whose friends are remembered: those longest unasked go first."""
 
 
-class LocalBus:
+class LocalBus(Counters):
     """The bus of a server that is alone (a null object: see ``ports.Bus``)."""
 
     alone = True
     away = False
 
     def __init__(self, url: str = "local://") -> None:
+        super().__init__()
         self._friends: OrderedDict[int, frozenset[int]] = OrderedDict()
         self._changes = 0
 

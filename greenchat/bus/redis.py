@@ -7,6 +7,7 @@ Keys (all with the number of the database in channels, which Redis does not part
                                 it lives for LEASE seconds unless it is renewed: it is the node's lease
     greenchat:clean:NAME:N      who marks the users of a dead node offline
     greenchat:friends:ID        set: 0 and a user's friends; greenchat:friends:ID:changes counts changes
+    greenchat:count:KEY, greenchat:lock:KEY
     greenchat:DB:NAME           the channel of a node
 """
 
@@ -22,6 +23,7 @@ import gevent
 import redis
 
 from greenchat.bus import stream
+from greenchat.bus.counters import Counters
 from greenchat.bus.link import TROUBLE, Command, Commands, Link, Subscription
 from greenchat.bus.peers import Absences, Peers
 from greenchat.errors import BusAway, Busy, StartupError
@@ -71,6 +73,11 @@ return there
 _FORGET_NODE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
 """
+_COUNT = """
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+return count
+"""
 _KEEP_FRIENDS = """
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return end
 redis.call('DEL', KEYS[1])
@@ -101,6 +108,7 @@ class RedisBus:
         self._due = False
         self._trouble = "it does not answer"
         self._unforgotten: set[int] = set()
+        self._counters = Counters()
 
     # docs of the public methods: ports.Bus
 
@@ -205,6 +213,29 @@ class RedisBus:
         key, changes = _friends_keys(userid)
         if not self._quietly(("INCR", changes), ("EXPIRE", changes, 6 * FRIENDS), ("DEL", key)):
             self._unforgotten.add(userid)
+
+    def count(self, key: str, seconds: float) -> int:
+        counted: Command = ("EVAL", _COUNT, 1, f"greenchat:count:{key}", int(seconds * 1000))
+        try:
+            return int(_plain(self._commands.ask(counted)[0]))
+        except Busy:
+            return self._counters.count(key, seconds)
+
+    def uncount(self, key: str) -> None:
+        self._counters.uncount(key)
+        self._quietly(("DEL", f"greenchat:count:{key}"))
+
+    def lock(self, key: str, seconds: float) -> None:
+        self._counters.lock(key, seconds)
+        self._quietly(("SET", f"greenchat:lock:{key}", "", "PX", int(seconds * 1000)))
+
+    def locked(self, keys: Sequence[str]) -> float:
+        here = self._counters.locked(keys)
+        try:
+            left = [_plain(a) for a in self._commands.ask(*(("PTTL", f"greenchat:lock:{k}") for k in keys))]
+        except Busy:
+            return here
+        return max(here, *(milliseconds / 1000 for milliseconds in left))
 
     # -- The lease
 

@@ -78,6 +78,11 @@ def set_password(db: Connection, userid: int, old: str, new: str, device: str) -
     return generation
 
 
+def replace_hash(db: Connection, userid: int, old: str, new: str) -> None:
+    """Keep another hash of the same password, if it is still ``old``."""
+    db.execute(_SET_PASSWORD, {"u": userid, "old": old, "new": new})
+
+
 def end_tokens(db: Connection, userid: int, device: str) -> None:
     """End the tokens of one device."""
     db.execute(_END_TOKENS, {"u": userid, "d": device})

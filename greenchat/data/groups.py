@@ -16,7 +16,7 @@ _PLACE = (GroupUser.c.groupid == bindparam("g"), GroupUser.c.userid == bindparam
 _ADD_GROUP = insert(AllGroup)
 _ADD_MEMBER = insert(GroupUser)
 # The group's row is what changes of its membership wait for, where writers run in parallel.
-_LOCK = select(AllGroup.c.id).where(AllGroup.c.id == bindparam("g")).with_for_update()
+_LOCK = select(AllGroup.c.size).where(AllGroup.c.id == bindparam("g")).with_for_update()
 _EXISTS = select(AllGroup.c.id).where(AllGroup.c.id == bindparam("g"))
 _COUNT_GROUPS = select(func.count()).select_from(GroupUser).where(GroupUser.c.userid == bindparam("u"))
 _MY_PLACE = select(GroupUser.c.grouprole, GroupUser.c.joined_seq).where(*_PLACE)
@@ -62,14 +62,16 @@ def create_group(db: Connection, limit: int, userid: int, name: str, desc: str, 
     return groupid
 
 
-def join_group(db: Connection, limit: int, userid: int, groupid: int, now: str) -> int:
+def join_group(db: Connection, limit: int, max_members: int, userid: int, groupid: int, now: str) -> int:
     """Make the user, who may be in ``limit`` groups, a member; return the last seq before."""
-    _lock(db, groupid)
+    size = _lock(db, groupid)
     place = db.execute(_MY_PLACE, {"g": groupid, "u": userid}).first()
     if place is not None:
         joined: int = place.joined_seq
         return joined
     _check_room(db, limit, userid)
+    if size >= max_members:
+        raise NotAllowed(f"a group may have {max_members} members")
     role = "creator" if db.scalar(_ANY_MEMBER, {"g": groupid}) is None else "normal"
     joined = head(db, -groupid)
     _add_member(db, groupid, userid, role, joined, now)
@@ -131,9 +133,12 @@ def members_of_small(db: Connection, groups: Iterable[ports.Group]) -> dict[int,
     return found
 
 
-def _lock(db: Connection, groupid: int) -> None:
-    if db.scalar(_LOCK, {"g": groupid}) is None:
+def _lock(db: Connection, groupid: int) -> int:
+    """Have other changes of the membership wait, and return how many members there are."""
+    size: int | None = db.scalar(_LOCK, {"g": groupid})
+    if size is None:
         raise NoSuchGroup
+    return size
 
 
 def _check_room(db: Connection, limit: int, userid: int) -> None:

@@ -40,6 +40,7 @@ class SqlStore:
         runner: how what blocks is run.
         max_friends: friends that a user may have.
         max_groups: groups that a user may be in.
+        max_members: members that a group may have.
         max_devices: devices of a user that are remembered.
         max_batch: messages and writes of one transaction.
         max_queue: messages and writes that may wait; more are refused with Busy.
@@ -52,6 +53,7 @@ class SqlStore:
         *,
         max_friends: int = 2000,
         max_groups: int = 200,
+        max_members: int = 10_000,
         max_devices: int = 16,
         max_batch: int = 1024,
         max_queue: int = 8192,
@@ -61,6 +63,7 @@ class SqlStore:
         self._runner = runner
         self._max_friends = max_friends
         self._max_groups = max_groups
+        self._max_members = max_members
         self._max_devices = max_devices
         self._commit = GroupCommit(self._transact, runner, max_batch=max_batch, max_queue=max_queue)
         self._marks = marks.Marks()
@@ -121,6 +124,9 @@ class SqlStore:
 
     def set_password(self, userid: int, old: str, new: str, device: str) -> int:
         return self._write(accounts.set_password, userid, old, new, device)
+
+    def replace_hash(self, userid: int, old: str, new: str) -> None:
+        self._write(accounts.replace_hash, userid, old, new)
 
     def end_tokens(self, userid: int, device: str) -> None:
         self._write(accounts.end_tokens, userid, device)
@@ -198,7 +204,7 @@ class SqlStore:
         return self._write(groups.create_group, self._max_groups, userid, name, desc, now)
 
     def join_group(self, userid: int, groupid: int, now: str) -> int:
-        return self._write(groups.join_group, self._max_groups, userid, groupid, now)
+        return self._write(groups.join_group, self._max_groups, self._max_members, userid, groupid, now)
 
     def leave_group(self, userid: int, groupid: int) -> None:
         self._marks.forget(userid, -groupid)

@@ -85,6 +85,7 @@ class App:
             settings.store,
             max_friends=settings.max_friends,
             max_groups=settings.max_groups,
+            max_members=settings.max_members,
             max_devices=settings.max_devices,
             max_queue=settings.commit_queue,
         )
@@ -122,6 +123,7 @@ class App:
             limits=settings,
             heartbeat=HeartbeatTerms(settings.heartbeat_interval, settings.max_missed),
             clock=time.time,
+            monotonic=time.monotonic,
             offload=Offload(settings.password_queue),
             later=gevent.spawn_later,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from greenchat.errors import AlreadyLoggedIn, AlreadyOnline, BadCredentials, BadRequest, Busy, NotAllowed
-from greenchat.ports import Account
+from greenchat.ports import Account, LoginState
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
 from greenchat.service.conversations import exactly_one
@@ -20,6 +22,8 @@ def register(caller: Caller, request: m.Reg) -> m.Reply:
         raise AlreadyLoggedIn
     service = caller.service
     name = clean_name("name", request.name, service.limits.max_name)
+    check_length("password", request.password, 1, service.limits.max_password)
+    service.throttle.check_registration(caller.peer.address)
     password = _hash(service, "password", request.password)
     userid = service.store.create_user(name, password, service.now())
     return m.RegAck(id=userid, name=name)
@@ -33,7 +37,7 @@ def login(caller: Caller, request: m.Login) -> None:
     if caller.user is not None:
         raise AlreadyLoggedIn
     check_printable("device", request.device)
-    account = _authenticate(caller.service, request)
+    account = _authenticate(caller, request)
     _enter(caller, account, request)
     try:
         nobody_knows = not _take_place(caller, account, request)
@@ -72,12 +76,14 @@ def _hash(service: Service, field: str, password: str) -> str:
     return service.passwords.hash(password)
 
 
-def _authenticate(service: Service, request: m.Login) -> Account:
+def _authenticate(caller: Caller, request: m.Login) -> Account:
     """Return who this is.
 
     Raises:
         BadCredentials: it cannot be proved; an unknown user takes as long as a wrong password.
+        RateLimited: too many wrong passwords have been tried.
     """
+    service = caller.service
     exactly_one(password=request.password, token=request.token)
     if request.id is not None and request.name is not None:
         raise BadRequest("id and name: only one may be given")
@@ -88,10 +94,24 @@ def _authenticate(service: Service, request: m.Login) -> Account:
     check_length("password", request.password, 1, service.limits.max_password)
     name = None if request.name is None else clean_name("name", request.name, service.limits.max_name)
     account = service.store.account(id=request.id, name=name, device=request.device)
+    who = f"{request.id or name}" if account is None else f"{account.id}"
+    service.throttle.begin_login(who, caller.peer.address)
     fits = service.passwords.verify(account and account.password, request.password)
     if account is None or not fits:
+        service.throttle.failed(caller.peer.address)
         raise BadCredentials
+    service.throttle.succeeded(who)
+    if service.passwords.outdated(account.password):
+        service.later(0, partial(_hash_again, service, account, request.password))
     return account
+
+
+def _hash_again(service: Service, account: Account, password: str) -> None:
+    """Keep a password's hash with today's parameters."""
+    try:
+        service.store.replace_hash(account.id, account.password, service.passwords.hash(password))
+    except Busy:
+        pass  # there will be other logins
 
 
 def _by_token(service: Service, request: m.Login, text: str) -> Account:
@@ -160,7 +180,7 @@ def _settle(caller: Caller, request: m.Login, account: Account, unless_elsewhere
             service.store.close_device(userid, device, service.node, service.now())
             service.bus.send(service.bus.nodes((userid,)), encode_event(Reopen(userid, device)))
         return
-    if state.password != account.password or account.generation not in (None, state.generation):
+    if _has_changed(account, state):
         raise BadCredentials
     if state.before is not None and state.before in service.bus.nodes():
         # What the nodes know of each other may just have been lost, or is not in the database yet.
@@ -169,6 +189,13 @@ def _settle(caller: Caller, request: m.Login, account: Account, unless_elsewhere
     welcome(caller, request, state, token)
     service.recovery.check_soon(caller)
     tell_followers(service, userid, state.followers, bool(service.bus.online((userid,))))
+
+
+def _has_changed(account: Account, state: LoginState) -> bool:
+    """Return whether the password, or what the device's token was made for, has been changed meanwhile."""
+    if account.generation is None:
+        return account.password != state.password
+    return account.generation != state.generation
 
 
 def _end_elsewhere(service: Service, nodes: list[str], userid: int, device: str) -> None:

@@ -47,6 +47,10 @@ class Passwords:
         fits: bool = self._offload(_fits, hashed or _NOBODY, password)
         return fits and hashed is not None
 
+    def outdated(self, hashed: str) -> bool:
+        """Return whether a hash was made with other parameters than today's."""
+        return _HASHER.check_needs_rehash(hashed)
+
 
 def _fits(hashed: str, password: str) -> bool:
     try:

@@ -15,6 +15,7 @@ from greenchat.service.passwords import Offload, Passwords
 from greenchat.service.recovery import Recovery
 from greenchat.service.router import Router
 from greenchat.service.sequencer import Sequencer
+from greenchat.service.throttle import Throttle
 from greenchat.service.tokens import Tokens, new_secret
 
 TOKEN_SECRET = "token_secret"
@@ -30,6 +31,7 @@ class Service:
         limits: the limits of the protocol.
         heartbeat: what LOGIN_ACK says of heartbeats.
         clock: Unix seconds.
+        monotonic: seconds, on a clock that never goes back.
         offload: runs a slow computation off the loop.
         later: runs something so many seconds from now, where it may switch.
 
@@ -56,6 +58,7 @@ class Service:
         limits: Limits,
         heartbeat: HeartbeatTerms,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         offload: Offload,
         later: Later,
     ) -> None:
@@ -65,8 +68,10 @@ class Service:
         self.limits = limits
         self.heartbeat = heartbeat
         self.clock = clock
+        self.monotonic = monotonic
         self.later = later
         self.hub: Hub[Any] = Hub(limits.max_devices_online)  # of Callers, which are built on this
+        self.throttle = Throttle(bus, limits)
         self.passwords = Passwords(offload)
         self.tokens = Tokens(store.setting(TOKEN_SECRET, new_secret()), limits.token_days, clock)
         self.blocked: Cache[tuple[int, int], bool] = Cache(lambda pair: store.is_blocked(*pair))

@@ -27,11 +27,12 @@ class Session(Caller):
         peer: the other end.
     """
 
-    __slots__ = ("_bad_frames",)
+    __slots__ = ("_bad_frames", "_bucket")
 
     def __init__(self, service: Service, peer: Peer) -> None:
         super().__init__(service, peer)
         self._bad_frames = 0
+        self._bucket = service.throttle.bucket(peer.address, service.monotonic())
 
     def receive(self, frame: bytes) -> None:
         """Handle a frame from the peer.  May switch; never raises, whatever the frame holds."""
@@ -42,6 +43,8 @@ class Session(Caller):
             return
         handler, needs_login = ROUTES[type(request)]
         try:
+            if self._bucket is not None:
+                self._bucket.check(self.service.monotonic())
             if needs_login and self.user is None:
                 raise NotLoggedIn
             reply = handler(self, request)

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import monotonic
+
+import gevent
 
 from greenchat.ports import Bus, Node
+
+
+def until(ready: Callable[[], object]) -> None:
+    """Wait for something."""
+    end = monotonic() + 10
+    while not ready():
+        assert monotonic() < end, "it does not come"
+        gevent.sleep(0.01)
 
 
 class Recorder:
@@ -95,6 +106,26 @@ def a_change_while_friends_are_read_is_not_overlooked(bus: Bus, listener: Record
     assert bus.are_friends(1, [2, 3], load) == {3}
 
 
+def counters_start_anew(bus: Bus, listener: Recorder) -> None:
+    """A counter lasts from its first count on, or until it is set back."""
+    assert [bus.count("a", 60) for _ in range(3)] == [1, 2, 3]
+    assert bus.count("b", 60) == 1
+    bus.uncount("a")
+    assert bus.count("a", 60) == 1
+    assert bus.count("short", 0.05) == 1
+    until(lambda: bus.count("short", 0.05) == 1)
+
+
+def locks_end(bus: Bus, listener: Recorder) -> None:
+    """A lock lasts as long as it was made for last."""
+    assert bus.locked(["a", "b"]) == 0
+    bus.lock("a", 60)
+    assert 50 < bus.locked(["b", "a"]) <= 60
+    assert bus.locked(["b"]) == 0
+    bus.lock("b", 0.05)
+    until(lambda: bus.locked(["b"]) == 0)
+
+
 def it_can_be_closed_twice(bus: Bus, listener: Recorder) -> None:
     """And is of no harm then."""
     bus.close()
@@ -106,5 +137,7 @@ CONTRACT = [
     nobody_is_elsewhere,
     friends_are_read_once,
     a_change_while_friends_are_read_is_not_overlooked,
+    counters_start_anew,
+    locks_end,
     it_can_be_closed_twice,
 ]

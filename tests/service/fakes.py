@@ -69,6 +69,9 @@ class PlainPasswords:
     def hash(self, password: str) -> str:
         return password
 
+    def outdated(self, hashed: str) -> bool:
+        return False
+
     def verify(self, hashed: str | None, password: str) -> bool:
         """Compare; a hook acts where a real hash would switch greenlets."""
         if self.hooks:
@@ -79,9 +82,9 @@ class PlainPasswords:
 class FakePeer:
     """A peer that takes everything at once (unless it is stuck) and remembers it."""
 
-    def __init__(self, classic: bool = False) -> None:
+    def __init__(self, classic: bool = False, address: str = "127.0.0.1:1") -> None:
         self.classic = classic
-        self.address = "127.0.0.1:1"
+        self.address = address
         self.frames: list[dict[str, Any]] = []
         self.raw: list[bytes] = []
         self.closed: str | None = None

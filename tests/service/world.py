@@ -41,9 +41,9 @@ class Person:
 
     _numbers = itertools.count(1)
 
-    def __init__(self, world: World, classic: bool = False) -> None:
+    def __init__(self, world: World, classic: bool = False, **peer: str) -> None:
         self.world = world
-        self.peer = FakePeer(classic)
+        self.peer = FakePeer(classic, **peer)
         self.session = Session(world.service, self.peer)
         self.id = 0
         self.token = ""
@@ -182,6 +182,7 @@ class World:
             runner=self.runner,
             max_friends=limits.max_friends,
             max_groups=limits.max_groups,
+            max_members=limits.max_members,
             max_devices=limits.max_devices,
             max_queue=limits.commit_queue,
         )
@@ -193,6 +194,7 @@ class World:
             limits=limits,
             heartbeat=HeartbeatTerms(1.0, 5),
             clock=lambda: self.time,
+            monotonic=lambda: self.time,
             offload=lambda function, *args: function(*args),
             later=lambda seconds, call: self._later.append(call),
         )
@@ -232,8 +234,8 @@ class World:
 
     # -- People
 
-    def connect(self, classic: bool = False) -> Person:
-        return Person(self, classic)
+    def connect(self, classic: bool = False, **peer: str) -> Person:
+        return Person(self, classic, **peer)
 
     def user(self, name: str, **fields: Any) -> Person:
         """Return a new user who is logged in."""
