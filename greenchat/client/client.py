@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from greenchat.client.pushes import (
     read_entry,
     with_user,
 )
+from greenchat.client.tls import connect
 from greenchat.errors import NotLoggedIn
 from greenchat.protocol.messages import MsgId
 
@@ -59,6 +62,8 @@ class Client:
 
     Args:
         host, port: where the server is.
+        tls: for a connection with TLS, ``ssl.create_default_context()`` if the server's certificate is
+            from a known authority; without it there is none.
         on_push: called with each push, one at a time, on a thread of its own; it may call any
             method.  Its exceptions are logged.  Without it read ``pushes``: they are kept until then.
         timeout: seconds that a request waits if it says nothing else.
@@ -70,12 +75,13 @@ class Client:
         host: str,
         port: int,
         *,
+        tls: ssl.SSLContext | None = None,
         on_push: Callable[[Push], None] | None = None,
         timeout: float = TIMEOUT,
         backoff: Backoff = Backoff(),  # noqa: B008 (immutable)
     ) -> None:
         self._timeout = timeout
-        self._line = Line(host, port, on_push, backoff)
+        self._line = Line(partial(connect, host, port, context=tls), on_push, backoff)
 
     def __enter__(self) -> Client:
         return self

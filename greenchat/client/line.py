@@ -21,6 +21,7 @@ from greenchat.client.outbound import Outbound, Session
 from greenchat.client.outstanding import EARLY, TRANSIENT, ConnectionLost, encode
 from greenchat.client.pushes import Conversation, Entry, Event, Frame, Login, Push, read_login, read_push
 from greenchat.client.reader import Reader
+from greenchat.client.tls import Socket
 from greenchat.errors import AlreadyLoggedIn, Disconnected, GreenchatError, NotLoggedIn, RequestError
 from greenchat.protocol.messages import MsgId
 
@@ -37,14 +38,14 @@ class Line:
     """Carry requests and pushes, and come back whenever the connection is lost.
 
     Args:
-        host, port: where the server is; connected to when the first request is made.
+        dial: connects to the server within so many seconds, when the first request is made.
         on_push: called with each push, one at a time, on a thread of its own, so that it may
             make requests and wait for them.
         backoff: how long to wait before coming back.
     """
 
     def __init__(
-        self, host: str, port: int, on_push: Callable[[Push], None] | None, backoff: Backoff
+        self, dial: Callable[[float], Socket], on_push: Callable[[Push], None] | None, backoff: Backoff
     ) -> None:
         self._backoff = backoff
         self._lock = threading.RLock()
@@ -59,7 +60,7 @@ class Line:
         self._retry_after: float | None = None
         self._attempts = 0
         self._delivery = Delivery(self._lock, on_push, self._after_handing_over)
-        self._reader = Reader(host, port, self)
+        self._reader = Reader(dial, self)
 
     # -- For the application's threads
 

@@ -10,30 +10,24 @@ from collections.abc import Callable, Iterator
 import simplejson
 
 from greenchat.client.pushes import Frame
+from greenchat.client.tls import READ_SIZE, Socket
 from greenchat.protocol.framing import MAX_SERVER_FRAME, NEWLINE, FrameDecoder
-
-READ_SIZE = 65_536
 
 
 class Link:
-    """Connect, and carry frames until either side ends it.
+    """Carry frames until either side ends the connection.
 
     One thread, the reader, iterates over ``frames`` and calls ``close`` at the end.  Any thread may
     call the other methods.
 
     Args:
-        host, port: where the server is.
-        timeout: seconds that connecting may take, and then the patience of ``frames``.
+        sock: connected; its timeout is the patience of ``frames``.
         tick: called by the writer whenever it was woken or time has come; it does what is due
             and returns the seconds until it is to be called again, or None.
-
-    Raises:
-        OSError: the server cannot be reached.
     """
 
-    def __init__(self, host: str, port: int, timeout: float, tick: Callable[[], float | None]) -> None:
-        self._socket = socket.create_connection((host, port), timeout)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, sock: Socket, tick: Callable[[], float | None]) -> None:
+        self._socket = sock
         self._decoder = FrameDecoder(MAX_SERVER_FRAME)
         self._tick = tick
         self._woken = threading.Condition()

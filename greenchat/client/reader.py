@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from greenchat.client.link import Link
 from greenchat.client.pushes import Frame
+from greenchat.client.tls import Socket
 from greenchat.errors import Disconnected, GreenchatError
 
 CONNECT_TIMEOUT = 5.0
@@ -45,12 +47,12 @@ class Reader:
     """Connect, read, and connect again, for an owner.
 
     Args:
-        host, port: where the server is.
+        dial: connects to the server within so many seconds, or raises OSError.
         owner: who gets the frames.
     """
 
-    def __init__(self, host: str, port: int, owner: Owner) -> None:
-        self._address = host, port
+    def __init__(self, dial: Callable[[float], Socket], owner: Owner) -> None:
+        self._dial = dial
         self._owner = owner
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -87,7 +89,7 @@ class Reader:
 
     def _open(self) -> Link:
         try:
-            link = Link(*self._address, CONNECT_TIMEOUT, self._owner.tick)
+            link = Link(self._dial(CONNECT_TIMEOUT), self._owner.tick)
         except OSError as error:
             raise Disconnected(_word(error)) from None
         link.patience(UNGREETED)
@@ -139,4 +141,4 @@ def join(thread: threading.Thread | None, timeout: float = CONNECT_TIMEOUT + FAR
 
 
 def _word(error: OSError) -> str:
-    return (error.strerror or str(error) or type(error).__name__).lower()
+    return (error.strerror or "").lower() or str(error) or type(error).__name__

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from greenchat.client.client import Client
@@ -17,6 +18,7 @@ from greenchat.client.reader import CONNECT_TIMEOUT
 from greenchat.client.roster import Roster
 from greenchat.client.screen import Interrupted, Screen, open_screen, show
 from greenchat.client.text import describe, sentence
+from greenchat.client.tls import Untrusted, connect
 from greenchat.errors import AlreadyOnline, GreenchatError
 
 TROUBLE = (GreenchatError, TimeoutError)
@@ -27,13 +29,13 @@ class Terminal:
     """The conversation with the person at the terminal.
 
     Args:
-        host, port: of the server.
+        connect: makes a client of the server.
         device: what the server is to call this device.
         screen: where to read.
     """
 
-    def __init__(self, host: str, port: int, device: str, screen: Screen) -> None:
-        self._host, self._port = host, port
+    def __init__(self, connect: Callable[[], Client], device: str, screen: Screen) -> None:
+        self._connect = connect
         self._device = device
         self._screen = screen
 
@@ -62,7 +64,7 @@ class Terminal:
 
     def _register(self) -> bool:
         name, password = self._screen.ask("name:"), self._screen.ask("password:", hidden=True)
-        with Client(self._host, self._port) as client:
+        with self._connect() as client:
             userid = client.register(name, password)
         show(f"You are registered; your id is {userid}. Log in now.")
         return True
@@ -71,7 +73,7 @@ class Terminal:
         """Log in and talk; False to end the program."""
         name, password = self._screen.ask("id or name:").strip(), self._screen.ask("password:", hidden=True)
         user = int(name) if is_id(name) else name
-        with Client(self._host, self._port) as client:
+        with self._connect() as client:
             try:
                 login = client.login(user, password, device=self._device)
             except AlreadyOnline as error:
@@ -140,15 +142,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--device", metavar="NAME", default="", help="a name of this device, to be online on several"
     )
+    parser.add_argument("--tls", action="store_true", help="encrypt, and check the server's certificate")
+    parser.add_argument(
+        "--tls-ca", metavar="FILE", help="whom to trust (PEM) instead of the system's authorities"
+    )
     options = parser.parse_args(arguments)
+    tls = _context(parser, options.tls, options.tls_ca)
     try:
-        socket.create_connection((options.host, options.port), CONNECT_TIMEOUT).close()
+        connect(options.host, options.port, CONNECT_TIMEOUT, tls).close()
     except (OSError, UnicodeError) as error:  # the latter for what can be no name of a host
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        parser.exit(1, f"{parser.prog}: cannot reach {options.host}:{options.port}: {reason}\n")
+        parser.exit(1, f"{parser.prog}: cannot reach {options.host}:{options.port}: {_reason(error)}\n")
     try:
         with open_screen() as screen:
-            Terminal(options.host, options.port, options.device, screen).run()
+            client = partial(Client, options.host, options.port, tls=tls)
+            Terminal(client, options.device, screen).run()
     except EOFError:
         return 0
     except KeyboardInterrupt:
@@ -157,6 +164,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
+
+
+def _context(parser: argparse.ArgumentParser, wanted: bool, ca: str | None) -> ssl.SSLContext | None:
+    """Say whom to trust; None for no TLS."""
+    if not wanted:
+        return parser.error("--tls-ca is of use with --tls only") if ca else None
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except ssl.SSLError:
+        parser.error(f"--tls-ca: {ca}: there is no certificate in PEM in it")
+    except OSError as error:
+        parser.error(f"--tls-ca: {ca}: {error.strerror}")
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    text = (getattr(error, "strerror", None) or "").lower() or str(error)
+    return f"{text} (--tls-ca FILE names another authority)" if isinstance(error, Untrusted) else text
 
 
 def _port(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from typing import Any
 
@@ -109,9 +110,14 @@ class Peer:
 
 
 class FakeServer:
-    """Listen on a free port; the test accepts."""
+    """Listen on a free port; the test accepts.
 
-    def __init__(self) -> None:
+    Args:
+        tls: of a server, for connections with TLS.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(DEADLINE)
         self._peers: list[Peer] = []
@@ -119,7 +125,9 @@ class FakeServer:
 
     def accept(self) -> Peer:
         """Wait for the next connection."""
-        self._peers.append(Peer(self._listener.accept()[0]))
+        sock = self._listener.accept()[0]
+        sock.settimeout(DEADLINE)
+        self._peers.append(Peer(self._tls.wrap_socket(sock, server_side=True) if self._tls else sock))
         return self._peers[-1]
 
     def close(self) -> None:
