@@ -40,6 +40,8 @@ class Settings:
     log_level: str = _setting("info", f"one of {', '.join(LOG_LEVELS)}")
     proxy_protocol: bool = _setting(False, "every connection begins with a PROXY header, version 1 or 2")
     proxy_from: str = _setting("127.0.0.0/8, ::1/128", "networks whose PROXY headers are believed")
+    tls_cert: str = _setting("", "file with the certificate (PEM); with it the port takes TLS only")
+    tls_key: str = _setting("", "file with the certificate's key (PEM)")
 
     login_timeout: float = _setting(10.0, "seconds that a connection has to log in", least=0.1, most=3_600)
     max_connections: int = _setting(16_000, "connections at a time; one more is answered and closed", least=1)
@@ -203,6 +205,8 @@ def _check(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name}: may not be empty")
     if values.get("log_level", "info") not in LOG_LEVELS:
         raise ConfigError(f"log-level: one of {', '.join(LOG_LEVELS)}, not {values['log_level']!r}")
+    if bool(values.get("tls_cert")) != bool(values.get("tls_key")):
+        raise ConfigError("tls-cert and tls-key: both are needed, or neither")
     _networks("exempt", values.get("exempt", Settings.exempt))
     if not _networks("proxy_from", values.get("proxy_from", Settings.proxy_from)):
         raise ConfigError("proxy-from: may not be empty")

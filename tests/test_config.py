@@ -18,6 +18,9 @@ NAMES = [item.name for item in fields(Settings)]
 SPECIAL = {"log_level": "debug", "proxy_from": "10.0.0.0/8, fd00::/8", "exempt": "192.0.2.0/24"}
 """Values of the settings that do not take any text."""
 
+PAIRS = {"tls_cert": "tls_key", "tls_key": "tls_cert"}
+"""Settings that are given together."""
+
 
 def option(name: str) -> str:
     return "--" + name.replace("_", "-")
@@ -72,13 +75,15 @@ def test_every_setting_can_be_given_in_all_three_places(name: str, toml: Path) -
     command_line = [value] if name == "port" else [option(name), value]
     if kind is bool:
         command_line = [option(name if wanted else f"no_{name}")]
+    company = {"GREENCHAT_TLS_CERT": "file", "GREENCHAT_TLS_KEY": "file"} if name.startswith("tls") else {}
+    company = {f"GREENCHAT_{PAIRS[name].upper()}": "a file"} if name in PAIRS else {}
     for arguments, environ in (
         (["--config", str(toml)], {}),
         ([], {"GREENCHAT_CONFIG": str(toml)}),
         ([], {f"GREENCHAT_{name.upper()}": value}),
         (command_line, {}),
     ):
-        found = getattr(load(arguments, environ), name)
+        found = getattr(load(arguments, company | environ), name)
         assert (found, type(found)) == (wanted, type(wanted))
 
 
@@ -183,6 +188,8 @@ def wrong(arguments: list[str], environ: dict[str, str] | None = None) -> str:
             ["--proxy-protocol=on"],
             "argument --proxy-protocol/--no-proxy-protocol: ignored explicit argument 'on'",
         ),
+        (["--tls-cert", "cert.pem"], "tls-cert and tls-key: both are needed, or neither"),
+        (["--tls-key", "key.pem", "--tls-cert", ""], "tls-cert and tls-key: both are needed, or neither"),
         (["--proxy-from", ""], "proxy-from: may not be empty"),
         (["--proxy-from", " , "], "proxy-from: may not be empty"),
         (["--proxy-from", "10.0.0.1/8"], "proxy-from: 10.0.0.1/8 has host bits set"),

@@ -11,7 +11,8 @@ from typing import Any, Protocol, cast, get_args
 from gevent import getcurrent
 
 from greenchat.metrics import COUNTERS
-from greenchat.network.outbox import OUTBOX_LIMIT, Flusher, Outbox
+from greenchat.network.outbox import OUTBOX_LIMIT, READABLE, Flusher, Outbox, Transport
+from greenchat.network.tls import BrokenTls
 from greenchat.protocol.framing import MAX_REQUEST_FRAME, FrameDecoder, FrameTooLarge
 from greenchat.protocol.messages import Bye, ByeReason, encode, failure
 
@@ -22,9 +23,6 @@ CHUNK = 16_384
 
 BEHIND = 65_536
 """Unsent bytes above which a peer is not read: no more replies are made for it."""
-
-READABLE = 1
-"""The io event of libev that the read loop waits for."""
 
 GRACE = 0.5
 """Seconds in which a peer that ended its half still gets replies that are being made (a commit)."""
@@ -60,7 +58,7 @@ class Connection(Outbox):
     """A peer's connection; implements ``ports.Peer``.
 
     Args:
-        sock: a connected, non-blocking socket; the connection closes it.
+        sock: connected and non-blocking; the connection closes it.
         address: ``HOST:PORT`` of the peer.
         opened: when the peer came, on the monotonic clock.
         flusher: shared by all connections.
@@ -81,7 +79,7 @@ class Connection(Outbox):
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: Transport,
         address: str,
         opened: float,
         flusher: Flusher,
@@ -167,6 +165,7 @@ class Connection(Outbox):
             self._finish()
 
     def _read(self, receive: Callable[[bytes], None]) -> None:
+        self._take(self._recv(), receive)  # TLS has already read what came with the end of its handshake
         while self._reason is None:
             self._wait()
             if self._held():
@@ -262,7 +261,7 @@ class Connection(Outbox):
 
     def _fail(self, error: OSError) -> None:
         super()._fail(error)
-        self._end("timed out" if isinstance(error, TimeoutError) else "reset")
+        self._end(_why(error))
 
     def _end(self, reason: str) -> None:
         """Give the reason of the end (the first one counts) and let the greenlet see it."""
@@ -330,6 +329,12 @@ class Connection(Outbox):
         self._watcher.close()
         self._sock.close()
         COUNTERS.connections_ended += 1
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, BrokenTls):
+        return f"TLS broken ({error})"
+    return "timed out" if isinstance(error, TimeoutError) else "reset"
 
 
 def bye(reason: str, retry_after: float | None) -> bytes:

@@ -1,7 +1,7 @@
-"""What comes before the first frame: a proxy says whom it speaks for.
+"""What comes before the first frame: a proxy says whom it speaks for, and keys are agreed on (TLS).
 
-Nothing of it is left in a connection: when it is over, the socket is at the client's first byte, and
-the address is the client's.
+Nothing of it is left in a connection: when it is over, the socket is at the client's first byte, or
+decrypts by itself, and the address is the client's.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import gevent
 from gevent.pool import Group
 
 from greenchat.metrics import COUNTERS
-from greenchat.network.connection import READABLE, log_end
+from greenchat.network.connection import log_end
+from greenchat.network.outbox import READABLE, Transport
+from greenchat.network.tls import BrokenTls, Certificate
 from greenchat.protocol.proxy import MAX_HEADER, BadProxyHeader, ProxyHeader, read_header
 
-Admit = Callable[[socket.socket, str, float], None]
-"""Takes the socket, ``HOST:PORT`` of the client, and when it came, on the monotonic clock."""
+Admit = Callable[[Transport, str, float], None]
+"""Takes the socket (with TLS around it), ``HOST:PORT`` of the client, and when it came (monotonic clock)."""
 
 
 class Greeter:
@@ -35,18 +37,25 @@ class Greeter:
             other MUST be let in: it could pass itself off as any client, and without a header it
             would be indistinguishable from one (proxy-protocol.txt, section 2).  None: there are no
             proxies, and a header is a bad frame.
+        certificate: for TLS, which begins behind the header; None: there is no TLS.
     """
 
-    def __init__(self, timeout: float, proxies: Sequence[IPv4Network | IPv6Network] | None = None) -> None:
+    def __init__(
+        self,
+        timeout: float,
+        proxies: Sequence[IPv4Network | IPv6Network] | None,
+        certificate: Certificate | None,
+    ) -> None:
         self._timeout = timeout
         self._proxies = proxies
+        self._certificate = certificate
         self._greetings = Group()
 
     def __len__(self) -> int:
         """Return how many are being greeted."""
         return len(self._greetings)
 
-    def greet(self, sock: socket.socket, address: tuple[Any, ...], admit: Admit) -> None:
+    def greet(self, sock: Any, address: tuple[Any, ...], admit: Admit) -> None:
         """Greet a newcomer; at once if nothing is asked of it, else in a greenlet of its own.
 
         Args:
@@ -55,13 +64,13 @@ class Greeter:
             admit: called at the end, if all is well.
         """
         shown, now = display(address), monotonic()
-        if self._proxies is None:
-            admit(sock, shown, now)
-        elif self._trusts(address[0]):
-            self._greetings.spawn(self._greet, sock, shown, now, admit)
-        else:
+        if self._proxies is not None and not self._trusts(address[0]):
             sock.close()
             log_end(shown, None, "not in proxy-from", now)
+        elif self._proxies is None and self._certificate is None:
+            admit(sock, shown, now)
+        else:
+            self._greetings.spawn(self._greet, sock, shown, now, admit)
 
     def close(self) -> None:
         """End all greetings."""
@@ -71,17 +80,23 @@ class Greeter:
         address = ip_address(plain(host))
         return any(address in network for network in self._proxies or ())
 
-    def _greet(self, sock: socket.socket, address: str, opened: float, admit: Admit) -> None:
+    def _greet(self, sock: Any, address: str, opened: float, admit: Admit) -> None:
         failure: str | None = "stopped"  # without another one only if the greenlet was killed
+        wanted = "PROXY header"
+        transport: Transport = sock
         try:
             with gevent.Timeout(self._timeout):
-                address = self._client(sock, address)
+                if self._proxies is not None:
+                    address = _client(sock, address)
+                wanted = "TLS handshake"
+                if self._certificate is not None:
+                    transport = _encrypted(sock, self._certificate)
             failure = None
         except gevent.Timeout:
             COUNTERS.login_timeouts += 1
-            failure = "no PROXY header in time"
-        except BadProxyHeader as error:
-            failure = f"bad PROXY header ({error})"
+            failure = f"no {wanted} in time"
+        except (BadProxyHeader, BrokenTls) as error:
+            failure = f"bad {wanted} ({error})"
         except EOFError:
             failure = "closed by peer"
         except OSError:
@@ -91,12 +106,7 @@ class Greeter:
                 sock.close()
                 log_end(address, None, failure, opened)
         if not failure:
-            admit(sock, address, opened)
-
-    def _client(self, sock: socket.socket, address: str) -> str:
-        """Return the address of the client: the proxy's, unless it speaks for somebody."""
-        source = _receive_header(sock).source
-        return address if source is None else display(source)
+            admit(transport, address, opened)
 
 
 def display(address: tuple[Any, ...]) -> str:
@@ -108,6 +118,20 @@ def display(address: tuple[Any, ...]) -> str:
 def plain(host: str) -> str:
     """Return an address without the prefix that IPv4 has on a dual-stack socket."""
     return host.removeprefix("::ffff:")
+
+
+def _client(sock: socket.socket, address: str) -> str:
+    """Return the address of the client: the proxy's, unless it speaks for somebody."""
+    source = _receive_header(sock).source
+    return address if source is None else display(source)
+
+
+def _encrypted(sock: socket.socket, certificate: Certificate) -> Transport:
+    """Shake hands."""
+    transport = certificate.wrap(sock)
+    while event := transport.handshake():
+        _wait(sock, event)
+    return transport
 
 
 def _receive_header(sock: socket.socket) -> ProxyHeader:
@@ -135,12 +159,12 @@ def _peek(sock: socket.socket, size: int) -> bytes:
         try:
             return sock.recv(size, socket.MSG_PEEK)
         except BlockingIOError:
-            _wait_readable(sock)
+            _wait(sock, READABLE)
 
 
-def _wait_readable(sock: socket.socket) -> None:
+def _wait(sock: socket.socket, event: int) -> None:
     hub = gevent.get_hub()
-    watcher = hub.loop.io(sock.fileno(), READABLE)
+    watcher = hub.loop.io(sock.fileno(), event)
     try:
         hub.wait(watcher)
     finally:

@@ -18,7 +18,8 @@ from greenchat.metrics import COUNTERS
 from greenchat.network.connection import Connection, OpenSession, bye
 from greenchat.network.greeting import Greeter
 from greenchat.network.heartbeat import Heartbeat
-from greenchat.network.outbox import OUTBOX_LIMIT, Flusher
+from greenchat.network.outbox import OUTBOX_LIMIT, Flusher, Transport
+from greenchat.network.tls import Certificate
 from greenchat.protocol.framing import MAX_REQUEST_FRAME, NEWLINE
 
 logger = logging.getLogger(__name__)
@@ -49,8 +50,12 @@ SOCKET_OPTIONS = (
 )
 """Set on the listening socket once; Linux hands them down to each that is accepted."""
 
-PlainSocket = monkey.get_original("socket", "socket")
-"""The unpatched class: no watchers of its own (two a socket, unused here), no hidden waiting."""
+
+class PlainSocket(monkey.get_original("socket", "socket")):  # type: ignore[misc]
+    """A socket of the unpatched class: no watchers of its own (two each, unused here), no hidden waiting."""
+
+    __slots__ = ()
+    in_flight = 0
 
 
 class ChatServer(StreamServer):
@@ -69,6 +74,7 @@ class ChatServer(StreamServer):
         login_timeout: seconds that a connection may last without a login.
         proxies: networks of the proxies that all connections come through, each of which begins with a
             PROXY header; None: there are none.
+        certificate: for TLS; None: there is none.
     """
 
     backlog = 4096
@@ -85,9 +91,11 @@ class ChatServer(StreamServer):
         max_missed: int = 5,
         login_timeout: float = 10.0,
         proxies: Sequence[IPv4Network | IPv6Network] | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         super().__init__(address)
-        self._greeter = Greeter(login_timeout, proxies)
+        self._greeter = Greeter(login_timeout, proxies, certificate)
+        self._encrypts = certificate is not None
         self.connections: set[Connection] = set()
         self.heartbeat = Heartbeat(self.connections, heartbeat_interval, max_missed, login_timeout)
         self._open_session = open_session
@@ -178,7 +186,10 @@ class ChatServer(StreamServer):
     def do_handle(self, sock: Any, address: tuple[Any, ...]) -> None:
         """Greet a newcomer, unless there are far too many."""
         if self._over() >= REFUSED_AT_ONCE:
-            _refuse_rudely(sock)
+            COUNTERS.connections_refused += 1
+            if not self._encrypts:
+                _say_bye(sock)
+            sock.close()
         else:
             self._greeter.greet(sock, address, self._admit)
 
@@ -186,7 +197,7 @@ class ChatServer(StreamServer):
         """Return how many are here beyond the limit, if one more comes; negative if there is room."""
         return len(self.connections) + len(self._greeter) - self._max_connections
 
-    def _admit(self, sock: Any, address: str, opened: float) -> None:
+    def _admit(self, sock: Transport, address: str, opened: float) -> None:
         """Make the connection and spawn its greenlet; one too many is told to come back later."""
         full = len(self.connections) >= self._max_connections
         connection = Connection(sock, address, opened, self._flusher, self._max_frame, self._outbox_limit)
@@ -216,11 +227,9 @@ class ChatServer(StreamServer):
             logger.warning("cannot accept connections: %s (raise the limit of open files)", error)
 
 
-def _refuse_rudely(sock: Any) -> None:
-    """Say BYE and close at once: no greenlet, no lingering, and the peer may miss the BYE."""
-    COUNTERS.connections_refused += 1
+def _say_bye(sock: Any) -> None:
+    """Say BYE to one that is closed at once: no greenlet, no lingering, and the peer may miss the BYE."""
     try:
         sock.send(bye("evicted", random.uniform(*RETRY_AFTER)) + NEWLINE)
     except OSError:
         pass
-    sock.close()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import socket
 import struct
 import termios
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from gevent import get_hub
 from gevent.event import Event
@@ -24,8 +23,25 @@ OUTBOX_LIMIT = 1_048_576
 CLOSED = -1
 """The limit of an outbox that takes no more frames: every send is over it."""
 
-WRITABLE = 2
-"""The io event of libev that a backlog waits for."""
+READABLE, WRITABLE = 1, 2
+"""The io events of libev that a read loop and a backlog wait for."""
+
+
+class Transport(Protocol):
+    """What a connection needs of its socket, which is a non-blocking one or something that acts like it.
+
+    Attributes:
+        in_flight: bytes that ``send`` has not counted as sent, but that cannot be taken back any more: the
+            next ``send`` MUST begin with them.  A socket has none.
+    """
+
+    @property
+    def in_flight(self) -> int: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def send(self, data: bytes | memoryview, /) -> int: ...
+    def shutdown(self, how: int, /) -> None: ...
+    def close(self) -> None: ...
+    def fileno(self) -> int: ...
 
 
 class Flusher:
@@ -68,25 +84,26 @@ class _Backlog:
 
     __slots__ = ("_input", "calls", "data", "sent", "watcher")
 
-    def __init__(self, data: bytes, sent: int, calls: list[_Call], loop: Any, sock: socket.socket) -> None:
+    def __init__(self, data: bytes, sent: int, calls: list[_Call], loop: Any, sock: Transport) -> None:
         self.data = data
         self.sent = sent
         self.calls = calls
         self._input = 0  # bytes that wait unread, when last looked
         self.watcher = loop.io(sock.fileno(), WRITABLE)
 
-    def has_more_input(self, sock: socket.socket) -> bool:
+    def has_more_input(self, sock: Transport) -> bool:
         """Say whether more bytes from the peer wait to be read than when this was last asked."""
         before = self._input
         (self._input,) = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))
         return self._input > before
 
-    def cut(self, terminator: bytes) -> int:
-        """Drop the frames of which nothing is written; return the bytes that are left to write."""
-        if self.sent and not self.data.endswith(terminator, 0, self.sent):
-            self.data = self.data[: self.data.index(terminator, self.sent) + 1]
+    def cut(self, terminator: bytes, in_flight: int) -> int:
+        """Drop the frames of which nothing is written or in flight; return the bytes left to write."""
+        written = self.sent + in_flight
+        if written and not self.data.endswith(terminator, 0, written):
+            self.data = self.data[: self.data.index(terminator, written) + 1]
         else:
-            self.data = self.data[: self.sent]
+            self.data = self.data[:written]
         return len(self.data) - self.sent
 
 
@@ -97,7 +114,7 @@ class Outbox:
     is written when it is writable again, and only then the next batch is made.
 
     Args:
-        sock: a non-blocking socket.
+        sock: what is written to; it never blocks.
         decoder: that of the same connection; its terminator is ours.
         flusher: shared by all connections.
         limit: the high-water mark, in bytes.
@@ -108,7 +125,7 @@ class Outbox:
                  "_unsent")
     # fmt: on
 
-    def __init__(self, sock: socket.socket, decoder: FrameDecoder, flusher: Flusher, limit: int) -> None:
+    def __init__(self, sock: Transport, decoder: FrameDecoder, flusher: Flusher, limit: int) -> None:
         self._sock = sock
         self._decoder = decoder
         self._flusher = flusher
@@ -240,7 +257,7 @@ class Outbox:
         self._drop_frames()
         self._unsent = 0
         if self._backlog is not None:
-            self._unsent = self._backlog.cut(self._decoder.terminator or NEWLINE)
+            self._unsent = self._backlog.cut(self._decoder.terminator or NEWLINE, self._sock.in_flight)
             self._backlog.calls = [entry for entry in self._backlog.calls if entry.finally_]
             if not self._unsent:
                 self._end_backlog()

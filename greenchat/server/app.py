@@ -20,14 +20,15 @@ from greenchat import __version__
 from greenchat.bus import open_bus
 from greenchat.config import Settings
 from greenchat.data import open_store
-from greenchat.errors import Away, Busy, StartupError
+from greenchat.errors import Away, Busy, ConfigError, StartupError
 from greenchat.network.listener import ChatServer
+from greenchat.network.tls import Certificate
 from greenchat.ports import Node, Store
 from greenchat.protocol.instants import to_instant
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.server.admin import AdminPages
 from greenchat.server.offload import Offload
-from greenchat.server.signals import StopSignals
+from greenchat.server.signals import StopSignals, on_hangup
 from greenchat.service.neighbours import Neighbours
 from greenchat.service.service import Service
 from greenchat.service.session import Session
@@ -90,6 +91,7 @@ class App:
             max_queue=settings.commit_queue,
         )
         self._admin = AdminPages(settings.admin, self._is_healthy)
+        self._certificate = _certificate(settings)
 
     def start(self, stop: Event) -> None:
         """Open the database, join the cluster and listen, in this order.
@@ -141,6 +143,7 @@ class App:
             max_missed=settings.max_missed,
             login_timeout=settings.login_timeout,
             proxies=settings.proxies,
+            certificate=self._certificate,
         )
         try:
             self._listener.start()
@@ -230,6 +233,23 @@ def _prepare_process(settings: Settings) -> None:
     )
     gevent.config.track_greenlet_tree = False  # a third off spawn and join (measured), and memory
     os.umask(0o077)  # what this process makes is its owner's
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    """Read the certificate for TLS, if there is to be any, now and at each SIGHUP."""
+    if not settings.tls_cert:
+        return None
+    certificate = Certificate(settings.tls_cert, settings.tls_key)
+
+    def reload() -> None:
+        try:
+            certificate.reload()
+            _log.info("the certificate was read again: %s", settings.tls_cert)
+        except ConfigError as error:
+            _log.error("%s; the certificate that was read before stays", error)
+
+    on_hangup(reload)
+    return certificate
 
 
 def _affordable_connections(wanted: int) -> int:

@@ -1,8 +1,9 @@
-"""SIGINT and SIGTERM: the first begins the end, the second hastens it."""
+"""SIGINT and SIGTERM: the first begins the end, the second hastens it.  SIGHUP: read files again."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
@@ -24,3 +25,8 @@ class StopSignals:
 
     def _caught(self) -> None:
         (self.hurry if self.stop.is_set() else self.stop).set()
+
+
+def on_hangup(reload: Callable[[], None]) -> None:
+    """Have SIGHUP call this, in a greenlet of its own."""
+    gevent.signal_handler(signal.SIGHUP, gevent.spawn, reload)

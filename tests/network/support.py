@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket as stdlib
+import ssl
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from gevent import socket
 from gevent.event import Event
 from gevent.queue import Queue
 
+from greenchat.client.tls import TlsSocket
 from greenchat.network.listener import ChatServer
 
 DEADLINE = 20.0
@@ -59,23 +61,31 @@ class FakeService:
 
 
 class Client:
-    """A client that reads frames; any wait is bounded by the test's deadline."""
+    """A client that reads frames; any wait is bounded by the test's deadline.
 
-    def __init__(self, address: tuple[str, int], receive_buffer: int | None = None) -> None:
+    Attributes:
+        sock: the socket.
+        wire: what is written to and read from: the socket, or TLS on it.
+    """
+
+    def __init__(
+        self, address: tuple[str, int], receive_buffer: int | None, tls: ssl.SSLContext | None
+    ) -> None:
         family = stdlib.AF_INET6 if ":" in address[0] else stdlib.AF_INET
         self.sock = socket.socket(family)
         if receive_buffer:
             self.sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF, receive_buffer)
         self.sock.connect(address)
+        self.wire = TlsSocket(self.sock, tls, "localhost") if tls else self.sock
         self.buffer = b""
 
     def send(self, data: bytes) -> None:
-        self.sock.sendall(data)
+        self.wire.sendall(data)
 
     def frame(self, terminator: bytes = b"\n") -> bytes:
         """Read one frame; b"" at the end of the stream."""
         while terminator not in self.buffer:
-            data = self.sock.recv(65_536)
+            data = self.wire.recv(65_536)
             if not data:
                 return b""
             self.buffer += data
@@ -85,7 +95,7 @@ class Client:
     def rest(self) -> bytes:
         """Read to the end of the stream."""
         parts = [self.buffer]
-        while data := self.sock.recv(1_048_576):
+        while data := self.wire.recv(1_048_576):
             parts.append(data)
         self.buffer = b""
         return b"".join(parts)
@@ -97,7 +107,7 @@ class Client:
         return dict(json.loads(data.splitlines()[-1]))
 
     def finish(self) -> None:
-        self.sock.shutdown(stdlib.SHUT_WR)
+        self.wire.shutdown(stdlib.SHUT_WR)
 
     def close(self) -> None:
         self.sock.close()
@@ -116,14 +126,16 @@ class Served:
         user: int | None,
         host: str,
         options: dict[str, Any],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self.tls = tls
         self.service = FakeService(handler, user)
         self.server = ChatServer((host, 0), self.service.open_session, **options)
         self.server.start()
         self.clients: list[Client] = []
 
     def connect(self, host: str = "127.0.0.1", receive_buffer: int | None = None) -> Client:
-        client = Client((host, self.server.address[1]), receive_buffer)
+        client = Client((host, self.server.address[1]), receive_buffer, self.tls)
         self.clients.append(client)
         return client
 

@@ -19,6 +19,12 @@ Serve = Callable[..., Served]
 MEGABYTE = b"m" * 1_000_000
 
 
+@pytest.fixture(params=["plain", "tls"])
+def wire(request: pytest.FixtureRequest) -> str:
+    """All of this is so with TLS too."""
+    return str(request.param)
+
+
 class ScriptedSocket:
     """Take of each send the scripted number of bytes (None: would block), then everything."""
 
@@ -34,6 +40,8 @@ class ScriptedSocket:
             raise step
         self.sends.append(bytes(data[:step]))
         return step
+
+    in_flight = 0
 
     def fileno(self) -> int:
         return 0  # to make a watcher; the tests turn the loop no further
@@ -253,7 +261,7 @@ def test_when_written_waits_for_a_peer_that_is_behind(serve: Serve) -> None:
     client.frame(b"m" * 1000)
     assert not written.is_set()
     while not written.is_set():
-        client.sock.recv(1_000_000)
+        client.wire.recv(1_000_000)
 
 
 def test_when_written_is_never_called_if_the_connection_ends_before(serve: Serve) -> None:
@@ -261,7 +269,7 @@ def test_when_written_is_never_called_if_the_connection_ends_before(serve: Serve
     written = Event()
     session.peer.send(MEGABYTE * 20)
     session.peer.when_written(written.set)
-    client.sock.recv(1)
+    client.wire.recv(1)
     client.reset()
     session.ended.wait()
     session.peer.when_written(written.set)
@@ -285,7 +293,7 @@ def test_a_handler_that_drains_does_not_outlive_its_closed_connection(serve: Ser
 
     client, session = serve(stream, outbox_limit=50_000_000).pair(receive_buffer=4096)
     client.send(b"go\n")
-    client.sock.recv(1)
+    client.wire.recv(1)
     session.peer.close("shutdown")
     session.ended.wait()
     assert session.reasons == ["shutdown"]

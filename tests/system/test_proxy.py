@@ -8,15 +8,17 @@ import re
 import select
 import shutil
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from greenchat.protocol.proxy import SIGNATURE
+from tests.certificates import Authority, Pair
 from tests.system.server import DEADLINE, Client, Server
 
 Start = Callable[..., Server]
@@ -33,7 +35,10 @@ daemon off;
 pid nginx.pid;
 error_log stderr;
 events {{ worker_connections 64; }}
-stream {{ server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{backend}; proxy_protocol on; }} }}
+stream {{
+    {tls}
+    server {{ listen 127.0.0.1:{port} {ssl}; proxy_pass 127.0.0.1:{backend}; proxy_protocol on; }}
+}}
 """
 
 needs_nginx = pytest.mark.skipif(
@@ -116,20 +121,37 @@ def test_a_header_that_nobody_asked_for_is_a_bad_frame(start: Start) -> None:
         assert client.ask(12)["msgid"] == 12
 
 
-@pytest.fixture
-def front(start: Start, tmp_path: Path) -> Iterator[tuple[Server, int]]:
-    """A server behind nginx, and nginx's port."""
+class Front(NamedTuple):
+    """A server behind nginx."""
+
+    server: Server
+    port: int
+    """That of nginx."""
+    context: ssl.SSLContext | None
+    """For TLS with nginx."""
+
+
+@pytest.fixture(params=["plain", "tls"])
+def front(
+    request: pytest.FixtureRequest, start: Start, tmp_path: Path, certificate: Pair, authority: Authority
+) -> Iterator[Front]:
+    context, tls = None, ""
+    if request.param == "tls":
+        context = ssl.create_default_context(cafile=authority.cert)
+        tls = f"ssl_certificate {certificate.cert}; ssl_certificate_key {certificate.key};"
     server = start("--proxy-protocol")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     folder = tmp_path / "nginx"
     folder.mkdir()
-    (folder / "nginx.conf").write_text(NGINX.format(port=port, backend=server.port))
+    (folder / "nginx.conf").write_text(
+        NGINX.format(port=port, backend=server.port, ssl=tls and "ssl", tls=tls)
+    )
     nginx = subprocess.Popen(
         ["nginx", "-p", str(folder), "-c", "nginx.conf"], stderr=(folder / "log").open("wb")
     )
     try:
-        yield server, port
+        yield Front(server, port, context)
     finally:
         nginx.terminate()
         nginx.wait(DEADLINE)
@@ -148,11 +170,13 @@ def connect_from(source: str, port: int) -> socket.socket:
 
 
 @needs_nginx
-def test_behind_nginx_the_clients_address_is_known(front: tuple[Server, int]) -> None:
-    server, port = front
-    with connect_from("127.0.0.9", port) as sock, sock.makefile("rb") as lines:
-        mine = sock.getsockname()[1]
+def test_behind_nginx_the_clients_address_is_known(front: Front) -> None:
+    sock = connect_from("127.0.0.9", front.port)
+    mine = sock.getsockname()[1]
+    if front.context:
+        sock = front.context.wrap_socket(sock, server_hostname="localhost")
+    with sock, sock.makefile("rb") as lines:
         sock.sendall(b'{"msgid":4,"name":"ann","password":"pw"}\n')
         reply: dict[str, Any] = json.loads(lines.readline())
         assert reply["errno"] == 0
-    assert wait_for_ends(server, 1) == [(f"127.0.0.9:{mine}", "-", "closed by peer")]
+    assert wait_for_ends(front.server, 1) == [(f"127.0.0.9:{mine}", "-", "closed by peer")]
