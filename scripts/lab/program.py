@@ -6,10 +6,12 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
+from typing import ClassVar
 
 DEADLINE = 60.0
 """Seconds that a start or an end may take: generous, because nothing waits for it when all is well."""
@@ -26,9 +28,14 @@ class Program:
     """A server program in a process of its own, its output in ``folder/log``.
 
     Args:
-        name: of the program, found in PATH or sbin.
+        name: of the program, found beside this Python, in PATH or sbin.
         folder: for its data and its log; exists already.
+
+    Attributes:
+        orphaned: the signal that it gets when this process ends without having stopped it.
     """
+
+    orphaned: ClassVar[str] = "KILL"
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -67,20 +74,29 @@ class Program:
         assert self._process
         self._process.send_signal(number)
 
-    def _start(self, arguments: Sequence[object], ready: Callable[[], bool]) -> None:
+    def _start(
+        self, arguments: Sequence[object], ready: Callable[[], bool], env: Mapping[str, str] | None = None
+    ) -> None:
         """Start it and wait until it is ready.  It ends with the caller, even if that one is killed.
+
+        Args:
+            arguments: of its command line.
+            ready: whether it is.
+            env: its environment, in place of ours.
 
         Raises:
             LabError: it ended, or was not ready in time.
         """
-        survivor = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        survivor = ["setpriv", "--pdeathsig", self.orphaned] if shutil.which("setpriv") else []
         with open(self.folder / "log", "ab") as log:
             self._process = subprocess.Popen(
                 [*survivor, find(self.name), *map(str, arguments)],
                 cwd=self.folder,
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                process_group=0,  # Ctrl-C is for us alone: we stop it when its turn has come
             )
         end = monotonic() + DEADLINE
         while not ready():
@@ -106,10 +122,11 @@ def find(name: str) -> str:
     Raises:
         LabError: it is not installed.
     """
-    path = shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
-    if path is None:
-        raise LabError(f"{name} is not installed: scripts/test installs it")
-    return path
+    ours = str(Path(sys.executable).parent)
+    for folders in (ours, None, "/usr/local/sbin:/usr/sbin:/sbin"):
+        if path := shutil.which(name, path=folders):
+            return path
+    raise LabError(f"{name} is not installed: scripts/test installs it")
 
 
 def free_port() -> int:
