@@ -1,4 +1,4 @@
-# What scripts/run and scripts/test share: .venv, and packages of the system.
+# What the scripts share: .venv, and packages of the system.
 # shellcheck shell=bash
 
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -86,4 +86,25 @@ ensure_installed() {
         cp "$ROOT/$1" "$VENV/$1"
         identity >"$VENV/whole"
     ) 9<"$ROOT"
+}
+
+has_nginx_stream() {
+    [[ -e /usr/lib/nginx/modules/ngx_stream_module.so ]] || nginx -V 2>&1 | grep -qE -- '--with-stream( |$)'
+}
+
+# ensure_servers [PACKAGE...]: have MariaDB, Redis and nginx, as Debian packages them, and these packages besides.
+ensure_servers() {
+    local missing=("$@") services=()
+    command -v mariadbd >/dev/null || { missing+=(mariadb-server); services+=(mariadb); }
+    command -v redis-server >/dev/null || { missing+=(redis-server); services+=(redis-server); }
+    command -v nginx >/dev/null || { missing+=(nginx); services+=(nginx); }
+    has_nginx_stream || missing+=(libnginx-mod-stream)
+    ((${#missing[@]})) || return 0
+    if can_apt && apt_install "${missing[@]}"; then
+        # Nor at the next start of the machine: the scripts start their own.
+        as_root systemctl --quiet disable "${services[@]}" &>/dev/null || true
+        return 0
+    fi
+    say "missing, and not to be installed from here: ${missing[*]}"
+    return 1
 }
