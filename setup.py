@@ -18,6 +18,7 @@ REQUIRES = [
     "prompt_toolkit>=3.0.40",
     "prometheus_client>=0.20",
 ]
+CLUSTER_REQUIRES = ["supervisor>=4.3.0"]
 TEST_REQUIRES = ["pytest>=9.0", "hypothesis>=6.100", "pexpect>=4.9", "ruff>=0.9", "mypy>=1.15"]
 
 
@@ -34,7 +35,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     install_requires=REQUIRES,
-    extras_require={"test": TEST_REQUIRES},
+    extras_require={"cluster": CLUSTER_REQUIRES, "test": [*CLUSTER_REQUIRES, *TEST_REQUIRES]},
     packages=find_packages(include=["greenchat", "greenchat.*"]),
     entry_points={
         "console_scripts": [

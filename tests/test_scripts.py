@@ -186,7 +186,12 @@ def test_commands_are_executable(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "lock"), [("REQUIRES", "requirements.lock"), ("TEST_REQUIRES", "requirements-test.lock")]
+    ("wanted", "lock"),
+    [
+        ("REQUIRES", "requirements.lock"),
+        ("CLUSTER_REQUIRES", "requirements-cluster.lock"),
+        ("TEST_REQUIRES", "requirements-test.lock"),
+    ],
 )
 def test_the_lock_pins_a_version_of_all_that_setup_asks_for(wanted: str, lock: str) -> None:
     pinned = dict(line.split(" ")[0].split("==") for line in _requirements(lock))
@@ -196,7 +201,7 @@ def test_the_lock_pins_a_version_of_all_that_setup_asks_for(wanted: str, lock: s
 
 
 def test_the_locks_name_no_index_and_nothing_twice() -> None:
-    lines = [line for lock in ("requirements.lock", "requirements-test.lock") for line in _requirements(lock)]
+    lines = [line for lock in ROOT.glob("requirements*.lock") for line in _requirements(lock.name)]
     assert [line for line in lines if not re.match(r"[\w-][\w.-]*==[\w.]+( ;|$)", line)] == []
     names = [line.split("==")[0].lower() for line in lines]
     assert len(names) == len(set(names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import socket
@@ -18,6 +19,9 @@ DEADLINE = 60.0
 
 LOOK_AGAIN = 0.02
 """Seconds between two looks at whether a program is ready."""
+
+TRIES = 100
+"""To find free ports in a row."""
 
 
 class LabError(Exception):
@@ -135,3 +139,27 @@ def free_port() -> int:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
         return port
+
+
+def free_ports(count: int) -> int:
+    """Return the first of some ports of 127.0.0.1 in a row that were free just now.
+
+    Raises:
+        LabError: there are none.
+    """
+    for _ in range(TRIES):
+        first = random.randrange(10_000, 30_000)  # below those of outgoing connections
+        if all(map(is_free, range(first, first + count))):
+            return first
+    raise LabError(f"there are no {count} free ports in a row")
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server could listen on a port of 127.0.0.1."""
+    with closing(socket.socket()) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
