@@ -13,7 +13,7 @@ from typing import Any
 
 import pymysql
 
-from scripts.lab.program import DEADLINE, Program, find, free_port
+from scripts.lab.program import DEADLINE, LabError, Program, find, free_port
 
 PASSWORD = "s3cret ü@/"
 """Of the user ``chat``: with what must be quoted in a URL."""
@@ -99,22 +99,26 @@ class MariaDb(Program):
 
     def install(self) -> None:
         """Make its data folder and its users, and start it."""
-        subprocess.run(
-            [
-                find("mariadb-install-db"),
-                "--no-defaults",
-                f"--user={_user()}",
-                f"--datadir={self.folder / 'data'}",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-                "--skip-name-resolve",
-                "--innodb-log-file-size=32M",
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            check=True,
-            timeout=DEADLINE,
-        )
+        with open(self.folder / "log", "ab") as log:
+            made = subprocess.run(
+                [
+                    find("mariadb-install-db"),
+                    "--no-defaults",
+                    f"--user={_user()}",
+                    f"--datadir={self.folder / 'data'}",
+                    "--auth-root-authentication-method=normal",
+                    "--skip-test-db",
+                    "--skip-name-resolve",
+                    "--innodb-log-file-size=32M",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,  # as an ordinary user it complains of what it need not do
+                check=False,
+                timeout=DEADLINE,
+            )
+        if made.returncode:
+            raise LabError(f"mariadb-install-db failed:\n{self.log}")
         self.start()
         self.run(
             f"CREATE USER chat@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'",
