@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
@@ -149,17 +150,25 @@ def free_ports(count: int) -> int:
     """
     for _ in range(TRIES):
         first = random.randrange(10_000, 30_000)  # below those of outgoing connections
-        if all(map(is_free, range(first, first + count))):
-            return first
+        try:
+            need_ports(range(first, first + count))
+        except LabError:
+            continue
+        return first
     raise LabError(f"there are no {count} free ports in a row")
 
 
-def is_free(port: int) -> bool:
-    """Return whether a server could listen on a port of 127.0.0.1."""
-    with closing(socket.socket()) as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            taken.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+def need_ports(ports: Iterable[int]) -> None:
+    """Do nothing if a server could listen on each of these ports of 127.0.0.1.
+
+    Raises:
+        LabError: on one it could not; the sentence says which and why.
+    """
+    for port in ports:
+        with closing(socket.socket()) as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError as error:
+                reason = os.strerror(error.errno or 0).lower()
+                raise LabError(f"port {port} of 127.0.0.1 cannot be had: {reason}") from None

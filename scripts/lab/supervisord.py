@@ -47,9 +47,11 @@ class Supervisord(Program):
         ours = {name: value for name, value in os.environ.items() if not name.startswith("GREENCHAT_")}
         numbers = {"CLUSTER_NODES": str(servers), "CLUSTER_FIRST_PORT": str(first_port)}
         self._env = {**ours, **numbers, **settings}
+        self._earlier = dict.fromkeys(self.ports, 0)
 
     def start(self) -> None:
         """Start it, and return when it answers; the servers are on their way then."""
+        self._earlier = {port: self._ready_lines(port) for port in self.ports}
         self._start(["--nodaemon", "--configuration", CONF], self._answers, self._env)
 
     def server(self, port: int) -> dict[str, Any]:
@@ -70,8 +72,8 @@ class Supervisord(Program):
         return self.folder / f"greenchat-{port}.log"
 
     def starts(self, port: int) -> int:
-        """Return how often a server has become ready."""
-        return len(READY.findall(self.server_log(port)))
+        """Return how often a server has become ready since supervisord was started."""
+        return self._ready_lines(port) - self._earlier[port]
 
     def wait_for(self, port: int, starts: int = 1) -> None:
         """Wait until a server has become ready so many times.
@@ -86,6 +88,9 @@ class Supervisord(Program):
             if self.server(port)["statename"] in trouble or monotonic() > end:
                 raise LabError(f"the server on port {port} does not start: {self._last_words(port)}")
             sleep(LOOK_AGAIN)
+
+    def _ready_lines(self, port: int) -> int:
+        return len(READY.findall(self.server_log(port)))
 
     def _last_words(self, port: int) -> str:
         return (self.server_log(port).splitlines() or ["it has said nothing"])[-1]
