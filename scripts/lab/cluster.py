@@ -21,6 +21,8 @@ from scripts.lab.mariadb import MariaDb
 from scripts.lab.program import LabError, find, free_port, free_ports, need_ports
 from scripts.lab.redis import PASSWORD, Redis
 
+ROOT = Path(__file__).parents[2]
+
 MOST_NODES = 99
 
 LONGEST_FOLDER = 70
@@ -107,7 +109,7 @@ class Cluster:
         return "\n".join(
             [
                 "The cluster is ready. Chat in it, from two terminals or more:",
-                f"  {programs / 'python'} -m greenchat.client 127.0.0.1 {self.nginx.port}",
+                f"  cd {ROOT} && .venv/bin/python -m greenchat.client 127.0.0.1 {self.nginx.port}",
                 "",
                 f"  {'127.0.0.1':<12} {'port':>5} {'pid':>8}  log",
                 *(f"  {what:<12} {port:>5} {pid:>8}  {log}" for what, port, pid, log in rows),
