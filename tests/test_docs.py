@@ -21,7 +21,14 @@ from greenchat.errors import MalformedFrame
 from greenchat.protocol import messages as m
 from tests.system.server import DEADLINE, ROOT, Client, Frame, Server, environment
 
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/protocol.md", "docs/architecture.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/protocol.md",
+    "docs/architecture.md",
+    "docs/deployment.md",
+]
 
 OF_THE_RUN = {"time", "token", "server"}
 """Fields whose values differ from run to run."""
@@ -76,11 +83,15 @@ def test_every_setting_has_its_reason_above_it() -> None:
 
 
 def test_the_readme_names_only_options_that_exist() -> None:
-    options = {"--config", "--help", *("--" + item.name.replace("_", "-") for item in fields(Settings))}
-    variables = {f"GREENCHAT_{item.name.upper()}" for item in fields(Settings)}
-    text = page("README.md")
-    assert set(re.findall(r"--[a-z][a-z-]*", text)) <= options
-    assert set(re.findall(r"GREENCHAT_\w+", text)) <= variables
+    server = {"--config", "--help", *("--" + item.name.replace("_", "-") for item in fields(Settings))}
+    cluster = {"--check", "--keep"}
+    assert set(re.findall(r"--[a-z][a-z-]*", page("README.md"))) <= server | cluster
+
+
+@pytest.mark.parametrize("name", [*PAGES, "conf/supervisord.conf", "conf/greenchat@.service"])
+def test_the_pages_name_only_variables_that_exist(name: str) -> None:
+    variables = {"GREENCHAT_CONFIG", *(f"GREENCHAT_{item.name.upper()}" for item in fields(Settings))}
+    assert set(re.findall(r"GREENCHAT_[A-Z_]+", page(name))) <= variables
 
 
 # -- Links
