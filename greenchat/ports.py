@@ -28,6 +28,10 @@ class Peer(Protocol):
     def classic(self) -> bool:
         """Whether the peer speaks the classic framing (NUL-ended frames); fixed by its first frame."""
 
+    @property
+    def present(self) -> bool:
+        """Whether the peer has not ended its half: it may have, and what it sent before still wait."""
+
     def send(self, frame: bytes) -> None:
         """Queue a frame, without its terminator.
 

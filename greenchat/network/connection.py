@@ -24,6 +24,9 @@ CHUNK = 16_384
 BEHIND = 65_536
 """Unsent bytes above which a peer is not read: no more replies are made for it."""
 
+ESTABLISHED = 1
+"""The state of a TCP connection (tcp(7), TCP_INFO) whose two ends may both send."""
+
 GRACE = 0.5
 """Seconds in which a peer that ended its half still gets replies that are being made (a commit)."""
 
@@ -102,6 +105,14 @@ class Connection(Outbox):
         COUNTERS.connections_opened += 1
 
     # -- What the service may do
+
+    @property
+    def present(self) -> bool:
+        """Whether the peer has not ended its half: it may have, and what it sent before still wait."""
+        if self._eof or self._lost:
+            return False
+        state: int = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return state == ESTABLISHED
 
     def close(self, reason: str, retry_after: float | None = None) -> None:
         """End the connection after what was sent: no frame is taken any more, in either direction.

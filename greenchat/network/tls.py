@@ -11,6 +11,7 @@ import contextlib
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 from greenchat.errors import ConfigError
 from greenchat.network.outbox import READABLE, WRITABLE
@@ -142,6 +143,10 @@ class TlsSocket:
     def close(self) -> None:
         """Close the socket."""
         self._sock.close()
+
+    def getsockopt(self, *option: int) -> Any:
+        """Return an option of the socket, as it does."""
+        return self._sock.getsockopt(*option)
 
     def fileno(self) -> int:
         """Return the file descriptor, for watchers."""

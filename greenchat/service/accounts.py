@@ -40,9 +40,9 @@ def login(caller: Caller, request: m.Login) -> None:
     account = _authenticate(caller, request)
     _enter(caller, account, request)
     try:
-        nobody_knows = not _take_place(caller, account, request)
+        is_alone = _take_place(caller, account, request)
         if caller.user is not None:
-            _settle(caller, request, account, unless_elsewhere=nobody_knows and not request.force)
+            _settle(caller, request, account, is_alone or _is_forced(caller, request))
     except BaseException:
         sign_off(caller)
         raise
@@ -131,13 +131,22 @@ def _by_token(service: Service, request: m.Login, text: str) -> Account:
 def _enter(caller: Caller, account: Account, request: m.Login) -> None:
     """Become the one caller of this device here; from now on live events are held.  Does not switch."""
     service = caller.service
-    replaced = service.hub.check(account.id, request.device, request.force)
+    replaced = service.hub.check(account.id, request.device, _is_forced(caller, request))
     if service.draining:
         raise Busy("this server stops", retry_after=1.0)
     if replaced is not None:
         replaced.leave()
         replaced.peer.close("replaced")
     caller.enter(account.id, account.name, request.device)
+
+
+def _is_forced(caller: Caller, request: m.Login) -> bool:
+    """Return whether a login may end another of the same device.
+
+    Not for a client that has gone since: after a server has hung, its login may still be read, long
+    after the same user came back elsewhere.
+    """
+    return request.force and caller.peer.present
 
 
 def _take_place(caller: Caller, account: Account, request: m.Login) -> bool:
@@ -158,7 +167,7 @@ def _take_place(caller: Caller, account: Account, request: m.Login) -> bool:
     if service.draining:
         raise Busy("this server stops", retry_after=1.0)
     there = [seat.node for seat in seats if seat.device == request.device]
-    if there and not request.force:
+    if there and not _is_forced(caller, request):
         raise AlreadyOnline
     if len(seats) - len(there) + len(service.hub.of(userid)) > service.limits.max_devices_online:
         raise NotAllowed(f"only {service.limits.max_devices_online} devices may be online at a time")
@@ -166,15 +175,23 @@ def _take_place(caller: Caller, account: Account, request: m.Login) -> bool:
     return True
 
 
-def _settle(caller: Caller, request: m.Login, account: Account, unless_elsewhere: bool) -> None:
+def _settle(caller: Caller, request: m.Login, account: Account, is_alone: bool) -> None:
     """Read what the device is to know, answer, and let the held events follow.
 
+    Args:
+        caller: who logs in.
+        request: how.
+        account: as whom.
+        is_alone: it does not matter if the database shows the device elsewhere.
+
     Raises:
-        AlreadyOnline: the database shows it elsewhere, and that counts.
+        AlreadyOnline: it does, and that matters.
         BadCredentials: what was proved has been changed since.
     """
     service, userid, device = caller.service, account.id, request.device
-    state = service.store.open_device(userid, device, service.node, service.now(), unless_elsewhere)
+    state = service.store.open_device(
+        userid, device, service.node, service.now(), unless_elsewhere=not is_alone
+    )
     if caller.user is None:  # replaced, or ended by a change of the password, meanwhile
         if service.hub.find(userid, device) is None:
             service.store.close_device(userid, device, service.node, service.now())

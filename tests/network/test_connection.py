@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from tests.network.support import Client, FakeSession, Served, echo, silent
+from tests.network.support import DEADLINE, Client, FakeSession, Served, echo, silent
 
 Serve = Callable[..., Served]
 FRAMES = [b'{"n":%d}' % n for n in range(50)]
@@ -53,6 +53,21 @@ def test_a_flood_from_one_peer_is_fair_to_the_others(serve: Serve) -> None:
     assert other.frame() == b"ping"
     assert len(flooded.frames) < 1_000_000
     flood.kill()
+
+
+def test_a_peer_that_has_gone_is_seen_to_be_gone_before_all_is_read(serve: Serve) -> None:
+    seen: list[bool] = []
+
+    def look(session: FakeSession, frame: bytes) -> None:
+        seen.append(session.peer.present)
+        if frame == b"wait":
+            client.finish()
+            gevent.sleep(0.1)
+
+    client, session = serve(look).pair()
+    client.send(b"wait\nlast\n")
+    assert session.ended.wait(DEADLINE)
+    assert seen == [True, False]
 
 
 def test_a_peer_that_ends_its_half_still_gets_its_replies(serve: Serve) -> None:

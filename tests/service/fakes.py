@@ -89,6 +89,7 @@ class FakePeer:
         self.raw: list[bytes] = []
         self.closed: str | None = None
         self.paused = False
+        self.present = True
         self.stuck = False
         self._unwritten: list[Callable[[], None]] = []
 

@@ -303,3 +303,13 @@ def test_a_login_that_fails_on_the_way_leaves_the_device_free(world: World) -> N
     world.connect().refused(13, MsgId.LOGIN, id=ann.id, password="pw")
     world.runner.broken.clear()
     world.log_in(ann)
+
+
+def test_force_does_not_count_for_a_client_that_has_gone(world: World) -> None:
+    ann = world.user("ann")
+    late = world.connect()
+    late.peer.present = False
+    late.refused(2, MsgId.LOGIN, name="ann", password="pw", force=True)
+    assert ann.peer.closed is None
+    ann.leave()
+    late.login(name="ann", force=True)
