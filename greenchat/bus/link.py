@@ -58,7 +58,8 @@ class Link:
         Args:
             timeout: seconds that an answer may take.
         """
-        connection: Any = self._pool.make_connection()
+        # Not by the pool's own method: that makes so many in the pool's life, and then no more.
+        connection: Any = self._pool.connection_class(**self._pool.connection_kwargs)
         connection.socket_timeout = timeout
         connection.socket_connect_timeout = ANSWER
         connection.connect()

@@ -41,6 +41,13 @@ def test_one_that_is_away_can_be_waited_for() -> None:
     assert "s3cret" not in str(away.value)
 
 
+def test_one_that_is_away_can_be_tried_for_as_long_as_it_takes() -> None:
+    bus = open_bus(f"redis://127.0.0.1:{free_port()}")
+    for _ in range(300):
+        with pytest.raises(BusAway, match="refused"):
+            bus.start(Node("a", 1), Recorder(), [])
+
+
 def test_a_wrong_password_is_told_at_once(redis: Redis) -> None:
     bus = open_bus(f"redis://:s3cret@127.0.0.1:{redis.port}")
     with pytest.raises(StartupError, match="refuses") as refused:
