@@ -290,7 +290,7 @@ def a_lost_subscription_is_noticed(url: str) -> None:
         assert got == sorted(set(got))
         until(lambda: not b.bus.away)
         a.tell(b"last")
-        until(lambda: b.listener.events[-1] == b"last")
+        until(lambda: b.listener.events[-1:] == [b"last"])
         assert len(got) == sent or b.listener.caught_up > before or before > 10
         a.login(1, "phone")
         until(lambda: b.sees(1))
