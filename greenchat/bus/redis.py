@@ -108,6 +108,7 @@ class RedisBus:
         self._due = False
         self._trouble = "it does not answer"
         self._unforgotten: set[int] = set()
+        self._unclaimed: set[int] = set()
         self._counters = Counters()
 
     # docs of the public methods: ports.Bus
@@ -158,6 +159,13 @@ class RedisBus:
     def refresh(self, userid: int) -> list[Seat]:
         if not self._open:
             return []
+        try:
+            return self._claim(userid)
+        except Busy:
+            self._unclaimed.add(userid)
+            raise
+
+    def _claim(self, userid: int) -> list[Seat]:
         if self.away:
             raise Busy("the servers cannot reach each other")
         devices = self._listener.devices(userid)
@@ -273,6 +281,8 @@ class RedisBus:
         self._look_around(nodes)
         while self._unforgotten and not self.away:
             self.forget_friends(self._unforgotten.pop())
+        if self._unclaimed and not self.away:
+            gevent.spawn(self._claim_again)
 
     def _recover_lease(self) -> None:
         """Take a lease again that has run out, or was lost with Redis's data.
@@ -283,6 +293,16 @@ class RedisBus:
         self._take_lease()
         gevent.spawn(self._listener.catch_up)
         gevent.spawn_later(LEASE, self._listener.catch_up)
+
+    def _claim_again(self) -> None:
+        """Tell the other nodes of those whom they could not be told of, and look for what these missed."""
+        try:
+            while self._unclaimed:
+                self.refresh(self._unclaimed.pop())
+        except Busy:
+            return  # the next tick tries again
+        self.settle()
+        self._listener.catch_up()
 
     def _look_around(self, answer: list[bytes]) -> None:
         """Meet who has come, and bury who is dead."""

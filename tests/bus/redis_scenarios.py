@@ -324,6 +324,23 @@ def redis_may_restart(url: str) -> None:
         assert a.listener.buried == b.listener.buried == []
 
 
+def who_comes_while_it_is_away_is_known_afterwards(url: str) -> None:
+    """Also if the lease outlived it: then nothing but the claim itself is missing."""
+    with cluster(url, "a", "b") as [a, b]:
+        known: list[bool] = []
+        a.listener.catch_up = lambda: known.append(b.sees(1))
+        a.bus._heard = float("-inf")  # no position has come for long
+        try:
+            a.login(1, "phone")
+        except Busy:
+            pass
+        else:
+            raise AssertionError("nobody was told")
+        until(lambda: True in known)
+        assert b.login(1, "pad") == [Seat("a", "phone")]
+        assert a.listener.buried == b.listener.buried == []
+
+
 def redis_may_hang(url: str) -> None:
     """One that is stopped is away too."""
     with cluster(url, "a", "b") as [a, b]:
