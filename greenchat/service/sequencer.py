@@ -158,13 +158,14 @@ class Sequencer:
 
         Whoever logs in meanwhile reads it all with the login.
         """
+        before = self._last.get(conversation)
         sessions = [(session, session.user, session.device) for session in self._sessions(conversation)]
         devices = [(userid, device) for _, userid, device in sessions]
         cursors = self._store.cursors(conversation, devices) if devices else {}
         upto = gap.upto
         membership = self._members(conversation)
-        if membership is None:
-            return  # forgotten meanwhile: it is read again
+        if membership is None or self._last.get(conversation) != before:
+            return  # forgotten, or something was handed out meanwhile: it is looked at again
         for session, userid, device in sessions:
             if session.user == userid:
                 cursor = max(cursors.get((userid, device), 0), membership.get(userid, 0))
