@@ -90,6 +90,17 @@ def test_a_group_that_is_not_there_or_not_ones_own(
     bob.refused(7, MsgId.ADD_GROUP, groupid=99)
 
 
+def test_who_joined_at_another_node_is_believed_before_word_of_it_has_come(
+    world: World, ann: Person, bob: Person
+) -> None:
+    world.service.bus.alone = False
+    groupid = ann.group("g")
+    ann.say(groupid)
+    bob.refused(8, MsgId.GROUP_CHAT, groupid=groupid, msg="hi")
+    world.store.join_group(bob.id, groupid, world.service.now())
+    assert bob.say(groupid) == 2
+
+
 def test_the_longest_standing_member_takes_over_from_a_creator_who_leaves(world: World) -> None:
     ann, bob, cem, dee = world.users("ann", "bob", "cem", "dee")
     groupid = ann.group("g")
