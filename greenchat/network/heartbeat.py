@@ -1,4 +1,4 @@
-"""The supervision of heartbeats and logins: one timer greenlet, one tick for all.
+"""The supervision of heartbeats, logins and backlogs: one timer greenlet, one tick for all.
 
 A client that is silent for ``max_missed`` whole intervals is evicted, no sooner, and at the latest
 two intervals after.  A tick that comes late counts against no one: then the process was stopped,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from math import ceil
+from math import ceil, inf
 from time import monotonic
 
 import gevent
@@ -19,8 +19,8 @@ from greenchat.network.connection import Connection
 
 logger = logging.getLogger(__name__)
 
-LOGIN_CHECKS = 5
-"""How often a connection is looked at, at the least, in the time that it has to log in."""
+CHECKS = 5
+"""How often a connection is looked at, at the least, in the time in which it has to do something."""
 
 LATE = 1.5
 """Times the distance of two ticks after the one before, a tick is late."""
@@ -37,6 +37,7 @@ class Heartbeat:
         interval: seconds in which a beat is expected.
         max_missed: missed beats in a row that end a connection.
         login_timeout: seconds that a connection may last without a login.
+        outbox_seconds: seconds in which a peer must take something of what waits for it; 0 for any time.
     """
 
     def __init__(
@@ -45,13 +46,15 @@ class Heartbeat:
         interval: float = 1.0,
         max_missed: int = 5,
         login_timeout: float = 10.0,
+        outbox_seconds: float = 0.0,
     ) -> None:
         self._connections = connections
         self._interval = interval
         self._max_missed = max_missed
         self._login_timeout = login_timeout
-        # Ticks in an interval: more than one only where logins must be looked at more often.
-        self._ticks = max(1, ceil(interval * LOGIN_CHECKS / login_timeout))
+        self._outbox_seconds = outbox_seconds or inf
+        # Ticks in an interval: more than one only where logins or backlogs must be looked at more often.
+        self._ticks = max(1, ceil(interval * CHECKS / min(login_timeout, self._outbox_seconds)))
         self._tick = 0
         self._late = False
         self._greenlet: gevent.Greenlet | None = None
@@ -93,7 +96,9 @@ class Heartbeat:
             session = connection.session
             if session is None:
                 continue
-            if session.user is None:
+            if not late and connection.stuck(now) >= self._outbox_seconds:
+                connection.cut_off()
+            elif session.user is None:
                 if not late:
                     self._check_login(connection, now)
             else:

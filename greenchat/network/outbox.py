@@ -7,6 +7,7 @@ import logging
 import struct
 import termios
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from gevent import get_hub
@@ -83,20 +84,33 @@ class _Call(NamedTuple):
 class _Backlog:
     """A batch that is partly written; it, and its watcher, exist only while the peer is behind."""
 
-    __slots__ = ("_input", "calls", "data", "sent", "watcher")
+    __slots__ = ("_input", "_seen", "_since", "calls", "data", "sent", "watcher")
 
     def __init__(self, data: bytes, sent: int, calls: list[_Call], loop: Any, sock: Transport) -> None:
         self.data = data
         self.sent = sent
         self.calls = calls
         self._input = 0  # bytes that wait unread, when last looked
+        self._since = monotonic()  # when the peer took something, as far as is known
+        self._seen = (-1, -1)
         self.watcher = loop.io(sock.fileno(), WRITABLE)
 
     def has_more_input(self, sock: Transport) -> bool:
         """Say whether more bytes from the peer wait to be read than when this was last asked."""
         before = self._input
-        (self._input,) = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))
+        self._input = _ioctl(sock, termios.FIONREAD)
         return self._input > before
+
+    def stuck(self, sock: Transport, now: float) -> float:
+        """Return for how many seconds, as far as is known, the peer has taken nothing.
+
+        The kernel is asked too: it says that it can be written to only when a third of its buffer is
+        free, which a peer that takes little but steadily may need minutes for.
+        """
+        seen = (self.sent, _ioctl(sock, termios.TIOCOUTQ))
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return now - self._since
 
     def cut(self, terminator: bytes, in_flight: int) -> int:
         """Drop the frames of which nothing is written or in flight; return the bytes left to write."""
@@ -238,22 +252,21 @@ class Outbox:
         self._end_backlog()
         self._unsent = 0
 
-    def _seal(self) -> None:
-        """Take no more frames; what is queued is still written, but nobody waits for it any more."""
-        self._limit = CLOSED
-        for calls in (self._calls, self._backlog and self._backlog.calls):
-            _run([entry for entry in calls or () if entry.finally_])
+    def stuck(self, now: float) -> float:
+        """Return for how many seconds the peer has taken nothing of what waits for it.
 
-    def _make_room(self) -> bool:
-        """Say whether a frame may be queued all the same: the outbox is over its limit, or closed.
-
-        A slow consumer MUST get whole frames: the one that is partly written, then BYE.
+        Args:
+            now: seconds on the monotonic clock.
         """
-        if self._limit == CLOSED:
-            return False
-        self.flush()
-        if self._unsent <= self._limit:
-            return True
+        if self._backlog is None or self._limit == CLOSED:
+            return 0.0
+        return self._backlog.stuck(self._sock, now)
+
+    def cut_off(self) -> None:
+        """End the connection of a slow consumer.
+
+        It MUST get whole frames: the one that is partly written, then BYE.
+        """
         COUNTERS.slow_consumers += 1
         self._drop_frames()
         self._unsent = 0
@@ -263,6 +276,21 @@ class Outbox:
             if not self._unsent:
                 self._end_backlog()
         self.close("slow_consumer")
+
+    def _seal(self) -> None:
+        """Take no more frames; what is queued is still written, but nobody waits for it any more."""
+        self._limit = CLOSED
+        for calls in (self._calls, self._backlog and self._backlog.calls):
+            _run([entry for entry in calls or () if entry.finally_])
+
+    def _make_room(self) -> bool:
+        """Say whether a frame may be queued all the same: the outbox is over its limit, or closed."""
+        if self._limit == CLOSED:
+            return False
+        self.flush()
+        if self._unsent <= self._limit:
+            return True
+        self.cut_off()
         return False
 
     def _drop_frames(self) -> None:
@@ -282,6 +310,12 @@ class Outbox:
             self._calls = [entry]
         else:
             self._calls.append(entry)
+
+
+def _ioctl(sock: Transport, request: int) -> int:
+    """Ask the kernel for a number of bytes."""
+    number: int = struct.unpack("i", fcntl.ioctl(sock, request, bytes(4)))[0]
+    return number
 
 
 def _run(calls: list[_Call]) -> None:

@@ -24,6 +24,7 @@ class Peer(SimpleNamespace):
         state = {
             "session": SimpleNamespace(user=user), "heard": False, "missed": 0, "stranger_since": 0.0,
             "silent": lambda: True, "busy": False, "classic": False, "reasons": [],
+            "stuck": lambda now: 0.0, "cut_off": lambda: self.close("slow_consumer"),
         }  # fmt: skip
         super().__init__(**{**state, **kwargs})
 
@@ -34,9 +35,9 @@ class Peer(SimpleNamespace):
 class Clock:
     """Tick a supervision of one peer at chosen times; five beats may be missed."""
 
-    def __init__(self, peer: Peer, interval: float = 1.0) -> None:
+    def __init__(self, peer: Peer, interval: float = 1.0, outbox_seconds: float = 0.0) -> None:
         self.peer = peer
-        self.heartbeat = Heartbeat([peer], interval, 5, 10.0)  # type: ignore[list-item]
+        self.heartbeat = Heartbeat([peer], interval, 5, 10.0, outbox_seconds)  # type: ignore[list-item]
         self.now = 0.0
         self.heartbeat._last = 0.0
 
@@ -111,6 +112,29 @@ def test_a_logout_starts_the_login_time_again() -> None:
     clock.peer.session.user = None
     assert clock.tick(10) == []
     assert clock.tick() == ["evicted"]
+
+
+@pytest.mark.parametrize("state", [{}, {"user": None}, {"classic": True}])
+def test_who_takes_nothing_for_too_long_is_a_slow_consumer(state: dict[str, Any]) -> None:
+    clock = Clock(Peer(silent=lambda: False, stuck=lambda now: now - 0.5, **state), outbox_seconds=8.0)
+    assert clock.tick(8) == []
+    assert clock.tick() == ["slow_consumer"]
+
+
+def test_a_late_tick_makes_no_slow_consumer() -> None:
+    clock = Clock(Peer(heard=True, stuck=lambda now: now), outbox_seconds=8.0)
+    assert clock.tick(after=30.0) == []
+    assert clock.tick() == ["slow_consumer"]
+
+
+def test_where_any_time_is_granted_nobody_is_a_slow_consumer() -> None:
+    assert Clock(Peer(silent=lambda: False, stuck=lambda now: now)).tick(20) == []
+
+
+def test_backlogs_are_looked_at_in_time_however_long_an_interval_is() -> None:
+    clock = Clock(Peer(stuck=lambda now: now), interval=100.0, outbox_seconds=5.0)
+    assert clock.tick(4) == []
+    assert clock.tick() == ["slow_consumer"]
 
 
 def test_a_silent_client_is_evicted_in_its_time(serve: Serve) -> None:
