@@ -10,8 +10,10 @@ from typing import Any, Protocol, cast, get_args
 
 from gevent import getcurrent
 
+from greenchat.errors import RequestError
 from greenchat.metrics import COUNTERS
 from greenchat.network.outbox import OUTBOX_LIMIT, READABLE, Flusher, Outbox, Transport
+from greenchat.network.shaper import Shaper
 from greenchat.network.tls import BrokenTls
 from greenchat.protocol.framing import MAX_REQUEST_FRAME, FrameDecoder, FrameTooLarge
 from greenchat.protocol.messages import Bye, ByeReason, encode, failure
@@ -20,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 16_384
 """Bytes read from a peer in one turn of the loop, so that a flood is fair to the others."""
+
+BY_SERVICE, BY_SHAPER = 1, 2
+"""Who has paused a connection: it is read when neither has."""
 
 BEHIND = 65_536
 """Unsent bytes above which a peer is not read: no more replies are made for it."""
@@ -67,6 +72,7 @@ class Connection(Outbox):
         flusher: shared by all connections.
         max_frame: bytes of a frame from the peer.
         outbox_limit: unsent bytes beyond which the peer is a slow consumer.
+        shaper: says how much is read of it; None for any amount.
 
     Attributes:
         session: the service's side; None before it is opened and once it is told of the end.
@@ -76,8 +82,8 @@ class Connection(Outbox):
     """
 
     # fmt: off
-    __slots__ = ("_eof", "_greenlet", "_idle", "_paused", "_reason", "_watcher", "address", "heard",
-                 "missed", "opened", "session", "stranger_since")
+    __slots__ = ("_eof", "_greenlet", "_idle", "_paused", "_reason", "_shaper", "_watcher", "address",
+                 "heard", "missed", "opened", "session", "stranger_since")
     # fmt: on
 
     def __init__(
@@ -88,6 +94,7 @@ class Connection(Outbox):
         flusher: Flusher,
         max_frame: int = MAX_REQUEST_FRAME,
         outbox_limit: int = OUTBOX_LIMIT,
+        shaper: Shaper | None = None,
     ) -> None:
         super().__init__(sock, FrameDecoder(max_frame), flusher, outbox_limit)
         self.address = address
@@ -99,7 +106,8 @@ class Connection(Outbox):
         self._watcher = flusher.loop.io(sock.fileno(), READABLE)
         self._greenlet: Any = None
         self._idle = False  # the greenlet waits in _sleep, and only then may it be switched to
-        self._paused = False
+        self._paused = 0
+        self._shaper = shaper
         self._eof = False
         self._reason: str | None = None
         COUNTERS.connections_opened += 1
@@ -134,13 +142,16 @@ class Connection(Outbox):
 
     def pause(self) -> None:
         """Read no more from the peer until ``resume``; frames that were read already wait too."""
-        self._paused = True
+        self._paused |= BY_SERVICE
 
     def resume(self) -> None:
         """Read again."""
-        self._paused = False
-        self.heard = True
-        self._wake_soon()
+        self._resume(BY_SERVICE)
+
+    def refuse(self, error: RequestError) -> None:
+        """End the connection with the reason why it may not stay, and when to come back."""
+        self.send(encode(failure(error, None, None)))
+        self.close("evicted", error.retry_after)
 
     # -- What the supervision sees
 
@@ -148,6 +159,11 @@ class Connection(Outbox):
     def busy(self) -> bool:
         """Whether a request is being handled."""
         return not self._idle
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether nobody is logged in here."""
+        return self.session is None or self.session.user is None
 
     def silent(self) -> bool:
         """Say whether the peer, of which nothing was heard, has sent nothing since this was last asked.
@@ -184,6 +200,8 @@ class Connection(Outbox):
             elif self._reason is None and (data := self._recv()):
                 self._take(data, receive)
                 self.heard = True
+                if self._shaper is not None:
+                    self._shape(self._shaper, len(data))
 
     def _take(self, data: bytes, receive: Callable[[bytes], None]) -> None:
         try:
@@ -220,9 +238,26 @@ class Connection(Outbox):
 
     # -- Waiting
 
+    def _shape(self, shaper: Shaper, size: int) -> None:
+        """Read no more for as long as it takes to make up for what was read."""
+        seconds = shaper.take(size, monotonic())
+        if seconds:
+            self._paused |= BY_SHAPER
+            shaper.timer = self._flusher.loop.timer(seconds)
+            shaper.timer.start(self._end_shaping, shaper)
+
+    def _end_shaping(self, shaper: Shaper) -> None:
+        shaper.end()
+        self._resume(BY_SHAPER)
+
+    def _resume(self, who: int) -> None:
+        self._paused &= ~who
+        self.heard = True
+        self._wake_soon()
+
     def _held(self) -> bool:
         """Whether the peer is not to be read: it is paused, or behind."""
-        return self._paused or (self._backlog is not None and self._unsent > BEHIND)
+        return self._paused != 0 or (self._backlog is not None and self._unsent > BEHIND)
 
     def _settle(self) -> None:
         """Wait until the peer may be read, or the connection is closed."""
@@ -336,6 +371,8 @@ class Connection(Outbox):
         self._seal()
         self._drop_frames()
         self._end_backlog()
+        if self._shaper is not None:
+            self._shaper.end()
         self._watcher.stop()
         self._watcher.close()
         self._sock.close()

@@ -1,0 +1,45 @@
+"""A token bucket of bytes: who sends too much is read less often, and hears nothing of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LONGEST = 10.0
+"""Seconds of a pause at most: nothing is heard of a peer meanwhile, not even that it has gone."""
+
+
+class Shaper:
+    """Say for how long a peer is not to be read after it sent so much (as ejabberd's shapers do).
+
+    What was read is handled at once and paid for afterwards, so nothing has to be kept back.
+
+    Args:
+        rate: bytes a second, on average.
+        burst: bytes at once, after a rest.
+        now: seconds, on a clock that never goes back.
+
+    Attributes:
+        timer: runs while the peer is not read; None otherwise.
+    """
+
+    __slots__ = ("_burst", "_rate", "_tokens", "_when", "timer")
+
+    def __init__(self, rate: int, burst: int, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = float(burst)
+        self._when = now
+        self.timer: Any = None
+
+    def take(self, size: int, now: float) -> float:
+        """Take bytes out of the bucket, and return the seconds for which it is overdrawn by that."""
+        tokens = min(self._burst, self._tokens + (now - self._when) * self._rate) - size
+        self._tokens = tokens
+        self._when = now
+        return min(LONGEST, max(0.0, -tokens / self._rate))
+
+    def end(self) -> None:
+        """Let go of the timer."""
+        if self.timer is not None:
+            self.timer.close()
+            self.timer = None
