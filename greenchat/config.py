@@ -45,8 +45,19 @@ class Settings:
 
     login_timeout: float = _setting(10.0, "seconds that a connection has to log in", least=0.1, most=3_600)
     max_connections: int = _setting(16_000, "connections at a time; one more is answered and closed", least=1)
+    max_connections_per_address: int = _setting(
+        128, "connections of an address at a time; 0: any number", least=0
+    )
+    max_strangers: int = _setting(4_000, "connections at a time that are not logged in", least=1)
     max_frame: int = _setting(65_536, "bytes of a frame from a client", least=1_024, most=1_048_576)
     outbox_limit: int = _setting(1_048_576, "bytes that may wait for a slow client", least=65_536)
+    outbox_seconds: float = _setting(
+        20.0, "seconds in which a slow client must take something; 0: any time", least=0, most=86_400
+    )
+    byte_rate: int = _setting(
+        65_536, "bytes read of a connection in a second, on average; 0: any number", least=0
+    )
+    byte_burst: int = _setting(262_144, "bytes read of a connection at once, after a rest", least=16_384)
     max_in_flight: int = _setting(256, "messages of a connection that may wait for the database", least=1)
     commit_queue: int = _setting(8_192, "messages of all connections that may wait for the database", least=1)
     password_queue: int = _setting(64, "passwords that may wait to be hashed", least=1)
@@ -69,7 +80,7 @@ class Settings:
     )
     address_failures: int = _setting(50, "the same of an address", least=1)
     login_lock: float = _setting(900.0, "seconds that such a lock lasts at most", least=1, most=86_400)
-    exempt: str = _setting("127.0.0.0/8, ::1/128", "networks without limits of requests and of an address")
+    exempt: str = _setting("127.0.0.0/8, ::1/128", "networks without limits of address, requests and bytes")
 
     max_name: int = _setting(50, "characters of a user's name", least=1, most=50)
     max_password: int = _setting(128, "characters of a password", least=8, most=1_024)
@@ -90,7 +101,7 @@ class Settings:
         return _networks("proxy_from", self.proxy_from) if self.proxy_protocol else None
 
     def is_exempt(self, host: str) -> bool:
-        """Return whether an address is not held to the limits of requests and of an address."""
+        """Return whether a host is not held to the limits of an address, of requests and of bytes."""
         address = ip_address(host)
         return any(address in network for network in _networks("exempt", self.exempt))
 

@@ -15,23 +15,28 @@ from typing import Any
 import gevent
 from gevent.pool import Group
 
+from greenchat.errors import RateLimited
 from greenchat.metrics import COUNTERS
 from greenchat.network.connection import log_end
 from greenchat.network.outbox import READABLE, Transport
+from greenchat.network.places import Crowded, Places
 from greenchat.network.tls import BrokenTls, Certificate
 from greenchat.protocol.proxy import MAX_HEADER, BadProxyHeader, ProxyHeader, read_header
 
-Admit = Callable[[Transport, str, float], None]
-"""Takes the socket (with TLS around it), ``HOST:PORT`` of the client, and when it came (monotonic clock)."""
+Admit = Callable[[Transport, str, float, RateLimited | None], None]
+"""Takes the socket (with TLS around it), ``HOST:PORT`` of the client, when it came (monotonic clock), and
+why it may not stay, None if it may."""
 
 
 class Greeter:
     """Greet newcomers, and have those admitted that are who they should be.
 
     The others are closed, each with a line of the log.  There is no BYE for them: before the greeting
-    is over, nobody is known to be there who would understand it.
+    is over, nobody is known to be there who would understand it.  Who may not stay is admitted all the
+    same, to be told so, but for a crowd.
 
     Args:
+        places: where newcomers enter, as soon as their address is known.
         timeout: seconds that a greeting may take.
         proxies: each connection begins with a PROXY header, and comes from one of these networks.  No
             other MUST be let in: it could pass itself off as any client, and without a header it
@@ -42,10 +47,12 @@ class Greeter:
 
     def __init__(
         self,
+        places: Places,
         timeout: float,
         proxies: Sequence[IPv4Network | IPv6Network] | None,
         certificate: Certificate | None,
     ) -> None:
+        self._places = places
         self._timeout = timeout
         self._proxies = proxies
         self._certificate = certificate
@@ -62,14 +69,18 @@ class Greeter:
             sock: connected and non-blocking; closed if it is not admitted.
             address: of the other end, as the socket module gives it.
             admit: called at the end, if all is well.
+
+        Raises:
+            Crowded: it is one too many, and not greeted; the socket is the caller's to close.
         """
         shown, now = display(address), monotonic()
         if self._proxies is not None and not self._trusts(address[0]):
             sock.close()
             log_end(shown, None, "not in proxy-from", now)
         elif self._proxies is None and self._certificate is None:
-            admit(sock, shown, now)
+            admit(sock, shown, now, self._places.enter(shown))
         else:
+            self._places.check_crowd(len(self._greetings))
             self._greetings.spawn(self._greet, sock, shown, now, admit)
 
     def close(self) -> None:
@@ -84,10 +95,13 @@ class Greeter:
         failure: str | None = "stopped"  # without another one only if the greenlet was killed
         wanted = "PROXY header"
         transport: Transport = sock
+        entered, refusal = False, None
         try:
             with gevent.Timeout(self._timeout):
                 if self._proxies is not None:
                     address = _client(sock, address)
+                refusal = self._places.enter(address)
+                entered = True
                 wanted = "TLS handshake"
                 if self._certificate is not None:
                     transport = _encrypted(sock, self._certificate)
@@ -97,6 +111,8 @@ class Greeter:
             failure = f"no {wanted} in time"
         except (BadProxyHeader, BrokenTls) as error:
             failure = f"bad {wanted} ({error})"
+        except Crowded as crowded:
+            failure = str(crowded)
         except EOFError:
             failure = "closed by peer"
         except OSError:
@@ -104,9 +120,11 @@ class Greeter:
         finally:
             if failure:
                 sock.close()
+                if entered:
+                    self._places.leave_unseated(address, refusal)
                 log_end(address, None, failure, opened)
         if not failure:
-            admit(transport, address, opened)
+            admit(transport, address, opened, refusal)
 
 
 def display(address: tuple[Any, ...]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import random
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from time import monotonic
@@ -14,23 +13,19 @@ from gevent import monkey, socket
 from gevent.event import Event
 from gevent.server import StreamServer
 
-from greenchat.metrics import COUNTERS
+from greenchat.errors import RateLimited
 from greenchat.network.connection import Connection, OpenSession, bye
 from greenchat.network.greeting import Greeter
 from greenchat.network.heartbeat import Heartbeat
-from greenchat.network.outbox import OUTBOX_LIMIT, Flusher, Transport
+from greenchat.network.limits import DEFAULTS, Limits
+from greenchat.network.outbox import Flusher, Transport
+from greenchat.network.places import Crowded, Places, host_of
+from greenchat.network.shaper import Shaper
 from greenchat.network.tls import Certificate
-from greenchat.protocol.framing import MAX_REQUEST_FRAME, NEWLINE
+from greenchat.protocol.framing import NEWLINE
+from greenchat.protocol.messages import encode, failure
 
 logger = logging.getLogger(__name__)
-
-MAX_CONNECTIONS = 10_000
-
-REFUSED_AT_ONCE = 64
-"""Connections over the limit that are refused in good manners (BYE, and time to read it) at a time."""
-
-RETRY_AFTER = (1.0, 5.0)
-"""Seconds, spread evenly, after which a refused client may come back."""
 
 BACK_OFF = 0.1
 """Seconds without accepting after the process ran out of file descriptors."""
@@ -66,9 +61,7 @@ class ChatServer(StreamServer):
     Args:
         address: host and port; the host ``::`` takes IPv6 and IPv4.
         open_session: makes the service's side of a connection; called in the connection's greenlet.
-        max_frame: bytes of a frame from a client.
-        outbox_limit: unsent bytes beyond which a client is a slow consumer.
-        max_connections: more are told BYE ``evicted`` with a ``retry_after``.
+        limits: who goes beyond one is told which, and when to come back: ERROR ``rate_limited``, then BYE.
         heartbeat_interval: seconds between two beats that are expected of a client.
         max_missed: missed beats in a row after which a client is evicted.
         login_timeout: seconds that a connection may last without a login.
@@ -83,10 +76,8 @@ class ChatServer(StreamServer):
         self,
         address: tuple[str, int],
         open_session: OpenSession,
+        limits: Limits = DEFAULTS,
         *,
-        max_frame: int = MAX_REQUEST_FRAME,
-        outbox_limit: int = OUTBOX_LIMIT,
-        max_connections: int = MAX_CONNECTIONS,
         heartbeat_interval: float = 1.0,
         max_missed: int = 5,
         login_timeout: float = 10.0,
@@ -94,14 +85,17 @@ class ChatServer(StreamServer):
         certificate: Certificate | None = None,
     ) -> None:
         super().__init__(address)
-        self._greeter = Greeter(login_timeout, proxies, certificate)
+        self._limits = limits
+        self._places = Places(
+            limits.max_connections, limits.max_connections_per_address, limits.max_strangers, limits.is_exempt
+        )
+        self._greeter = Greeter(self._places, login_timeout, proxies, certificate)
         self._encrypts = certificate is not None
         self.connections: set[Connection] = set()
-        self.heartbeat = Heartbeat(self.connections, heartbeat_interval, max_missed, login_timeout)
+        self.heartbeat = Heartbeat(
+            self.connections, heartbeat_interval, max_missed, login_timeout, limits.outbox_seconds
+        )
         self._open_session = open_session
-        self._max_frame = max_frame
-        self._outbox_limit = outbox_limit
-        self._max_connections = max_connections
         self._flusher = Flusher()
         self._empty = Event()
         self._warned = float("-inf")
@@ -185,27 +179,31 @@ class ChatServer(StreamServer):
 
     def do_handle(self, sock: Any, address: tuple[Any, ...]) -> None:
         """Greet a newcomer, unless there are far too many."""
-        if self._over() >= REFUSED_AT_ONCE:
-            COUNTERS.connections_refused += 1
-            if not self._encrypts:
-                _say_bye(sock)
-            sock.close()
-        else:
+        try:
             self._greeter.greet(sock, address, self._admit)
+        except Crowded as crowded:
+            if not self._encrypts:
+                _say_why(sock, crowded.refusal)
+            sock.close()
 
-    def _over(self) -> int:
-        """Return how many are here beyond the limit, if one more comes; negative if there is room."""
-        return len(self.connections) + len(self._greeter) - self._max_connections
-
-    def _admit(self, sock: Transport, address: str, opened: float) -> None:
-        """Make the connection and spawn its greenlet; one too many is told to come back later."""
-        full = len(self.connections) >= self._max_connections
-        connection = Connection(sock, address, opened, self._flusher, self._max_frame, self._outbox_limit)
+    def _admit(self, sock: Transport, address: str, opened: float, refusal: RateLimited | None) -> None:
+        """Make the connection and spawn its greenlet; one too many is told why, and to come back later."""
+        limits = self._limits
+        shaper = self._shaper(address, opened)
+        connection = Connection(
+            sock, address, opened, self._flusher, limits.max_frame, limits.outbox_limit, shaper
+        )
         self.connections.add(connection)
-        if full:
-            COUNTERS.connections_refused += 1
-            connection.close("evicted", random.uniform(*RETRY_AFTER))
+        self._places.seat(connection, refusal)
+        if refusal is not None:
+            connection.refuse(refusal)
         super().do_handle(connection)
+
+    def _shaper(self, address: str, now: float) -> Shaper | None:
+        limits = self._limits
+        if not limits.byte_rate or limits.is_exempt(host_of(address)):
+            return None
+        return Shaper(limits.byte_rate, limits.byte_burst, now)
 
     def handle(self, connection: Connection) -> None:
         """Serve one connection; the body of its greenlet."""
@@ -214,6 +212,7 @@ class ChatServer(StreamServer):
     def do_close(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
         self.connections.discard(connection)
+        self._places.leave(connection)
         if not self.connections:
             self._empty.set()
 
@@ -227,9 +226,10 @@ class ChatServer(StreamServer):
             logger.warning("cannot accept connections: %s (raise the limit of open files)", error)
 
 
-def _say_bye(sock: Any) -> None:
-    """Say BYE to one that is closed at once: no greenlet, no lingering, and the peer may miss the BYE."""
+def _say_why(sock: Any, refusal: RateLimited) -> None:
+    """Say why to one that is closed at once: no greenlet, no lingering, and the peer may miss it."""
+    words = (encode(failure(refusal, None, None)), bye("evicted", refusal.retry_after), b"")
     try:
-        sock.send(bye("evicted", random.uniform(*RETRY_AFTER)) + NEWLINE)
+        sock.send(NEWLINE.join(words))
     except OSError:
         pass

@@ -21,6 +21,7 @@ from greenchat.bus import open_bus
 from greenchat.config import Settings
 from greenchat.data import open_store
 from greenchat.errors import Away, Busy, ConfigError, StartupError
+from greenchat.network.limits import Limits
 from greenchat.network.listener import ChatServer
 from greenchat.network.tls import Certificate
 from greenchat.ports import Node, Store
@@ -136,9 +137,7 @@ class App:
         self._listener = ChatServer(
             (settings.host, settings.port),
             partial(Session, self._service),
-            max_frame=settings.max_frame,
-            outbox_limit=settings.outbox_limit,
-            max_connections=_affordable_connections(settings.max_connections),
+            _limits(settings),
             heartbeat_interval=settings.heartbeat_interval,
             max_missed=settings.max_missed,
             login_timeout=settings.login_timeout,
@@ -250,6 +249,12 @@ def _certificate(settings: Settings) -> Certificate | None:
 
     on_hangup(reload)
     return certificate
+
+
+def _limits(settings: Settings) -> Limits:
+    """Return those of the network, with as many connections as can be had."""
+    limits = Limits(**{name: getattr(settings, name) for name in Limits._fields})
+    return limits._replace(max_connections=_affordable_connections(limits.max_connections))
 
 
 def _affordable_connections(wanted: int) -> int:

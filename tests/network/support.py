@@ -14,6 +14,7 @@ from gevent.event import Event
 from gevent.queue import Queue
 
 from greenchat.client.tls import TlsSocket
+from greenchat.network.limits import Limits
 from greenchat.network.listener import ChatServer
 
 DEADLINE = 20.0
@@ -129,8 +130,9 @@ class Served:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.tls = tls
+        limits = Limits(**{name: options.pop(name) for name in Limits._fields if name in options})
         self.service = FakeService(handler, user)
-        self.server = ChatServer((host, 0), self.service.open_session, **options)
+        self.server = ChatServer((host, 0), self.service.open_session, limits, **options)
         self.server.start()
         self.clients: list[Client] = []
 

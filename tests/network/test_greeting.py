@@ -14,7 +14,7 @@ import gevent
 import pytest
 
 from greenchat.metrics import COUNTERS
-from greenchat.network import listener
+from greenchat.network import places
 from greenchat.protocol.proxy import MAX_HEADER, SIGNATURE
 from tests.network.support import Client, Served
 
@@ -191,12 +191,43 @@ def test_one_connection_too_many_is_answered_after_its_header(
     assert ends(1)[0].startswith("192.0.2.8:56324 user=- ended: evicted")
 
 
+def test_the_clients_addresses_are_counted_and_not_the_proxys(proxied: Serve) -> None:
+    served = proxied(max_connections_per_address=1, is_exempt=lambda host: host == "127.0.0.1")
+    seven, again, eight = served.connect(), served.connect(), served.connect()
+    seven.send(LINE + b"ping\n")
+    assert seven.frame() == b"ping"
+    again.send(LINE)
+    error = json.loads(again.frame())
+    assert (error["errno"], error["errmsg"]) == (11, "too many connections from your address")
+    assert again.last_words()["reason"] == "evicted"
+    eight.send(LINE.replace(b"0.2.7", b"0.2.8") + b"ping\n")
+    assert eight.frame() == b"ping"
+    for _ in range(3):  # health checks of an exempt proxy
+        client = served.connect()
+        client.send(LOCAL + b"ping\n")
+        assert client.frame() == b"ping"
+
+
+def test_far_too_many_of_an_address_are_closed_behind_their_header(
+    proxied: Serve, ends: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "REFUSED_AT_ONCE", 0)
+    served = proxied(max_connections_per_address=1)
+    seven, again = served.connect(), served.connect()
+    seven.send(LINE + b"ping\n")
+    assert seven.frame() == b"ping"
+    again.send(LINE)
+    assert again.rest() == b""
+    assert f"{SEVEN} user=- ended: too many connections from your address after" in ends(1)[0]
+    assert served.server._places._here == 1
+
+
 def test_those_that_say_nothing_do_not_pile_up(proxied: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "REFUSED_AT_ONCE", 3)
+    monkeypatch.setattr(places, "REFUSED_AT_ONCE", 3)
     served = proxied(max_connections=1)
     silent = [served.connect() for _ in range(4)]
     refused = [served.connect() for _ in range(10)]
-    assert all(json.loads(client.frame())["msgid"] == 24 for client in refused)
+    assert [client.last_words()["msgid"] for client in refused] == [24] * 10
     assert len(served.server._greeter) == len(silent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import resource
@@ -13,8 +14,8 @@ import pytest
 from gevent.event import Event
 
 from greenchat.metrics import COUNTERS
-from greenchat.network import listener
-from tests.network.support import FakeSession, Served, echo, silent
+from greenchat.network import listener, places
+from tests.network.support import Client, FakeSession, Served, echo, silent
 
 Serve = Callable[..., Served]
 
@@ -70,12 +71,58 @@ def test_a_place_that_became_free_is_given_again(serve: Serve) -> None:
 
 
 def test_the_refused_do_not_pile_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "REFUSED_AT_ONCE", 3)
+    monkeypatch.setattr(places, "REFUSED_AT_ONCE", 3)
     served = serve(max_connections=1)
     served.pair()
     refused = [served.connect() for _ in range(20)]
-    assert all(client.frame().startswith(b'{"msgid":24') for client in refused)
+    assert [client.last_words()["msgid"] for client in refused] == [24] * 20
     assert len(served.server.connections) <= 1 + 3
+
+
+def why(client: Client) -> tuple[str, str]:
+    """Return the limit and the reason that a refused client is told; both say when to come back."""
+    error, bye = map(json.loads, client.rest().splitlines())
+    assert (error["msgid"], error["errno"], error["error"]) == (14, 11, "rate_limited")
+    assert (bye["msgid"], bye["retry_after"]) == (24, error["retry_after"])
+    assert bye["retry_after"] >= 1.0
+    return error["errmsg"], bye["reason"]
+
+
+def test_one_connection_too_many_of_an_address_is_told_so_and_other_addresses_are_served(
+    serve: Serve,
+) -> None:
+    served = serve(host="::", max_connections_per_address=2)
+    for _ in range(2):
+        served.pair()
+    assert why(served.connect()) == ("too many connections from your address", "evicted")
+    client = served.connect("::1")
+    client.send(b"ping\n")
+    assert client.frame() == b"ping"
+
+
+def test_exempt_addresses_have_any_number(serve: Serve) -> None:
+    served = serve(max_connections_per_address=1, is_exempt=lambda host: host == "127.0.0.1")
+    clients = [served.pair()[0] for _ in range(5)]
+    for client in clients:
+        client.send(b"ping\n")
+        assert client.frame() == b"ping"
+
+
+def test_one_stranger_too_many_is_told_so_and_who_logs_in_makes_room(serve: Serve) -> None:
+    def login(session: FakeSession, frame: bytes) -> None:
+        session.user = 5
+        echo(session, frame)
+
+    served = serve(login, user=None, max_strangers=2)
+    ann, _ = served.pair()
+    served.pair()
+    stranger = "too many connections to this server that are not logged in"
+    assert why(served.connect()) == (stranger, "evicted")
+    ann.send(b"login\n")
+    ann.frame()
+    served.server._places._swept -= places.SWEEP_AGAIN
+    served.pair()
+    assert why(served.connect()) == (stranger, "evicted")
 
 
 @pytest.mark.parametrize(

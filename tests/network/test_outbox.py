@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 import pytest
@@ -342,3 +343,54 @@ def test_what_is_sent_while_the_peer_was_behind_follows_in_order(
     session.peer.send(b"after")
     session.peer.close("shutdown")
     assert client.rest() == MEGABYTE * 20 + b'\nafter\n{"msgid":24,"reason":"shutdown"}\n'
+
+
+# -- The age of a backlog
+
+
+def behind(session: FakeSession, size: int) -> Any:
+    """Send so much that the peer is behind."""
+    for _ in range(size // len(MEGABYTE)):
+        session.peer.send(MEGABYTE)
+        session.peer.flush()
+    assert session.peer._backlog
+    return session.peer
+
+
+def test_how_long_a_peer_takes_nothing_is_known(serve: Serve) -> None:
+    client, session = serve(outbox_limit=100_000_000).pair(receive_buffer=4096)
+    assert session.peer.stuck(1000.0) == 0.0  # nothing waits for it
+    peer = behind(session, 20_000_000)
+    gevent.sleep(0.2)  # the kernels agree on what fits between them
+    peer.stuck(1000.0)
+    assert peer.stuck(1007.0) == 7.0
+    client.wire.recv(1_048_576)
+    gevent.sleep(0.2)
+    assert peer.stuck(1010.0) == 0.0  # though the socket is not writable yet
+    assert peer.stuck(1011.0) == 1.0
+
+
+def test_who_takes_nothing_for_too_long_is_let_go_and_who_takes_a_little_is_not(serve: Serve) -> None:
+    served = serve(outbox_limit=100_000_000, outbox_seconds=0.5, heartbeat_interval=0.1, max_missed=10_000)
+    dead, its = served.pair(receive_buffer=4096)
+    slow, other = served.pair(receive_buffer=4096)
+    before = COUNTERS.slow_consumers
+    behind(its, 20_000_000)
+    behind(other, 20_000_000)
+    while not its.reasons:
+        slow.wire.recv(65_536)
+        gevent.sleep(0.05)
+    assert its.reasons == ["slow_consumer"]
+    assert other.reasons == []
+    assert COUNTERS.slow_consumers == before + 1
+    data = dead.rest()
+    assert data.endswith(b'\n{"msgid":24,"reason":"slow_consumer"}\n')
+    assert {len(frame) for frame in data.splitlines()[:-1]} == {len(MEGABYTE)}
+
+
+def test_who_is_cut_off_once_is_stuck_no_more(serve: Serve) -> None:
+    _, session = serve(outbox_limit=100_000_000).pair(receive_buffer=4096)
+    peer = behind(session, 20_000_000)
+    peer.stuck(1000.0)
+    peer.cut_off()
+    assert peer.stuck(2000.0) == 0.0

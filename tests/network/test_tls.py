@@ -18,7 +18,7 @@ import pytest
 from greenchat.client.tls import TlsError, TlsSocket, Untrusted
 from greenchat.errors import ConfigError
 from greenchat.metrics import COUNTERS
-from greenchat.network import listener
+from greenchat.network import places
 from greenchat.network.tls import PIECE, Certificate
 from tests.certificates import Authority, Pair
 from tests.network.support import Client, FakeSession, Served
@@ -224,10 +224,19 @@ def test_one_connection_too_many_is_told_so(serve: Serve) -> None:
     assert (words["msgid"], words["reason"]) == (24, "evicted")
 
 
+def test_a_handshake_that_never_ends_counts_for_its_address(bare: Any, tls: Any) -> None:
+    served, client, _ = bare(max_connections_per_address=2)
+    client.send(b"\x16\x03\x01")
+    served.connect()
+    served.tls = tls[1]
+    words = served.connect().last_words()
+    assert (words["msgid"], words["reason"]) == (24, "evicted")
+
+
 def test_far_too_many_are_closed_before_they_cost_anything(
     bare: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "REFUSED_AT_ONCE", 1)
+    monkeypatch.setattr(places, "REFUSED_AT_ONCE", 1)
     served, _, _ = bare(max_connections=1)
     served.connect()
     assert served.connect().rest() == b""

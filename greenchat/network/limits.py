@@ -1,0 +1,43 @@
+"""What the network grants to a connection, an address, and all together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from greenchat.network.outbox import OUTBOX_LIMIT
+from greenchat.protocol.framing import MAX_REQUEST_FRAME
+
+
+def nobody(host: str) -> bool:
+    """Exempt no host."""
+    return False
+
+
+class Limits(NamedTuple):
+    """How much is too much; ``config.Settings`` has the same names, other defaults, and the reasons.
+
+    Attributes:
+        max_connections: connections in all.
+        max_connections_per_address: connections of an address (of IPv6: of a /64); 0 for any number.
+        max_strangers: connections that are not logged in.
+        max_frame: bytes of a frame from a client.
+        byte_rate: bytes that are read of a connection in a second, on average; 0 for any number.
+        byte_burst: bytes that are read at once after a rest.
+        outbox_limit: unsent bytes beyond which a client is a slow consumer.
+        outbox_seconds: for how long a client may take nothing of what waits for it; 0 for ever.
+        is_exempt: whether a host is held neither to the limit of an address nor to that of bytes.
+    """
+
+    max_connections: int = 10_000
+    max_connections_per_address: int = 0
+    max_strangers: int = 10_000
+    max_frame: int = MAX_REQUEST_FRAME
+    byte_rate: int = 0
+    byte_burst: int = 0
+    outbox_limit: int = OUTBOX_LIMIT
+    outbox_seconds: float = 0.0
+    is_exempt: Callable[[str], bool] = nobody
+
+
+DEFAULTS = Limits()

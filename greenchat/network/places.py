@@ -1,0 +1,170 @@
+"""Places for connections: who is one too many, in all, of one address, or of those not logged in."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from ipaddress import IPv4Address, ip_address
+from time import monotonic
+
+from greenchat.errors import RateLimited
+from greenchat.metrics import COUNTERS
+from greenchat.network.connection import Connection
+
+REFUSED_AT_ONCE = 64
+"""Connections over a limit that are refused in good manners (a reason, and time to read it) at a time."""
+
+RETRY_AFTER = (1.0, 5.0)
+"""Seconds, spread evenly, after which a refused client may come back."""
+
+SWEEP_AGAIN = 0.05
+"""Seconds in which those that have logged in are looked for once: a look at 4,000 takes 0.3 ms, and in a
+flood each newcomer would bring one."""
+
+
+TOO_MANY = "too many connections to this server"
+
+
+class Crowded(Exception):
+    """Raised if a newcomer is one too many, and there is no time for manners.
+
+    Attributes:
+        refusal: what it would have been told.
+    """
+
+    def __init__(self, refusal: RateLimited) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+class Places:
+    """Count who is here, and refuse who is one too many.
+
+    A newcomer enters as soon as its address is known, is seated when there is a connection for it, and
+    leaves from wherever it is.  The refused count too while they are here, which is not for long.
+
+    Args:
+        most: connections in all.
+        of_address: connections of an address (of IPv6: of a /64, which is what one household has,
+            RFC 6177); 0 for any number.
+        strangers: connections that are not logged in.
+        is_exempt: whether a host is not held to what is said of addresses.
+    """
+
+    def __init__(self, most: int, of_address: int, strangers: int, is_exempt: Callable[[str], bool]) -> None:
+        self._most = most
+        self._of_address = of_address
+        self._max_strangers = strangers
+        self._is_exempt = is_exempt
+        self._here = 0
+        self._refused_here = 0
+        self._greeted = 0  # have entered, and are not seated yet
+        self._addresses: dict[bytes, int] = {}
+        self._strangers: set[Connection] = set()
+        self._refused: set[Connection] = set()
+        self._swept = float("-inf")
+
+    def check_crowd(self, greetings: int) -> None:
+        """Refuse at once who would have to be greeted first, if there are far too many already.
+
+        Args:
+            greetings: how many are being greeted, whether they have entered or not.
+
+        Raises:
+            Crowded
+        """
+        if self._here - self._greeted + greetings >= self._most + REFUSED_AT_ONCE:
+            raise self._crowded(_refusal(TOO_MANY))
+
+    def enter(self, address: str) -> RateLimited | None:
+        """Count a newcomer in.
+
+        Args:
+            address: its ``HOST:PORT``.
+
+        Returns:
+            Why it has to leave, None if it may stay.
+
+        Raises:
+            Crowded: it has to leave at once, and is not counted.
+        """
+        key = self._key(address)
+        refusal = self._refusal(key)
+        if refusal is not None:
+            if self._refused_here >= REFUSED_AT_ONCE:
+                raise self._crowded(refusal)
+            COUNTERS.connections_refused += 1
+            self._refused_here += 1
+        self._here += 1
+        self._greeted += 1
+        if key is not None:
+            self._addresses[key] = self._addresses.get(key, 0) + 1
+        return refusal
+
+    def seat(self, connection: Connection, refusal: RateLimited | None) -> None:
+        """Let a connection stand for who has entered."""
+        self._greeted -= 1
+        (self._strangers if refusal is None else self._refused).add(connection)
+
+    def leave(self, connection: Connection) -> None:
+        """Count a connection out."""
+        self._strangers.discard(connection)
+        refused = connection in self._refused
+        self._refused.discard(connection)
+        self._count_out(connection.address, refused)
+
+    def leave_unseated(self, address: str, refusal: RateLimited | None) -> None:
+        """Count out who has entered and was never seated."""
+        self._greeted -= 1
+        self._count_out(address, refusal is not None)
+
+    def _count_out(self, address: str, refused: bool) -> None:
+        self._here -= 1
+        self._refused_here -= refused
+        key = self._key(address)
+        if key is not None:
+            left = self._addresses[key] - 1
+            if left:
+                self._addresses[key] = left
+            else:
+                del self._addresses[key]
+
+    def _crowded(self, refusal: RateLimited) -> Crowded:
+        COUNTERS.connections_refused += 1
+        return Crowded(refusal)
+
+    def _refusal(self, key: bytes | None) -> RateLimited | None:
+        if self._here >= self._most:
+            return _refusal(TOO_MANY)
+        if key is not None and self._addresses.get(key, 0) >= self._of_address:
+            return _refusal("too many connections from your address")
+        if self._too_many_strangers():
+            return _refusal("too many connections to this server that are not logged in")
+        return None
+
+    def _too_many_strangers(self) -> bool:
+        """Say whether one more would be too many; who has logged in is found when it matters, not before."""
+        if self._greeted + len(self._strangers) < self._max_strangers:
+            return False
+        now = monotonic()
+        if now - self._swept >= SWEEP_AGAIN:
+            self._swept = now
+            self._strangers = {connection for connection in self._strangers if connection.is_stranger}
+        return self._greeted + len(self._strangers) >= self._max_strangers
+
+    def _key(self, address: str) -> bytes | None:
+        """Return by what an address is counted; None if it is not."""
+        host = host_of(address)
+        if not self._of_address or self._is_exempt(host):
+            return None
+        parsed = ip_address(host)
+        return parsed.packed if isinstance(parsed, IPv4Address) else parsed.packed[:8]
+
+
+def host_of(address: str) -> str:
+    """Return the host of ``HOST:PORT``."""
+    return address.rpartition(":")[0].strip("[]")
+
+
+def _refusal(sentence: str) -> RateLimited:
+    return RateLimited(sentence, retry_after=round(random.uniform(*RETRY_AFTER), 1))
