@@ -1,0 +1,145 @@
+"""The arithmetic: spans of CPU time, rows of results, percentiles, comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+LIMIT = 0.9
+"""A load that uses more of its core than this is what limits the rate."""
+
+NOISE = 0.05
+"""Of the machine's time: with more in other processes' hands a figure is marked."""
+
+
+class Reading(NamedTuple):
+    """The clocks at one instant, in seconds."""
+
+    wall: float
+    server: float
+    """CPU of the greenchat servers."""
+    database: float
+    """CPU of the database's and the bus's own processes; 0 where the database is in the server."""
+    load: float
+    busy: float
+    """CPU of all processes of the machine, and what the hypervisor took."""
+
+
+class Span(NamedTuple):
+    """What went by between two readings, in seconds; ``noise`` as a share of the machine's time."""
+
+    wall: float
+    server: float
+    database: float
+    load: float
+    noise: float
+
+    @classmethod
+    def between(cls, start: Reading, end: Reading, cores: int) -> Span:
+        """Return the span from one reading to another."""
+        passed = Reading(*(late - early for early, late in zip(start, end, strict=True)))
+        ours = passed.server + passed.database + passed.load
+        noise = (passed.busy - ours) / (passed.wall * cores) if passed.wall else 0.0
+        return cls(passed.wall, passed.server, passed.database, passed.load, max(0.0, noise))
+
+    def rate(self, count: float) -> float:
+        """Return ``count`` for a second on the clock."""
+        return _per(count, self.wall)
+
+    def per_server(self, count: float) -> float:
+        """Return ``count`` for a second of the servers' CPU."""
+        return _per(count, self.server)
+
+    def per_total(self, count: float) -> float:
+        """Return ``count`` for a second of the CPU of servers and database together."""
+        return _per(count, self.server + self.database)
+
+
+@dataclass
+class Row:
+    """A line of the table.
+
+    Args:
+        name: what ``--compare`` finds it by.
+        figure: the one that counts.
+        unit: of the figure.
+        less_is_better: how to read a ratio.
+        more: further figures, by name.
+        faults: what was lost, doubled, reordered, refused: none, or the figure is worth nothing.
+        notes: what a reader must know.
+    """
+
+    name: str
+    figure: float
+    unit: str
+    less_is_better: bool = False
+    more: dict[str, float] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return asdict(self)
+
+
+def of_cpu(name: str, what: str, count: int, span: Span, faults: Mapping[str, int] | None = None) -> Row:
+    """Return the row of something that was done ``count`` times: how often in a second of server CPU."""
+    row = Row(name, span.per_server(count), f"{what}/CPU-s", more={"per_second": span.rate(count)})
+    return with_span(row, span, count, faults)
+
+
+def of_cost(name: str, what: str, count: int, span: Span, faults: Mapping[str, int] | None = None) -> Row:
+    """Return the row of something that was done ``count`` times: what each cost, in ms of server CPU."""
+    row = Row(name, 1000 * _per(span.server, count), f"ms CPU/{what}", less_is_better=True)
+    row.more["per_second"] = span.rate(count)
+    return with_span(row, span, count, faults)
+
+
+def with_span(row: Row, span: Span, count: int, faults: Mapping[str, int] | None) -> Row:
+    """Add to a row what its span says: the database, the shares of the cores, noise, the load's limit."""
+    if span.database:
+        row.more["with_database"] = (
+            1000 * _per(span.server + span.database, count) if row.less_is_better else span.per_total(count)
+        )
+    row.more |= {
+        "server_share": _per(span.server, span.wall),
+        "load_share": _per(span.load, span.wall),
+        "noise": span.noise,
+    }
+    row.faults |= faults or {}
+    if row.more["load_share"] > LIMIT:
+        row.notes.append("the load generator was the limit: the server could do more a second")
+    if span.noise > NOISE:
+        row.notes.append(f"other processes had {span.noise:.0%} of the machine")
+    return row
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """Return the smallest value that is not below ``percent`` % of the values (nearest rank).
+
+    Args:
+        ordered: the values, ascending; at least one.
+        percent: above 0, at most 100.
+    """
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100 - 1e-9) - 1)]
+
+
+def ratios(rows: Sequence[Row], earlier: Mapping[str, Any]) -> dict[str, float]:
+    """Return, for each row that an earlier run has too, figure by earlier figure.
+
+    Args:
+        rows: of this run.
+        earlier: the JSON that the earlier run wrote.
+    """
+    before = {row["name"]: row for row in earlier["rows"]}
+    return {
+        row.name: row.figure / before[row.name]["figure"]
+        for row in rows
+        if row.name in before and before[row.name]["unit"] == row.unit and before[row.name]["figure"]
+    }
+
+
+def _per(count: float, amount: float) -> float:
+    return count / amount if amount > 0 else 0.0
