@@ -1,0 +1,113 @@
+"""Filling a database before a server opens it: people, groups and logs, by multi-row statements.
+
+Registering through the server would cost a slow hash for each of a million users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from time import time
+from typing import Any, NamedTuple
+
+import argon2
+from sqlalchemy import Table, insert, make_url
+from sqlalchemy.dialects import mysql, sqlite
+
+from greenchat.data import BACKENDS
+from greenchat.data.accounts import setting
+from greenchat.data.database import Database
+from greenchat.data.schema import AllGroup, Conversation, Cursor, Device, Friend, GroupUser, Message, User
+from greenchat.data.statements import Bulk
+from greenchat.protocol.instants import to_instant
+from greenchat.service.service import TOKEN_SECRET
+from greenchat.service.tokens import Tokens, new_secret
+
+PASSWORD = "correct horse"
+"""Of everybody."""
+
+DIALECTS = {"sqlite": sqlite.dialect(paramstyle="qmark"), "mysql+pymysql": mysql.dialect(paramstyle="format")}
+
+TOKEN_DAYS = 1
+_AT_A_TIME = 51_200
+"""Rows of a transaction."""
+
+_GENERATION = 1
+
+
+class Person(NamedTuple):
+    """A user who can log in."""
+
+    id: int
+    token: str
+
+
+def pair(a: int, b: int) -> int:
+    """Return the conversation of two users."""
+    return min(a, b) << 32 | max(a, b)
+
+
+class Filling:
+    """A new database, while it is being filled.
+
+    Args:
+        url: of an empty database.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        self._database: Database = BACKENDS[parsed.drivername](parsed)
+        self._dialect = DIALECTS[parsed.drivername]
+        self._now = to_instant(time())
+        self._database.open()
+        with self._database.writing() as db:
+            self._tokens = Tokens(setting(db, TOKEN_SECRET, new_secret()), TOKEN_DAYS, time)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    def people(self, count: int, every: int = 1) -> list[Person]:
+        """Add users 1 to ``count``, each with the unnamed device, and return every so many of them."""
+        password = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1).hash(PASSWORD)
+        ids = range(1, count + 1)
+        self._insert(User, ((id, f"user{id}", password, "offline", None, self._now, None) for id in ids))
+        self._insert(Device, ((id, "", _GENERATION, None, None, self._now) for id in ids))
+        return [Person(id, self._tokens.issue(id, "", _GENERATION)) for id in ids[::every]]
+
+    def group(self, members: int) -> None:
+        """Add group 1 of the users 1 to ``members``."""
+        self._insert(AllGroup, [(1, "everybody", "", members, self._now)])
+        roles = ["creator"] + ["normal"] * (members - 1)
+        self._insert(GroupUser, ((1, id, role, 0, self._now) for id, role in enumerate(roles, 1)))
+
+    def friends(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Make the second of each pair a friend of the first."""
+        self._insert(Friend, ((*pair, self._now) for pair in pairs))
+
+    def logs(self, users: Iterable[tuple[int, int]], each: int) -> None:
+        """Give each pair of users a log of so many messages from the first, which both have received."""
+        for sender, receiver in users:
+            self._log(sender, receiver, each)
+
+    def _log(self, sender: int, receiver: int, count: int) -> None:
+        conversation = pair(sender, receiver)
+        self._insert(Conversation, [(conversation, count)], ["id", "last_seq"])
+        self._insert(Cursor, [(user, "", conversation, count) for user in {sender, receiver}])
+        body = "." * 64
+        self._insert(
+            Message,
+            (
+                (conversation, seq, sender, f"{receiver}-{seq}", "text", body, self._now)
+                for seq in range(1, count + 1)
+            ),
+        )
+
+    def _insert(
+        self, table: Table, rows: Iterable[tuple[Any, ...]], columns: list[str] | None = None
+    ) -> None:
+        bulk = Bulk(insert(table), columns or [column.name for column in table.c], self._dialect)
+        waiting = iter(rows)
+        while some := list(islice(waiting, _AT_A_TIME)):
+            with self._database.writing() as db:
+                bulk.run(db, some)

@@ -1,0 +1,67 @@
+"""Scenarios: people come, and people are there."""
+
+from __future__ import annotations
+
+from scripts.lab.bench import machine
+from scripts.lab.bench.bench import Bench
+from scripts.lab.bench.crowd import Crowd, come
+from scripts.lab.bench.figures import Row, of_cost, with_span
+
+PASSWORDS_AT_A_TIME = 8
+"""Of password logins under way: they are hashed one after the other."""
+
+
+def by_token(bench: Bench, name: str, users: int = 0) -> list[Row]:
+    """People log in by token, 50 at a time, and stay; they are spread over so many users."""
+    count = bench.size(4000, 200)
+    bench.need_connections(count)
+    with bench.site() as site:
+        if users > count:
+            bench.tell(f"writing {users:,} users")
+        people = site.fill.people(max(users, count), every=max(1, users // count))[:count]
+        with bench.load(site) as load:
+            come(load, site, people[: count // 10])  # what is cached, and the interpreter, are warm then
+            bench.tell("logging in")
+            start = site.reading()
+            come(load, site, people[count // 10 :])
+            span = bench.since(site, start)
+    return [of_cost(name, "login", count - count // 10, span)]
+
+
+def by_password(bench: Bench, name: str) -> list[Row]:
+    """People log in by password, 8 at a time, and stay."""
+    count = bench.size(200, 20)
+    with bench.site() as site:
+        people = site.fill.people(count)
+        with bench.load(site) as load:
+            start = site.reading()
+            bench.tell("logging in")
+            Crowd(load, site, people, password=True).come(PASSWORDS_AT_A_TIME)
+            span = bench.since(site, start)
+    return [of_cost(name, "login", count, span)]
+
+
+def idle(bench: Bench, name: str, connections: int, heartbeat: float = 30.0) -> list[Row]:
+    """People are there and do nothing but send heartbeats."""
+    connections = bench.size(connections, connections // 10)
+    bench.need_connections(connections)
+    with bench.site() as site:
+        people = site.fill.people(connections)
+        with bench.load(site, heartbeat=heartbeat) as load:
+            come(load, site, people[:10])  # what the first need, all have
+            empty = machine.rss_kib(site.pids)
+            bench.tell("logging in")
+            come(load, site, people[10:])
+            load.run(bench.warm_up)
+            memory = Row(
+                f"{name}-memory",
+                (machine.rss_kib(site.pids) - empty) / (connections - 10),
+                "KiB/connection",
+                True,
+            )
+            bench.tell("measuring")
+            start = site.reading()
+            load.run(bench.seconds)
+            span = bench.since(site, start)
+    cpu = Row(f"{name}-cpu", 100 * span.server / span.wall, "% of a core", True)
+    return [memory, with_span(cpu, span, connections, {})]

@@ -1,0 +1,64 @@
+"""``scripts/bench`` as people call it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts.lab.bench.__main__ import chosen
+from scripts.lab.bench.scenarios import GROWTH, STANDARD
+from tests.system.server import ROOT
+
+DEADLINE = 120
+
+
+def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROOT / "scripts" / "bench", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+def test_a_quick_run_measures_writes_and_compares(tmp_path: Path) -> None:
+    quick = ("--quick", "--seconds", "0.3", "--only", "w16,group-10,offline,login-token")
+    first = bench(tmp_path, *quick, "--json", "first.json")
+    assert (first.returncode, "Traceback" in first.stderr) == (0, False), first.stderr
+    written = json.loads((tmp_path / "first.json").read_text())
+    names = ["w16", "group-10", "offline-store", "offline-drain", "login-token"]
+    assert [row["name"] for row in written["rows"]] == names
+    assert all(row["figure"] > 0 and row["faults"] == {} for row in written["rows"])
+
+    second = bench(tmp_path, *quick[:-1], "w16", "--compare", "first.json")
+    assert second.returncode == 0, second.stderr
+    assert "× " in second.stdout
+    assert len(list(tmp_path.glob("bench-*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--only", "w17"], "there is no 'w17'"),
+        (["--compare", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_a_sentence(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    done = bench(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_names_are_chosen_by_pattern_once_and_in_the_order_given() -> None:
+    assert chosen(None, False) == list(STANDARD)
+    assert chosen(None, True) == list(GROWTH)
+    assert chosen("login-p*, w1,login*", False)[:2] == ["login-password", "w1"]
+    assert len(set(chosen("w*,w1", False))) == len(chosen("w*,w1", False))
