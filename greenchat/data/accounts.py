@@ -6,6 +6,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from greenchat import ports
+from greenchat.data.query import Query
 from greenchat.data.schema import Device, Setting, User, insert_new, insert_row
 from greenchat.errors import BadCredentials, NameTaken, NoSuchUser
 
@@ -15,7 +16,11 @@ _ADD_USER = insert(User)
 _ACCOUNT = select(User.c.id, User.c.name, User.c.password, Device.c.generation).outerjoin_from(
     User, Device, (Device.c.userid == User.c.id) & (Device.c.device == bindparam("d"))
 )
+_ACCOUNT_BY_ID = Query(_ACCOUNT.where(User.c.id == bindparam("which")))
+_ACCOUNT_BY_NAME = Query(_ACCOUNT.where(User.c.name == bindparam("which")))
 _USER = select(User.c.id, User.c.name)
+_USER_BY_ID = Query(_USER.where(User.c.id == bindparam("which")))
+_USER_BY_NAME = Query(_USER.where(User.c.name == bindparam("which")))
 _SET_PASSWORD = (
     update(User)
     .where(User.c.id == bindparam("u"), User.c.password == bindparam("old"))
@@ -52,14 +57,18 @@ def create_user(db: Connection, name: str, password: str, now: str) -> int:
 
 def account(db: Connection, id: int | None, name: str | None, device: str) -> ports.Account | None:
     """Return the account with this id or exact name, or None."""
-    which = User.c.id == id if name is None else User.c.name == name
-    row = db.execute(_ACCOUNT.where(which), {"d": device}).first()
+    if name is None:
+        found = _ACCOUNT_BY_ID.run(db, which=id, d=device)
+    else:
+        found = _ACCOUNT_BY_NAME.run(db, which=name, d=device)
+    row = found.first()
     return None if row is None else ports.Account(*row)
 
 
 def user(db: Connection, id: int | None, name: str | None = None) -> ports.User:
     """Return the user with this id or exact name, or raise NoSuchUser."""
-    row = db.execute(_USER.where(User.c.id == id if name is None else User.c.name == name)).first()
+    found = _USER_BY_ID.run(db, which=id) if name is None else _USER_BY_NAME.run(db, which=name)
+    row = found.first()
     if row is None:
         raise NoSuchUser
     return ports.User(*row)

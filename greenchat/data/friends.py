@@ -6,6 +6,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, select
 
 from greenchat import ports
 from greenchat.data.accounts import user
+from greenchat.data.query import Query
 from greenchat.data.schema import Block, Friend, User, insert_new
 from greenchat.errors import NoSuchUser, NotAllowed
 
@@ -14,13 +15,13 @@ _IS_FRIEND = select(Friend.c.userid).where(*_PAIR)
 _COUNT = select(func.count()).select_from(Friend).where(Friend.c.userid == bindparam("u"))
 _ADD = insert_new(Friend)
 _REMOVE = delete(Friend).where(*_PAIR)
-_FRIENDS = (
+FRIENDS = (
     select(User.c.id, User.c.name)
     .join_from(Friend, User, User.c.id == Friend.c.friendid)
     .where(Friend.c.userid == bindparam("u"))
     .order_by(User.c.id)
 )
-_FOLLOWERS = (
+FOLLOWERS = (
     select(Friend.c.userid)
     .join_from(Friend, User, User.c.id == Friend.c.userid)
     .where(
@@ -30,12 +31,15 @@ _FOLLOWERS = (
     )
     .order_by(Friend.c.userid)
 )
+_FRIENDS, _FOLLOWERS = Query(FRIENDS), Query(FOLLOWERS)
 _BLOCK = insert_new(Block)
 _UNBLOCK = delete(Block).where(Block.c.userid == bindparam("u"), Block.c.blockedid == bindparam("b"))
-_BLOCKERS = select(Block.c.userid).where(Block.c.blockedid == bindparam("u"))
-_IS_BLOCKED = select(
-    exists().where(Block.c.userid == bindparam("receiver"), Block.c.blockedid == bindparam("sender"))
-).where(User.c.id == bindparam("receiver"))
+_BLOCKERS = Query(select(Block.c.userid).where(Block.c.blockedid == bindparam("u")))
+_IS_BLOCKED = Query(
+    select(
+        exists().where(Block.c.userid == bindparam("receiver"), Block.c.blockedid == bindparam("sender"))
+    ).where(User.c.id == bindparam("receiver"))
+)
 
 
 def add_friend(db: Connection, limit: int, userid: int, friendid: int, now: str) -> ports.User:
@@ -56,12 +60,12 @@ def remove_friend(db: Connection, userid: int, friendid: int) -> None:
 
 def friends(db: Connection, userid: int) -> list[ports.User]:
     """Return the user's friends, by id."""
-    return [ports.User(*row) for row in db.execute(_FRIENDS, {"u": userid})]
+    return [ports.User(*row) for row in _FRIENDS.run(db, u=userid)]
 
 
 def followers(db: Connection, userid: int) -> list[int]:
     """Return who sees the user as a friend, is online, and is not blocked by the user."""
-    return list(db.scalars(_FOLLOWERS, {"u": userid}))
+    return list(_FOLLOWERS.run(db, u=userid).scalars())
 
 
 def block(db: Connection, userid: int, blockedid: int) -> None:
@@ -77,12 +81,12 @@ def unblock(db: Connection, userid: int, blockedid: int) -> None:
 
 def blockers(db: Connection, userid: int) -> set[int]:
     """Return who has blocked the user."""
-    return set(db.scalars(_BLOCKERS, {"u": userid}))
+    return set(_BLOCKERS.run(db, u=userid).scalars())
 
 
 def is_blocked(db: Connection, sender: int, receiver: int) -> bool:
     """Return whether the receiver has blocked the sender; NoSuchUser if there is no receiver."""
-    blocked = db.scalar(_IS_BLOCKED, {"sender": sender, "receiver": receiver})
+    blocked = _IS_BLOCKED.run(db, sender=sender, receiver=receiver).scalar()
     if blocked is None:
         raise NoSuchUser
     return bool(blocked)

@@ -18,6 +18,7 @@ from sqlalchemy.pool import QueuePool
 from greenchat.data.database import CommitUnknown
 from greenchat.data.health import explain
 from greenchat.data.install import set_up
+from greenchat.data.query import DIALECTS
 from greenchat.data.runner import Greenlets, Runner
 from greenchat.data.statements import Bulk, Statements, Update
 from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
@@ -140,7 +141,7 @@ class MysqlDatabase:
         ConfigError: the URL names no database, or an unknown option.
     """
 
-    statements: Statements = MysqlStatements(mysql.dialect(paramstyle="format"))
+    statements: Statements = MysqlStatements(DIALECTS["mysql"])
     parallel = True
 
     def __init__(

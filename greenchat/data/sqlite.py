@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 from greenchat.data.devices import close_everybody
 from greenchat.data.health import explain
 from greenchat.data.install import set_up
+from greenchat.data.query import DIALECTS
 from greenchat.data.runner import Runner, Threads
 from greenchat.data.statements import Statements, Update
 from greenchat.errors import StartupError
@@ -93,7 +94,7 @@ class SqliteDatabase:
         url: where it is.
     """
 
-    statements: Statements = SqliteStatements(sqlite.dialect(paramstyle="qmark"))
+    statements: Statements = SqliteStatements(DIALECTS["sqlite"])
     parallel = False
 
     def __init__(self, url: URL) -> None:

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import argon2
 from sqlalchemy import Table, insert, make_url
-from sqlalchemy.dialects import mysql, sqlite
 
 from greenchat.data import BACKENDS
 from greenchat.data.accounts import setting
 from greenchat.data.database import Database
+from greenchat.data.query import DIALECTS
 from greenchat.data.schema import AllGroup, Conversation, Cursor, Device, Friend, GroupUser, Message, User
 from greenchat.data.statements import Bulk
 from greenchat.protocol.instants import to_instant
@@ -25,8 +25,6 @@ from greenchat.service.tokens import Tokens, new_secret
 
 PASSWORD = "correct horse"
 """Of everybody."""
-
-DIALECTS = {"sqlite": sqlite.dialect(paramstyle="qmark"), "mysql+pymysql": mysql.dialect(paramstyle="format")}
 
 TOKEN_DAYS = 1
 _AT_A_TIME = 51_200
@@ -57,7 +55,7 @@ class Filling:
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
         self._database: Database = BACKENDS[parsed.drivername](parsed)
-        self._dialect = DIALECTS[parsed.drivername]
+        self._dialect = DIALECTS[parsed.get_backend_name()]
         self._now = to_instant(time())
         self._database.open()
         with self._database.writing() as db:
