@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Row,
     Select,
     bindparam,
     case,
@@ -18,33 +17,29 @@ from sqlalchemy import (
     select,
     tuple_,
     union,
-    union_all,
     update,
 )
 
 from greenchat import ports
-from greenchat.data.friends import followers, friends
-from greenchat.data.groups import groups_of, members_of_small
+from greenchat.data.login import PAIR, login_state
+from greenchat.data.query import Query
 from greenchat.data.schema import Conversation, Cursor, Device, GroupUser, User, insert_new
 from greenchat.errors import AlreadyOnline
 
 GENERATION_BITS = 62
 """Of the first generation of a device's tokens; each end of its tokens adds one."""
 
-PAIR = 1 << 32
-"""The conversation of users a ≤ b is ``a * PAIR + b``."""
-
 AT_A_TIME = 200
 """Devices that one statement is about: keeps it far below the databases' limits of parameters."""
 
 _MINE = (Device.c.userid == bindparam("u"), Device.c.device == bindparam("d"))
 _DEVICES = (
-    select(Device.c.device, Device.c.generation, Device.c.node, Device.c.incarnation)
+    select(Device.c.device, Device.c.node)
     .where(Device.c.userid == bindparam("u"))
     .order_by(Device.c.last_login)
 )
 _ADD = insert_new(Device)
-_TAKE = (
+_TAKE = Query(
     update(Device)
     .where(*_MINE)
     .values(node=bindparam("n"), incarnation=bindparam("i"), last_login=bindparam("t"))
@@ -62,13 +57,11 @@ _COPY_CURSORS = insert(Cursor).from_select(
 )
 _FORGET = delete(Device).where(*_MINE)
 _FORGET_CURSORS = delete(Cursor).where(Cursor.c.userid == bindparam("u"), Cursor.c.device == bindparam("d"))
-_ONLINE = (
+_ONLINE = Query(
     update(User)
     .where(User.c.id == bindparam("u"))
     .values(state="online", node=bindparam("n"), last_seen=bindparam("t"))
 )
-# A user's row is what changes of their devices wait for, where writers run in parallel.
-_LOCK = select(User.c.password).where(User.c.id == bindparam("u")).with_for_update()
 _LOCK_USERS = (
     select(User.c.id)
     .where(User.c.id.in_(bindparam("users", expanding=True)))
@@ -109,41 +102,6 @@ _CLOSE = (
 )
 
 
-def _pairs(*which: Any) -> Select[Any]:
-    """Select the pairs' conversations whose log goes on after the device's cursor."""
-    cursor = func.coalesce(Cursor.c.delivered_seq, 0)
-    return (
-        select(Conversation.c.id, cursor, Conversation.c.last_seq)
-        .outerjoin_from(Conversation, Cursor, _cursor_of(Conversation.c.id))
-        .where(*which, Conversation.c.last_seq > cursor)
-    )
-
-
-def _groups() -> Select[Any]:
-    """Select the same of the user's groups, where nobody is shown what came before they joined."""
-    cursor = func.coalesce(Cursor.c.delivered_seq, 0)
-    start = case((cursor > GroupUser.c.joined_seq, cursor), else_=GroupUser.c.joined_seq)
-    return (
-        select(Conversation.c.id, start, Conversation.c.last_seq)
-        .join_from(GroupUser, Conversation, Conversation.c.id == -GroupUser.c.groupid)
-        .outerjoin(Cursor, _cursor_of(Conversation.c.id))
-        .where(GroupUser.c.userid == bindparam("u"), Conversation.c.last_seq > start)
-    )
-
-
-def _cursor_of(conversation: Any) -> Any:
-    mine = (Cursor.c.userid == bindparam("u")) & (Cursor.c.device == bindparam("d"))
-    return mine & (Cursor.c.conversation == conversation)
-
-
-_BACKLOG = union_all(
-    _pairs(Conversation.c.id >= bindparam("low"), Conversation.c.id < bindparam("high")),
-    # A chat to oneself is in the range above already.
-    _pairs(Conversation.c.higher == bindparam("u"), Conversation.c.id < bindparam("low")),
-    _groups(),
-)
-
-
 def _lacking(*joins: Any) -> Select[Any]:
     """Select the conversations, found from devices by some joins, whose log goes on after the cursor."""
     lacking = select(Conversation.c.id, Conversation.c.last_seq).select_from(Device)
@@ -176,58 +134,32 @@ def open_device(
     unless_elsewhere: bool,
 ) -> ports.LoginState:
     """Mark a device of the user online and return what it is to know."""
-    password = db.execute(_LOCK, {"u": userid}).scalar_one()
-    remembered = db.execute(_DEVICES, {"u": userid}).all()
-    generation, before = next(
-        ((row.generation, row.node) for row in remembered if row.device == device), (None, None)
-    )
-    if before == node.name:
-        before = None
-    if unless_elsewhere and before is not None:
+    # The user's row first: changes of their devices wait for it, where writers run in parallel.
+    _ONLINE.run(db, u=userid, n=node.name, t=now)
+    state = login_state(db, userid, device, node.name)
+    if state is None:
+        _add(db, max_devices, userid, device, now)
+        state = login_state(db, userid, device, node.name)
+        assert state is not None
+    if unless_elsewhere and state.before is not None:
         raise AlreadyOnline
-    if generation is None:
-        # By chance, so that a device that was forgotten does not take its old tokens again.
-        generation = secrets.randbits(GENERATION_BITS)
-        _add(db, remembered, max_devices, userid, device, generation, now)
-    db.execute(_TAKE, {"u": userid, "d": device, "n": node.name, "i": node.incarnation, "t": now})
-    db.execute(_ONLINE, {"u": userid, "n": node.name, "t": now})
-    groups = groups_of(db, userid)
-    return ports.LoginState(
-        password=password,
-        generation=generation,
-        followers=followers(db, userid),
-        friends=friends(db, userid),
-        groups=groups,
-        members=members_of_small(db, groups),
-        backlog=_backlog(db, userid, device),
-        before=before,
-    )
+    _TAKE.run(db, u=userid, d=device, n=node.name, i=node.incarnation, t=now)
+    return state
 
 
-def _add(
-    db: Connection,
-    remembered: Sequence[Row[str, int, str, int]],
-    max_devices: int,
-    userid: int,
-    device: str,
-    generation: int,
-    now: str,
-) -> None:
+def _add(db: Connection, max_devices: int, userid: int, device: str, now: str) -> None:
     """Add a device that stands where the most advanced one does, and forget the longest unused."""
+    remembered = db.execute(_DEVICES, {"u": userid}).all()
     # Marks that came after the device was forgotten.
     db.execute(_FORGET_CURSORS, {"u": userid, "d": device})
+    # By chance, so that a device that was forgotten does not take its old tokens again.
+    generation = secrets.randbits(GENERATION_BITS)
     db.execute(_ADD, {"userid": userid, "device": device, "generation": generation, "last_login": now})
     db.execute(_COPY_CURSORS, {"u": userid, "d": device})
     unused = [row.device for row in remembered if row.node is None]
     for name in unused[: max(0, len(remembered) + 1 - max_devices)]:
         db.execute(_FORGET, {"u": userid, "d": name})
         db.execute(_FORGET_CURSORS, {"u": userid, "d": name})
-
-
-def _backlog(db: Connection, userid: int, device: str) -> list[ports.Span]:
-    low = userid * PAIR
-    rows = db.execute(_BACKLOG, {"u": userid, "d": device, "low": low, "high": low + PAIR})
-    return [ports.Span(*row) for row in rows]
 
 
 def close_devices(db: Connection, devices: Iterable[tuple[int, str, str, int]], now: str) -> None:

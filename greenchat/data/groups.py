@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -32,20 +30,12 @@ _RESIZE = (
 )
 _GROUP = select(AllGroup.c.id, AllGroup.c.groupname, AllGroup.c.groupdesc, AllGroup.c.size)
 _MEMBERSHIP = select(GroupUser.c.userid, GroupUser.c.joined_seq).where(GroupUser.c.groupid == bindparam("g"))
-_MEMBERS = (
-    select(GroupUser.c.groupid, User.c.id, User.c.name, GroupUser.c.grouprole)
+_PAGE = (
+    select(User.c.id, User.c.name, GroupUser.c.grouprole)
     .join_from(GroupUser, User, User.c.id == GroupUser.c.userid)
-    .order_by(GroupUser.c.groupid, GroupUser.c.userid)
-)
-_PAGE = _MEMBERS.where(GroupUser.c.groupid == bindparam("g"), GroupUser.c.userid > bindparam("after")).limit(
-    bindparam("limit")
-)
-_OF_ALL = _MEMBERS.where(GroupUser.c.groupid.in_(bindparam("groups", expanding=True)))
-_GROUPS_OF = (
-    _GROUP.add_columns(GroupUser.c.grouprole)
-    .join_from(GroupUser, AllGroup, AllGroup.c.id == GroupUser.c.groupid)
-    .where(GroupUser.c.userid == bindparam("u"))
-    .order_by(AllGroup.c.id)
+    .where(GroupUser.c.groupid == bindparam("g"), GroupUser.c.userid > bindparam("after"))
+    .order_by(GroupUser.c.userid)
+    .limit(bindparam("limit"))
 )
 
 
@@ -114,23 +104,7 @@ def membership(db: Connection, groupid: int) -> ports.Membership:
 def members(db: Connection, groupid: int, after: int, limit: int) -> list[ports.Member]:
     """Return up to ``limit`` members whose id is above ``after``, by id."""
     page = db.execute(_PAGE, {"g": groupid, "after": after, "limit": limit})
-    return [ports.Member(*row[1:]) for row in page]
-
-
-def groups_of(db: Connection, userid: int) -> list[ports.Group]:
-    """Return the groups that the user is in, by id."""
-    return [ports.Group(*row) for row in db.execute(_GROUPS_OF, {"u": userid})]
-
-
-def members_of_small(db: Connection, groups: Iterable[ports.Group]) -> dict[int, list[ports.Member]]:
-    """Return the members, by id, of each of these groups that is small."""
-    found: dict[int, list[ports.Member]] = {
-        group.id: [] for group in groups if group.count <= ports.SMALL_GROUP
-    }
-    if found:
-        for groupid, *member in db.execute(_OF_ALL, {"groups": list(found)}):
-            found[groupid].append(ports.Member(*member))
-    return found
+    return [ports.Member(*row) for row in page]
 
 
 def _lock(db: Connection, groupid: int) -> int:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy import text as sql
 
 from greenchat.data import SqlStore, open_store
-from greenchat.data.devices import _BACKLOG
+from greenchat.data.login import STATE
 from greenchat.errors import Busy, ConfigError, StartupError
 from greenchat.ports import Node
 from tests.data.shared import NOW, Told, pair, recall, text
@@ -323,8 +323,8 @@ def test_the_view_shows_what_is_undelivered_as_it_would_be_delivered(path: Path)
         ]
 
 
-def test_the_backlog_of_a_login_is_found_by_indexes(path: Path) -> None:
-    statement = sql(f"EXPLAIN QUERY PLAN {_BACKLOG}")
+def test_the_state_of_a_login_is_found_by_indexes(path: Path) -> None:
+    statement = sql(f"EXPLAIN QUERY PLAN {STATE}")
     given = dict.fromkeys(statement.compile().params, 1)
     with running(path) as store:
         plan = store._read(lambda db: [row.detail for row in db.execute(statement, given)])

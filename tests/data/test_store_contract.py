@@ -425,6 +425,23 @@ class StoreContract:
         assert state.groups == [Group(group, "tea", "at five", 2, "normal")]
         assert state.members == {group: members}
 
+    def test_a_login_tells_numbers_from_texts_and_has_all_in_order(self, store: SqlStore) -> None:
+        one, two, three = [store.create_user(name, "0", NOW) for name in ("1", "22", "333")]
+        for friend in (three, two):
+            store.add_friend(one, friend, NOW)
+            store.add_friend(friend, one, NOW)
+            store.open_device(friend, "", HERE, NOW)
+        groups = [store.create_group(three, name, "0", NOW) for name in ("7", "06")]
+        for group in reversed(groups):
+            store.join_group(one, group, NOW)
+        state = store.open_device(one, "", HERE, NOW)
+        assert (state.password, type(state.generation), state.before) == ("0", int, None)
+        assert state.followers == [two, three]
+        assert state.friends == [(two, "22"), (three, "333")]
+        assert state.groups == [(groups[0], "7", "0", 2, "normal"), (groups[1], "06", "0", 2, "normal")]
+        members = [Member(one, "1", "normal"), Member(three, "333", "creator")]
+        assert state.members == dict.fromkeys(groups, members)
+
     def test_members_of_large_groups_are_left_out_of_a_login(self, store: SqlStore) -> None:
         users = [store.create_user(f"u{n}", "h", NOW) for n in range(101)]
         group = store.create_group(users[0], "crowd", "", NOW)

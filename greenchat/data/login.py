@@ -1,0 +1,148 @@
+"""What a device is to know when its user logs in: one statement for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    union_all,
+)
+
+from greenchat import ports
+from greenchat.data.friends import FOLLOWERS, FRIENDS
+from greenchat.data.query import Query
+from greenchat.data.schema import AllGroup, Conversation, Cursor, Device, GroupUser, User
+
+PAIR = 1 << 32
+"""The conversation of users a ≤ b is ``a * PAIR + b``."""
+
+DEVICE, FOLLOWER, FRIEND, GROUP, MEMBER, SPAN = range(6)
+"""What a row is about."""
+
+_WIDTH = 3
+"""Numbers of a row, and texts: all rows have the same columns, or MySQL would make texts of numbers."""
+
+_Columns = Sequence[ColumnElement[Any]]
+
+
+def _rows(
+    kind: int, of: Select[*tuple[Any, ...]], numbers: _Columns, texts: _Columns = ()
+) -> Select[*tuple[Any, ...]]:
+    """Return a selection with other columns: the kind, its numbers and its texts, both filled up."""
+    return of.order_by(None).with_only_columns(
+        literal_column(str(kind)),
+        *numbers,
+        *[literal_column("0")] * (_WIDTH - len(numbers)),
+        *texts,
+        *[literal_column("''")] * (_WIDTH - len(texts)),
+    )
+
+
+def _pairs(*which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """Select the pairs' conversations whose log goes on after the device's cursor."""
+    cursor = func.coalesce(Cursor.c.delivered_seq, 0)
+    of = (
+        select(Conversation.c.id)
+        .outerjoin_from(Conversation, Cursor, _cursor_of(Conversation.c.id))
+        .where(*which, Conversation.c.last_seq > cursor)
+    )
+    return _rows(SPAN, of, [Conversation.c.id, cursor, Conversation.c.last_seq])
+
+
+def _groups() -> Select[*tuple[Any, ...]]:
+    """Select the same of the user's groups, where nobody is shown what came before they joined."""
+    cursor = func.coalesce(Cursor.c.delivered_seq, 0)
+    start = case((cursor > GroupUser.c.joined_seq, cursor), else_=GroupUser.c.joined_seq)
+    of = (
+        select(Conversation.c.id)
+        .join_from(GroupUser, Conversation, Conversation.c.id == -GroupUser.c.groupid)
+        .outerjoin(Cursor, _cursor_of(Conversation.c.id))
+        .where(GroupUser.c.userid == bindparam("u"), Conversation.c.last_seq > start)
+    )
+    return _rows(SPAN, of, [Conversation.c.id, start, Conversation.c.last_seq])
+
+
+def _cursor_of(conversation: ColumnElement[int]) -> ColumnElement[bool]:
+    mine = (Cursor.c.userid == bindparam("u")) & (Cursor.c.device == bindparam("d"))
+    return mine & (Cursor.c.conversation == conversation)
+
+
+_DEVICE = (
+    select(User.c.id)
+    .join_from(User, Device, Device.c.userid == User.c.id)
+    .where(User.c.id == bindparam("u"), Device.c.device == bindparam("d"))
+)
+_MINE = GroupUser.alias()
+_GROUPS = (
+    select(AllGroup.c.id)
+    .join_from(_MINE, AllGroup, AllGroup.c.id == _MINE.c.groupid)
+    .where(_MINE.c.userid == bindparam("u"))
+)
+_MEMBERS = (
+    _GROUPS.join(GroupUser, GroupUser.c.groupid == AllGroup.c.id)
+    .join(User, User.c.id == GroupUser.c.userid)
+    .where(AllGroup.c.size <= ports.SMALL_GROUP)
+)
+STATE = union_all(
+    _rows(DEVICE, _DEVICE, [Device.c.generation], [User.c.password, func.coalesce(Device.c.node, "")]),
+    _rows(FOLLOWER, FOLLOWERS, FOLLOWERS.selected_columns.values()),
+    _rows(FRIEND, FRIENDS, [User.c.id], [User.c.name]),
+    _rows(
+        GROUP,
+        _GROUPS,
+        [AllGroup.c.id, AllGroup.c.size],
+        [AllGroup.c.groupname, AllGroup.c.groupdesc, _MINE.c.grouprole],
+    ),
+    _rows(MEMBER, _MEMBERS, [GroupUser.c.groupid, User.c.id], [User.c.name, GroupUser.c.grouprole]),
+    _pairs(Conversation.c.id >= bindparam("low"), Conversation.c.id < bindparam("high")),
+    # A chat to oneself is in the range above already.
+    _pairs(Conversation.c.higher == bindparam("u"), Conversation.c.id < bindparam("low")),
+    _groups(),
+)
+_STATE = Query(STATE)
+
+
+def login_state(db: Connection, userid: int, device: str, here: str) -> ports.LoginState | None:
+    """Return what a device and its user are to know, all of one instant; None if the device is unknown.
+
+    Args:
+        db: the database.
+        userid: who logs in.
+        device: where.
+        here: the node that asks: ``before`` of what is returned is another one.
+    """
+    rows: list[list[Any]] = [[] for _ in range(SPAN + 1)]
+    low = userid * PAIR
+    row: list[Any]
+    for kind, *row in _STATE.run(db, u=userid, d=device, low=low, high=low + PAIR):
+        rows[kind].append(row)
+    if not rows[DEVICE]:
+        return None
+    ((generation, _, _, password, node, _),) = rows[DEVICE]
+    groups = [
+        ports.Group(id, name, desc, size, role) for id, size, _, name, desc, role in sorted(rows[GROUP])
+    ]
+    members: dict[int, list[ports.Member]] = {
+        group.id: [] for group in groups if group.count <= ports.SMALL_GROUP
+    }
+    for groupid, member, _, name, role, _ in sorted(rows[MEMBER]):
+        members[groupid].append(ports.Member(member, name, role))
+    return ports.LoginState(
+        password=password,
+        generation=generation,
+        followers=sorted([row[0] for row in rows[FOLLOWER]]),
+        friends=sorted([ports.User(id, name) for id, _, _, name, _, _ in rows[FRIEND]]),
+        groups=groups,
+        members=members,
+        backlog=[ports.Span(*row[:3]) for row in rows[SPAN]],
+        before=node if node not in ("", here) else None,
+    )
