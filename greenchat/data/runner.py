@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -13,6 +14,9 @@ from gevent.threadpool import ThreadPool
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+READS_AT_A_TIME = 8
+"""Reads that go to their thread together: the first is told when the last is done."""
 
 
 class Waiter(Protocol):
@@ -112,6 +116,9 @@ class Greenlets:
 class Threads(Greenlets):
     """One native thread that writes and one that reads, so that no read waits for an fsync.
 
+    Reads that wait together go to their thread together: the way there and back takes as much CPU as
+    a short read does.
+
     Args:
         apart: whether reads have a thread of their own.
     """
@@ -119,26 +126,56 @@ class Threads(Greenlets):
     def __init__(self, *, apart: bool = True) -> None:
         super().__init__()
         self._apart = apart
+        self._reads: deque[_Read] = deque()
+        self._unread = Event()
 
     def start(self, work: Callable[[], object]) -> None:
-        """Start the threads and the greenlet that works."""
+        """Start the threads and the greenlets that work."""
         self._writer = ThreadPool(1)
         self._reader = ThreadPool(1) if self._apart else self._writer
         super().start(work)
+        self._reading = gevent.spawn(self._read_waiting)
 
     def read(self, call: Callable[..., T], *args: Any) -> T:
         """Call on the reading thread."""
-        return _reraise(self._reader.apply(_caught, (call, *args)))
+        read = _Read(call, args, AsyncResult())
+        self._reads.append(read)
+        self._unread.set()
+        return _reraise(read.outcome.get())
 
     def write(self, call: Callable[..., T], *args: Any) -> T:
         """Call on the writing thread."""
         return _reraise(self._writer.apply(_caught, (call, *args)))
 
     def close(self) -> None:
-        """Let the greenlet finish what waits, then end the threads."""
+        """Let the greenlets finish what waits, then end the threads."""
         super().close()
+        self._unread.set()
+        self._reading.join()
         for pool in {self._writer, self._reader}:
             pool.kill()
+
+    def _read_waiting(self) -> None:
+        while self._reads or not self._closing:
+            self._unread.wait()
+            self._unread.clear()
+            while self._reads:
+                some = [self._reads.popleft() for _ in range(min(len(self._reads), READS_AT_A_TIME))]
+                outcomes = self._reader.apply(_read_all, (some,))
+                for read, outcome in zip(some, outcomes, strict=True):
+                    read.outcome.set(outcome)
+
+
+class _Read(NamedTuple):
+    """A read that waits for its thread."""
+
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    outcome: AsyncResult
+
+
+def _read_all(reads: list[_Read]) -> list[tuple[Any, Exception | None]]:
+    return [_caught(read.call, *read.args) for read in reads]
 
 
 def _caught(call: Callable[..., T], *args: Any) -> tuple[T, None] | tuple[None, Exception]:
