@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -220,14 +221,27 @@ def _tell(delivery: Delivery, outcome: Outcome) -> None:
         log.exception("a bug in a delivery")
 
 
-def run_alone(db: Connection, operation: Operation) -> Any:
-    """Run an operation in a savepoint and return its result, or the exception that undid it.
+def run_all(db: Connection, operations: Sequence[Operation]) -> list[Any]:
+    """Run operations and return the result of each, or the exception that undid it alone.
+
+    They share a savepoint: that no operation fails is the rule, and each would need two statements for
+    one of its own.  If one does, all are undone and run again, each in its own.
+    """
+    if len(operations) > 1:
+        results = _run(db, lambda: [operation.call(db, *operation.args) for operation in operations])
+        if isinstance(results, list):
+            return results
+    return [_run(db, partial(operation.call, db, *operation.args)) for operation in operations]
+
+
+def _run(db: Connection, call: Callable[[], Any]) -> Any:
+    """Call in a savepoint and return the result, or the exception that undid it.
 
     An error that ends the whole transaction is raised: then the savepoint is gone too.
     """
     db.exec_driver_sql("SAVEPOINT operation")
     try:
-        result = operation.call(db, *operation.args)
+        result = call()
     except Exception as error:
         _undo(db, error)
         result = error

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from greenchat import ports
 from greenchat.data import accounts, devices, friends, groups, log, marks
 from greenchat.data.append import Doubtful, Outcome, append_any, append_new, was_committed
-from greenchat.data.commit import GroupCommit, InDoubt, Operation, run_alone
+from greenchat.data.commit import GroupCommit, InDoubt, Operation, run_all
 from greenchat.data.database import CommitUnknown, Database
 from greenchat.data.health import TROUBLE, Health
 from greenchat.data.runner import Runner
@@ -311,7 +311,7 @@ class SqlStore:
             try:
                 with self._database.writing() as db:
                     outcomes = append(db, self._sql, messages) if messages else []
-                    results = [run_alone(db, operation) for operation in operations]
+                    results = run_all(db, operations)
             except (IntegrityError, Doubtful) as error:
                 clash = error
             except CommitUnknown as lost:
