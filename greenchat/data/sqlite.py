@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from time import time
 from typing import TypeVar
 
@@ -131,7 +131,7 @@ class SqliteDatabase:
             if not self._alone:  # then no other server has the file: nobody is online
                 close_everybody(writer, to_instant(time()))
         if not self._alone:
-            self._connections.append(self._connect("BEGIN"))
+            self._connections.append(self._connect(None))
 
     def close(self) -> None:
         """Close the file; its lock goes with it."""
@@ -149,8 +149,8 @@ class SqliteDatabase:
     operating = writing
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """Return a transaction of the reading connection."""
-        return _transaction(self._connections[-1])
+        """Return the reading connection, on which each statement has a snapshot of its own."""
+        return self.writing() if self._alone else nullcontext(self._connections[-1])
 
     def patiently(self, transaction: Callable[[], T]) -> T:
         """Call once: SQLite itself waits for locks, and a failing disk fails again."""
@@ -173,13 +173,14 @@ class SqliteDatabase:
         except BlockingIOError:
             raise StartupError(f"the database {self._path} is in use by another server") from None
 
-    def _connect(self, begin: str) -> Connection:
-        """Open a connection that one thread will use, and that begins transactions as told."""
+    def _connect(self, begin: str | None) -> Connection:
+        """Open a connection that one thread will use, and that begins transactions as told, if at all."""
         options = {"isolation_level": None, "check_same_thread": False, "timeout": LOCK_WAIT}
         url = URL.create("sqlite", database=self._path or None)
         engine = create_engine(url, connect_args=options, poolclass=NullPool, hide_parameters=True)
         event.listen(engine, "connect", _prepare)
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        if begin:
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
         return engine.connect()
 
 
