@@ -158,8 +158,7 @@ class MysqlDatabase:
         self._usable = False
         options = _connect_options(url, answer_wait)
         try:
-            # Its transactions always end in _transaction: the pool need not ROLLBACK them once more.
-            self._committer = _engine(url, options, pool_size=1, pool_reset_on_return=None)
+            self._committer = _engine(url, options, pool_size=1)
             self._pool = _engine(url, options, pool_size=pool_size, pool_timeout=pool_wait)
         except ValueError as error:
             raise ConfigError(f"store: {error}") from None
@@ -254,6 +253,8 @@ def _engine(url: URL, options: dict[str, Any], **pool: Any) -> Engine:
         max_overflow=0,
         pool_recycle=RECYCLE,
         pool_use_lifo=True,
+        # What a block left open its Connection rolls back; the pool would do so once more after a COMMIT.
+        pool_reset_on_return=None,
         hide_parameters=True,
         **pool,
     )
