@@ -130,6 +130,13 @@ def test_a_planted_fault_is_found(
     assert world.faults() == faults
 
 
+def test_a_message_of_ones_own_is_no_ack(world: World) -> None:
+    world.talk.writer.send(1)
+    world.writer.hear(ack(1), message(1) | {"cid": "1"})
+    world.readers[0].hear(message(1))
+    assert world.faults() == {}
+
+
 def test_a_message_that_was_refused_is_a_fault(world: World) -> None:
     world.talk.writer.send(1)
     world.writer.hear(ack(1, errno=13, error="busy", seq=0))

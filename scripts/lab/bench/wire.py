@@ -70,8 +70,11 @@ class Batch:
 
     @cached_property
     def acknowledged(self) -> list[int]:
-        """The numbers of the messages that the ACKs among them are for."""
-        return [int(frame.cid) for frame in self.frames if frame.cid]
+        """The numbers of the messages that the ACKs among them are for.
+
+        A message of one's own may come too, with its ``cid`` (docs/protocol.md): that is no ACK.
+        """
+        return [int(frame.cid) for frame in self.frames if frame.cid and frame.msgid == ACK]
 
 
 def chat(to: str, first: int, count: int) -> bytes:
