@@ -58,12 +58,11 @@ class Crowd:
 
     def _heard(self, batch: wire.Batch) -> None:
         for frame in batch.frames:
-            if frame.msgid == wire.HEARTBEAT:
-                continue  # one who came long ago, and is silent since
-            if frame.msgid != wire.LOGIN_ACK or frame.errno:
+            if frame.errno or frame.msgid == wire.BYE:
                 raise LoadError(f"a login was refused: {frame.error or frame}")
-            self.arrived += 1
-            self._next()
+            if frame.msgid == wire.LOGIN_ACK:  # else a friend comes, or a heartbeat comes back
+                self.arrived += 1
+                self._next()
 
 
 def come(load: Load, site: Site, people: Sequence[Person]) -> list[Connection]:

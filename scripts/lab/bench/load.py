@@ -182,6 +182,11 @@ class Load:
                 raise LoadError(f"waited {seconds:.0f} s in vain for {what}")
             self.turn(0.1)
 
+    def fall_silent(self) -> None:
+        """Have all send heartbeats from now on, as if they had been silent for an interval."""
+        for connection in self._connections.values():
+            connection.silent = True
+
     def _flush(self) -> None:
         dirty, self.dirty = self.dirty, []
         for connection in dirty:

@@ -44,6 +44,7 @@ def peak(bench: Bench, name: str, window: int) -> list[Row]:
 
 def logs(bench: Bench, name: str, rows: int) -> list[Row]:
     """Do ``pairs`` where so many messages are in the database: of these pairs, and as many others."""
+    rows = bench.size(rows, rows // 1000)
     with bench.site() as site:
         people = site.fill.people(4 * PAIRS)
         bench.tell(f"writing {rows:,} messages")

@@ -14,6 +14,7 @@ PASSWORDS_AT_A_TIME = 8
 def by_token(bench: Bench, name: str, users: int = 0) -> list[Row]:
     """People log in by token, 50 at a time, and stay; they are spread over so many users."""
     count = bench.size(4000, 200)
+    users = bench.size(users, users // 1000)
     bench.need_connections(count)
     with bench.site() as site:
         if users > count:
@@ -52,6 +53,7 @@ def idle(bench: Bench, name: str, connections: int, heartbeat: float = 30.0) -> 
             empty = machine.rss_kib(site.pids)
             bench.tell("logging in")
             come(load, site, people[10:])
+            load.fall_silent()
             load.run(bench.warm_up)
             memory = Row(
                 f"{name}-memory",
@@ -61,7 +63,7 @@ def idle(bench: Bench, name: str, connections: int, heartbeat: float = 30.0) -> 
             )
             bench.tell("measuring")
             start = site.reading()
-            load.run(bench.seconds)
+            load.run(bench.seconds if bench.quick else max(bench.seconds, heartbeat))
             span = bench.since(site, start)
     cpu = Row(f"{name}-cpu", 100 * span.server / span.wall, "% of a core", True)
     return [memory, with_span(cpu, span, connections, {})]
