@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.lab.bench.figures import Reading, Row, Span, of_cost, of_cpu, percentile, ratios, with_span
+from scripts.lab.bench.figures import (
+    Reading,
+    Row,
+    Span,
+    of_core,
+    of_cost,
+    of_cpu,
+    percentile,
+    ratios,
+    with_span,
+)
 from scripts.lab.bench.machine import _busy_ticks, _cpu_ticks, _rss
 from scripts.lab.bench.report import number, table
 
@@ -32,10 +42,15 @@ def test_a_cost_is_in_milliseconds_of_server_cpu() -> None:
     assert (row.figure, row.unit, row.less_is_better) == (4.0, "ms CPU/login", True)
 
 
+def test_what_goes_on_by_itself_takes_a_share_of_a_core() -> None:
+    assert (of_core("i", SPAN).figure, of_core("i", SPAN).unit) == (40, "% of a core")
+
+
 def test_a_database_of_its_own_is_counted_in_too() -> None:
     span = SPAN._replace(database=1.0)
     assert of_cpu("w", "messages", 1000, span).more["with_database"] == 200
     assert of_cost("l", "login", 1000, span).more["with_database"] == 5.0
+    assert of_core("i", span).more["with_database"] == 50
 
 
 def test_what_took_no_cpu_divides_nothing() -> None:
@@ -48,9 +63,15 @@ def test_a_busy_load_is_said_to_be_the_limit() -> None:
 
 
 def test_noise_is_said() -> None:
-    assert of_cpu("w", "messages", 1, SPAN._replace(noise=0.2)).notes == [
-        "other processes had 20% of the machine"
-    ]
+    quiet, loud = (of_cpu("w", "messages", 1, SPAN._replace(noise=noise)) for noise in (0.04, 0.2))
+    assert "20%" in table([loud]).splitlines()[2]
+    assert "Other processes" in table([quiet, loud])
+    assert "Other processes" not in table([quiet])
+
+
+def test_what_is_to_be_known_of_several_rows_is_said_once() -> None:
+    rows = [Row(name, 1.0, "x", notes=["beware"], faults={"lost": 1}) for name in "ab"]
+    assert table(rows).splitlines()[-2:] == ["a, b: 1 lost", "a, b: beware"]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +105,7 @@ def test_the_table_says_what_is_better() -> None:
 
 
 def test_the_table_shows_faults() -> None:
-    row = with_span(Row("w1", 3.0, "x"), SPAN, 1, {"lost": 2})
+    row = with_span(Row("w1", 3.0, "x"), SPAN, {"lost": 2})
     lines = table([row]).splitlines()
     assert "(!)" in lines[2]
     assert lines[-1] == "w1: 2 lost"

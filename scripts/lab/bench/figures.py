@@ -10,9 +10,6 @@ from typing import Any, NamedTuple
 LIMIT = 0.9
 """A load that uses more of its core than this is what limits the rate."""
 
-NOISE = 0.05
-"""Of the machine's time: with more in other processes' hands a figure is marked."""
-
 
 class Reading(NamedTuple):
     """The clocks at one instant, in seconds."""
@@ -87,22 +84,30 @@ class Row:
 def of_cpu(name: str, what: str, count: int, span: Span, faults: Mapping[str, int] | None = None) -> Row:
     """Return the row of something that was done ``count`` times: how often in a second of server CPU."""
     row = Row(name, span.per_server(count), f"{what}/CPU-s", more={"per_second": span.rate(count)})
-    return with_span(row, span, count, faults)
+    if span.database:
+        row.more["with_database"] = span.per_total(count)
+    return with_span(row, span, faults)
 
 
 def of_cost(name: str, what: str, count: int, span: Span, faults: Mapping[str, int] | None = None) -> Row:
     """Return the row of something that was done ``count`` times: what each cost, in ms of server CPU."""
     row = Row(name, 1000 * _per(span.server, count), f"ms CPU/{what}", less_is_better=True)
     row.more["per_second"] = span.rate(count)
-    return with_span(row, span, count, faults)
-
-
-def with_span(row: Row, span: Span, count: int, faults: Mapping[str, int] | None) -> Row:
-    """Add to a row what its span says: the database, the shares of the cores, noise, the load's limit."""
     if span.database:
-        row.more["with_database"] = (
-            1000 * _per(span.server + span.database, count) if row.less_is_better else span.per_total(count)
-        )
+        row.more["with_database"] = 1000 * _per(span.server + span.database, count)
+    return with_span(row, span, faults)
+
+
+def of_core(name: str, span: Span) -> Row:
+    """Return the row of something that goes on by itself: how much of a core the server takes for it."""
+    row = Row(name, 100 * _per(span.server, span.wall), "% of a core", less_is_better=True)
+    if span.database:
+        row.more["with_database"] = 100 * _per(span.server + span.database, span.wall)
+    return with_span(row, span)
+
+
+def with_span(row: Row, span: Span, faults: Mapping[str, int] | None = None) -> Row:
+    """Add to a row who had how much of the machine, what was wrong, and whether the load was the limit."""
     row.more |= {
         "server_share": _per(span.server, span.wall),
         "load_share": _per(span.load, span.wall),
@@ -111,8 +116,6 @@ def with_span(row: Row, span: Span, count: int, faults: Mapping[str, int] | None
     row.faults |= faults or {}
     if row.more["load_share"] > LIMIT:
         row.notes.append("the load generator was the limit: the server could do more a second")
-    if span.noise > NOISE:
-        row.notes.append(f"other processes had {span.noise:.0%} of the machine")
     return row
 
 

@@ -153,7 +153,7 @@ def latency(bench: Bench, name: str) -> list[Row]:
         for percent in (50, 99, 99.9):
             row = Row(f"{name}-{what}-p{percent:g}", 1000 * percentile(ordered, percent), "ms", True)
             row.more["per_second"] = rate
-            rows.append(with_span(row, span, len(ordered), faults))
+            rows.append(with_span(row, span, faults))
     return rows
 
 

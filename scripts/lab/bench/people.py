@@ -5,7 +5,7 @@ from __future__ import annotations
 from scripts.lab.bench import machine
 from scripts.lab.bench.bench import Bench
 from scripts.lab.bench.crowd import Crowd, come
-from scripts.lab.bench.figures import Row, of_cost, with_span
+from scripts.lab.bench.figures import Row, of_core, of_cost
 
 PASSWORDS_AT_A_TIME = 8
 """Of password logins under way: they are hashed one after the other."""
@@ -65,5 +65,4 @@ def idle(bench: Bench, name: str, connections: int, heartbeat: float = 30.0) -> 
             start = site.reading()
             load.run(bench.seconds if bench.quick else max(bench.seconds, heartbeat))
             span = bench.since(site, start)
-    cpu = Row(f"{name}-cpu", 100 * span.server / span.wall, "% of a core", True)
-    return [memory, with_span(cpu, span, connections, {})]
+    return [memory, of_core(f"{name}-cpu", span)]

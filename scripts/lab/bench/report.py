@@ -10,6 +10,9 @@ from typing import Any, TextIO
 
 from scripts.lab.bench.figures import Row, ratios
 
+NOISE = 0.05
+"""Of the machine's time: with more in other processes' hands, figures are to be doubted."""
+
 
 class Progress:
     """One line for each scenario, which says what it is at, where that can be shown.
@@ -69,14 +72,14 @@ def table(rows: Sequence[Row], earlier: Mapping[str, Any] | None = None) -> str:
     """
     with_database = any("with_database" in row.more for row in rows)
     head = ["what", "figure", "unit", *(["with database's CPU"] if with_database else [])]
-    head += ["a second", "server", "load", *(["to earlier"] if earlier else [])]
+    head += ["a second", "server", "load", "others", *(["to earlier"] if earlier else [])]
     found = ratios(rows, earlier) if earlier else {}
     lines = [head]
     for row in rows:
         line = [row.name, number(row.figure) + ("" if not row.faults else " (!)"), row.unit]
         line += [_more(row, "with_database", number)] if with_database else []
         line += [_more(row, "per_second", number), _more(row, "server_share", _percent)]
-        line += [_more(row, "load_share", _percent)]
+        line += [_more(row, "load_share", _percent), _more(row, "noise", _percent)]
         line += [_ratio(row, found)] if earlier else []
         lines.append(line)
     return "\n".join([*_aligned(lines), *_remarks(rows)])
@@ -114,10 +117,17 @@ def _ratio(row: Row, found: Mapping[str, float]) -> str:
 
 
 def _remarks(rows: Sequence[Row]) -> list[str]:
-    remarks = []
+    """Return what must be known besides, each once, with the rows that it is about."""
+    about: dict[str, list[str]] = {}
     for row in rows:
         faults = [f"{count:,} {fault}" for fault, count in row.faults.items()]
-        remarks += [f"{row.name}: {what}" for what in [*faults, *row.notes]]
+        for what in [*faults, *row.notes]:
+            about.setdefault(what, []).append(row.name)
+    remarks = [f"{', '.join(names)}: {what}" for what, names in about.items()]
+    if any(row.more.get("noise", 0) > NOISE for row in rows):
+        remarks.append(
+            'Other processes had much of the machine ("others"): repeat it, and trust no small difference.'
+        )
     return ["", *remarks] if remarks else []
 
 
