@@ -161,7 +161,10 @@ class Threads(Greenlets):
             self._unread.clear()
             while self._reads:
                 some = [self._reads.popleft() for _ in range(min(len(self._reads), READS_AT_A_TIME))]
-                outcomes = self._reader.apply(_read_all, (some,))
+                try:
+                    outcomes = self._reader.apply(_read_all, (some,))
+                except Exception as error:  # no thread, say: this must go on, or nothing is ever read again
+                    outcomes = [(None, error)] * len(some)
                 for read, outcome in zip(some, outcomes, strict=True):
                     read.outcome.set(outcome)
 

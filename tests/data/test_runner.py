@@ -1,0 +1,89 @@
+"""Reads on their native thread: together, and each on its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from greenchat.data.runner import READS_AT_A_TIME, Threads
+
+DEADLINE = 10.0
+
+
+class Pool:
+    """A pool of threads, and what is to happen before each trip to them."""
+
+    def __init__(self, pool: Any, before: Callable[[list[Any]], object]) -> None:
+        self._pool = pool
+        self._before = before
+        self.kill = pool.kill
+
+    def apply(self, call: Callable[..., Any], args: tuple[Any]) -> Any:
+        self._before(args[0])
+        return self._pool.apply(call, args)
+
+
+@pytest.fixture
+def threads() -> Iterator[Threads]:
+    threads = Threads()
+    threads.start(lambda: None)
+    yield threads
+    threads.close()
+
+
+def test_a_read_returns_what_it_finds_and_raises_what_it_raises(threads: Threads) -> None:
+    assert threads.read(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        threads.read(divmod, 7, 0)
+
+
+def test_of_reads_that_wait_together_one_that_fails_harms_no_other(threads: Threads) -> None:
+    reads = [gevent.spawn(threads.read, divmod, 6, number) for number in (0, 1, 0, 2, 3)]
+    gevent.joinall(reads, timeout=DEADLINE)
+    assert [read.value for read in reads] == [None, (6, 0), None, (3, 0), (2, 0)]
+    assert [type(read.exception) for read in reads[:3:2]] == [ZeroDivisionError] * 2
+
+
+def test_reads_that_come_meanwhile_share_a_trip_in_order_and_not_too_many(threads: Threads) -> None:
+    trips: list[int] = []
+    threads._reader = Pool(threads._reader, lambda reads: trips.append(len(reads)))
+    gate = threading.Event()
+    first = gevent.spawn(threads.read, gate.wait, DEADLINE)
+    while not trips:
+        gevent.sleep(0)
+    done: list[int] = []
+    others = [gevent.spawn(threads.read, done.append, number) for number in range(READS_AT_A_TIME + 2)]
+    gevent.sleep(0)
+    gate.set()
+    gevent.joinall([first, *others], timeout=DEADLINE, raise_error=True)
+    assert done == list(range(READS_AT_A_TIME + 2))
+    assert trips == [1, READS_AT_A_TIME, 2]
+
+
+def test_a_trip_that_fails_is_told_and_the_next_is_made(threads: Threads) -> None:
+    failures = [OSError("no thread")]
+    threads._reader = Pool(threads._reader, lambda reads: failures and throw(failures.pop()))
+    with pytest.raises(OSError, match="no thread"):
+        threads.read(divmod, 7, 2)
+    assert threads.read(divmod, 7, 2) == (3, 1)
+
+
+def throw(error: Exception) -> None:
+    raise error
+
+
+def test_what_waits_is_read_before_the_end() -> None:
+    threads = Threads()
+    threads.start(lambda: None)
+    gate = threading.Event()
+    reads = [gevent.spawn(threads.read, gate.wait, DEADLINE) for _ in range(3)]
+    gevent.sleep(0)
+    closing = gevent.spawn(threads.close)
+    gevent.sleep(0)
+    gate.set()
+    gevent.joinall([*reads, closing], timeout=DEADLINE, raise_error=True)
+    assert [read.value for read in reads] == [True] * 3
