@@ -45,22 +45,20 @@ def by_password(bench: Bench, name: str) -> list[Row]:
 def idle(bench: Bench, name: str, connections: int, heartbeat: float = 30.0) -> list[Row]:
     """People are there and do nothing but send heartbeats."""
     connections = bench.size(connections, connections // 10)
+    first = min(100, connections // 5)
     bench.need_connections(connections)
     with bench.site() as site:
         people = site.fill.people(connections)
         with bench.load(site, heartbeat=heartbeat) as load:
-            come(load, site, people[:10])  # what the first need, all have
+            come(load, site, people[:first])  # caches and pools are there then
             empty = machine.rss_kib(site.pids)
             bench.tell("logging in")
-            come(load, site, people[10:])
+            come(load, site, people[first:])
             load.fall_silent()
             load.run(bench.warm_up)
-            memory = Row(
-                f"{name}-memory",
-                (machine.rss_kib(site.pids) - empty) / (connections - 10),
-                "KiB/connection",
-                True,
-            )
+            grown = machine.rss_kib(site.pids) - empty
+            memory = Row(f"{name}-memory", grown / (connections - first), "KiB/connection", True)
+            memory.more["empty_mib"] = empty / 1024
             bench.tell("measuring")
             start = site.reading()
             load.run(bench.seconds if bench.quick else max(bench.seconds, heartbeat))
