@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from sqlalchemy import Connection, bindparam, select
 
 from greenchat import ports
+from greenchat.data.query import Query
 from greenchat.data.schema import Conversation, Message, User
 from greenchat.errors import NoSuchMessage
 
-_HEAD = select(Conversation.c.last_seq).where(Conversation.c.id == bindparam("c"))
+_HEAD = Query(select(Conversation.c.last_seq).where(Conversation.c.id == bindparam("c")))
 _ENTRY = (
     select(
         Message.c.conversation,
@@ -24,30 +25,39 @@ _ENTRY = (
     )
     .join_from(Message, User, User.c.id == Message.c.sender)
     .where(Message.c.conversation == bindparam("c"))
+    # The log first, by its key.  While its statistics are not those of today, MySQL may take all that the
+    # few users have ever written for less (measured: 7 ms a page of 200, and growing).
+    .prefix_with("STRAIGHT_JOIN", dialect="mysql")
 )
-_ONE = _ENTRY.where(Message.c.seq == bindparam("seq"))
-_SPAN = _ENTRY.where(Message.c.seq > bindparam("after"), Message.c.seq <= bindparam("upto")).order_by(
+_ONE = Query(_ENTRY.where(Message.c.seq == bindparam("seq")))
+SPAN = _ENTRY.where(Message.c.seq > bindparam("after"), Message.c.seq <= bindparam("upto")).order_by(
     Message.c.seq
 )
-_LAST = (
+_SPAN = Query(SPAN)
+LAST = (
     _ENTRY.where(Message.c.seq > bindparam("after"), Message.c.seq < bindparam("before"))
     .order_by(Message.c.seq.desc())
     .limit(bindparam("limit"))
 )
-_LAST_OF_DAY = _LAST.where(Message.c.created >= bindparam("first"), Message.c.created < bindparam("end"))
-_TIME = select(Message.c.created).where(
-    Message.c.conversation == bindparam("c"), Message.c.seq == bindparam("seq")
+_LAST = Query(LAST)
+_LAST_OF_DAY = Query(
+    LAST.where(Message.c.created >= bindparam("first"), Message.c.created < bindparam("end"))
+)
+_TIME = Query(
+    select(Message.c.created).where(
+        Message.c.conversation == bindparam("c"), Message.c.seq == bindparam("seq")
+    )
 )
 
 
 def head(db: Connection, conversation: int) -> int:
     """Return the last seq of a conversation, 0 before its first message."""
-    return db.scalar(_HEAD, {"c": conversation}) or 0
+    return _HEAD.run(db, c=conversation).scalar() or 0
 
 
 def entry(db: Connection, conversation: int, seq: int) -> ports.Entry:
     """Return one entry, or raise NoSuchMessage."""
-    row = db.execute(_ONE, {"c": conversation, "seq": seq}).first()
+    row = _ONE.run(db, c=conversation, seq=seq).first()
     if row is None:
         raise NoSuchMessage
     return ports.Entry(*row)
@@ -58,7 +68,7 @@ def entries(db: Connection, spans: Iterable[ports.Span]) -> list[ports.Entry]:
     return [
         ports.Entry(*row)
         for conversation, after, upto in spans
-        for row in db.execute(_SPAN, {"c": conversation, "after": after, "upto": upto})
+        for row in _SPAN.run(db, c=conversation, after=after, upto=upto)
     ]
 
 
@@ -72,8 +82,8 @@ def history(
     if day is not None:
         after, before = _within(db, conversation, after, before, day)
         fit = {"first": day[0], "end": day[1]}
-    asked = {"c": conversation, "after": after, "before": before, "limit": limit + 1} | fit
-    rows = db.execute(_LAST if day is None else _LAST_OF_DAY, asked).all()
+    last_ones = _LAST if day is None else _LAST_OF_DAY
+    rows = last_ones.run(db, c=conversation, after=after, before=before, limit=limit + 1, **fit).all()
     return [ports.Entry(*row) for row in reversed(rows[:limit])], len(rows) > limit
 
 
@@ -87,7 +97,7 @@ def _within(
     """
 
     def time(seq: int) -> str:
-        found: str = db.execute(_TIME, {"c": conversation, "seq": seq}).scalar_one()
+        found: str = _TIME.run(db, c=conversation, seq=seq).scalar_one()
         return found
 
     first = _first_not_before(day[0], time, after + 1, before)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import Select, make_url
 from sqlalchemy import text as sql
 
 from greenchat.data import SqlStore, open_store
+from greenchat.data.log import LAST, SPAN
 from greenchat.data.login import STATE
 from greenchat.data.mysql import OLDEST, MysqlDatabase
+from greenchat.data.query import DIALECTS
 from greenchat.data.schema import metadata
 from greenchat.errors import ConfigError, DatabaseAway, StartupError
 from greenchat.ports import Node, Span
@@ -170,6 +172,20 @@ def test_the_state_of_a_login_is_found_by_indexes(store: SqlStore) -> None:
     plan = store._read(lambda db: [row.type for row in db.execute(statement, given)])
     assert plan
     assert "ALL" not in plan
+
+
+@pytest.mark.parametrize("page", [SPAN, LAST], ids=["span", "last"])
+def test_a_page_is_found_by_the_logs_key_whatever_the_statistics_say(
+    store: SqlStore, page: Select[Any]
+) -> None:
+    with store._database.operating() as db:
+        db.exec_driver_sql("INSERT INTO User SELECT seq, seq, '', 'offline', NULL, '', NULL FROM seq_1_to_2")
+        db.exec_driver_sql("INSERT INTO Message SELECT 7, seq, 1, seq, 'text', '', '' FROM seq_1_to_2000")
+    given = {"c": 7, "after": 1000, "upto": 1200, "before": 1200, "limit": 200}
+    compiled = page.compile(dialect=DIALECTS["mysql"])
+    values = tuple(given[name] for name in compiled.positiontup)
+    first, *_ = store._read(lambda db: db.exec_driver_sql(f"EXPLAIN {compiled}", values).all())
+    assert (first.table, first.type, first.key) == ("Message", "range", "PRIMARY")
 
 
 def test_a_commit_waits_for_nothing_but_the_server(store: SqlStore) -> None:
