@@ -28,6 +28,7 @@ PAGES = [
     "docs/protocol.md",
     "docs/architecture.md",
     "docs/deployment.md",
+    "docs/performance.md",
 ]
 
 OF_THE_RUN = {"time", "token", "server"}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from scripts.lab.bench.__main__ import chosen
-from scripts.lab.bench.scenarios import GROWTH, STANDARD
+from scripts.lab.bench.__main__ import _parser, chosen
+from scripts.lab.bench.scenarios import ALL, GROWTH, STANDARD
 from tests.system.server import ROOT
 
 DEADLINE = 120
+
+PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 
 ONLY = "w16,group-10,offline,login-token,history-50,friends-of-10000,heartbeat-1"
 ROWS = [
@@ -68,3 +71,18 @@ def test_names_are_chosen_by_pattern_once_and_in_the_order_given() -> None:
     assert chosen(None, True) == list(GROWTH)
     assert chosen("login-p*, w1,login*", False)[:2] == ["login-password", "w1"]
     assert len(set(chosen("w*,w1", False))) == len(chosen("w*,w1", False))
+
+
+def test_the_page_has_commands_that_can_be_typed() -> None:
+    commands = re.findall(r"^scripts/bench(.*?)(?:  |$)", PAGE, re.M)
+    assert len(commands) > 5
+    for command in commands:
+        options = _parser().parse_args(command.split())
+        assert chosen(options.only, options.growth)
+    for names in re.findall(r"--only ([^\s`]+)", PAGE):
+        assert chosen(names, False)
+
+
+def test_the_page_shows_every_scenario() -> None:
+    of_any_size = {name: re.sub(r"\d+$", "N", name) for name in ALL}
+    assert [name for name in ALL if name not in PAGE and f"`{of_any_size[name]}`" not in PAGE] == []

@@ -96,15 +96,17 @@ def chosen(only: str | None, growth: bool) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, ALL))
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measure greenchat: messages for each second of server CPU, and what else counts.",
-        epilog="docs/performance.md says what the figures mean.  The names: "
-        + "; ".join(f"{name} ({scenario.what})" for name, scenario in ALL.items()),
+        description="Measure greenchat: messages for each second of server CPU, and what else counts.\n"
+        "docs/performance.md says how, and what the figures mean.",
+        epilog="names:\n" + "\n".join(f"  {name:{width}}  {scenario.what}" for name, scenario in ALL.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--cluster", action="store_true", help="two nodes on a private MariaDB and Redis")
     parser.add_argument(
-        "--growth", action="store_true", help="what grows with what is around it; up to an hour"
+        "--growth", action="store_true", help="does it cost more with more around it? 5 minutes, 2 GB of disk"
     )
     parser.add_argument("--only", metavar="NAMES", help="these alone, as in w1,login*")
     parser.add_argument("--seconds", type=float, metavar="S", help="how long each is measured (default: 5)")
