@@ -26,6 +26,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/protocol.md",
+    "docs/authorisation.md",
     "docs/architecture.md",
     "docs/deployment.md",
     "docs/performance.md",
