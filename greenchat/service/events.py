@@ -81,11 +81,12 @@ NodeEvent = Union[Posted, Told, Ended, Reopen, Joined, Left, BlockChanged, Misse
 encode_event: Callable[[NodeEvent], bytes] = msgspec.msgpack.Encoder().encode
 
 _decoder = msgspec.msgpack.Decoder(NodeEvent)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def decode_event(event: bytes) -> NodeEvent | None:
     """Return an event from another node; None if it is not one that is known here."""
     try:
         return _decoder.decode(event)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None

@@ -1,0 +1,39 @@
+"""What nodes tell each other: as it was sent, and nothing else raises."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenchat.service.events import Ended, Left, NodeEvent, Posted, Told, decode_event, encode_event
+
+NO_EVENTS = [
+    # what comes, why it is none
+    (b"", "nothing"),
+    (b"\xc1", "no MessagePack"),
+    (b"\x93\x63\x01\x02", "a tag that is not known here"),
+    (b"\x91\x03", "fields are missing"),
+    (b"\x93\x03\xa1a\xa1a", "a text for a number"),
+    (b"\x93\x03\x05\xa1\xff", "a text that is not UTF-8"),
+    (b"\x94\x06\x01\x02" + b"\x91" * 100_000, "a new field that is nested too deep"),
+]
+
+
+@pytest.mark.parametrize("event", [Posted(1 << 32 | 2, 7, 1, b"{}"), Told([1, 2], b"{}"), Ended(5, None)])
+def test_an_event_comes_as_it_was_sent(event: NodeEvent) -> None:
+    assert decode_event(encode_event(event)) == event
+
+
+def test_fields_of_a_later_version_are_passed_over() -> None:
+    assert decode_event(b"\x94\x06\x01\x02\xa3new") == Left(1, 2)
+
+
+@pytest.mark.parametrize(("data", "why"), NO_EVENTS)
+def test_what_is_no_event_is_passed_over(data: bytes, why: str) -> None:
+    assert decode_event(data) is None, why
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_raise(data: bytes) -> None:
+    decode_event(data)
