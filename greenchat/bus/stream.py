@@ -13,7 +13,8 @@ have come online at the sender or gone since the frame before.
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 from greenchat.ports import Node
 
@@ -67,24 +68,49 @@ def decode(data: bytes, receiver: str) -> Frame:
     """
     line, _, body = data.partition(b"\n")
     try:
-        head = json.loads(line)
-        seen, number = head["seen"]
-        events, start = [], 0
-        for size in head.get("sizes", ()):
-            events.append(body[start : start + size])
-            start += size
-        return Frame(
-            Node(head["src"], head["epoch"]),
-            head["n"],
-            Node(receiver, seen),
-            number,
-            head.get("here", []),
-            head.get("left", []),
-            head.get("leaving", False),
-            events,
-        )
+        return _frame(json.loads(line), body, receiver)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not a frame of a greenchat server: {error}") from None
+
+
+def _frame(head: Any, body: bytes, receiver: str) -> Frame:
+    epoch, number, seen, seen_number = _numbers([head["epoch"], head["n"], *_numbers(head["seen"])])
+    return Frame(
+        Node(_name(head["src"]), epoch),
+        number,
+        Node(receiver, seen),
+        seen_number,
+        _numbers(head.get("here", [])),
+        _numbers(head.get("left", [])),
+        _flag(head.get("leaving", False)),
+        _events(body, _numbers(head.get("sizes", []))),
+    )
+
+
+def _events(body: bytes, sizes: list[int]) -> list[bytes]:
+    if sum(sizes) != len(body):
+        raise ValueError("the events have other sizes")
+    ends = [0, *accumulate(sizes)]
+    return [body[start:end] for start, end in pairwise(ends)]
+
+
+def _numbers(value: Any) -> list[int]:
+    if type(value) is not list or not all(type(number) is int and number >= 0 for number in value):
+        raise TypeError("a list of numbers is needed")
+    return value
+
+
+def _name(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError("a name is needed")
+    value.encode()  # its channel is named for it
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise TypeError("true or false is needed")
+    return value
 
 
 MOST_EVENTS = 100_000

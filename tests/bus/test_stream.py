@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,44 @@ def test_anything_else_is_refused(data: bytes) -> None:
 def test_what_looks_like_a_frame_and_is_none_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a frame"):
         decode(data, "b")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"src": 1},
+        {"src": []},
+        {"src": "\ud800"},
+        {"epoch": "1"},
+        {"epoch": None},
+        {"n": 1.5},
+        {"n": "1"},
+        {"n": True},
+        {"n": -1},
+        {"seen": [1, "2"]},
+        {"seen": [1, 2, 3]},
+        {"seen": {"1": 1, "2": 2}},
+        {"here": 3},
+        {"here": "abc"},
+        {"here": [1, "2"]},
+        {"left": [[]]},
+        {"left": {"1": 2}},
+        {"leaving": 1},
+        {"sizes": 3},
+        {"sizes": [1.5]},
+        {"sizes": [-1, 4]},
+        {"sizes": [2]},
+        {"sizes": [2, 2]},
+        {"sizes": []},
+    ],
+    ids=str,
+)
+def test_a_frame_with_a_field_of_another_kind_is_refused(changed: dict[str, object]) -> None:
+    """Whoever takes the frame compares and counts with its fields."""
+    head = {"src": "a", "epoch": 1, "n": 1, "seen": [1, 2], "sizes": [1, 2]}
+    assert decode(json.dumps(head).encode() + b"\nxyz", "b").events == [b"x", b"yz"]
+    with pytest.raises(ValueError, match="not a frame"):
+        decode(json.dumps(head | changed).encode() + b"\nxyz", "b")
 
 
 class Pair:
