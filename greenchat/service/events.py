@@ -7,10 +7,15 @@ defaults, new events get new tags, and an event that is not known here is passed
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Union
+from typing import Annotated, Union
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from greenchat.protocol.messages import MAX_ID, MAX_SEQ, Id, Seq
+
+Conversation = Annotated[int, Meta(ge=-MAX_ID, le=MAX_SEQ)]
+Head = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 
 
 class Posted(Struct, array_like=True, tag=1, gc=False):
@@ -20,9 +25,9 @@ class Posted(Struct, array_like=True, tag=1, gc=False):
     sending node knew of none.
     """
 
-    conversation: int
-    seq: int
-    sender: int
+    conversation: Conversation
+    seq: Seq
+    sender: Id
     frame: bytes
     own: bytes = b""
 
@@ -30,50 +35,50 @@ class Posted(Struct, array_like=True, tag=1, gc=False):
 class Told(Struct, array_like=True, tag=2):
     """Something of the moment for some users: presence, typing, read marks."""
 
-    users: list[int]
+    users: list[Id]
     frame: bytes
 
 
 class Ended(Struct, array_like=True, tag=3):
     """A user's session ends: the device has logged in at the sending node.  None: all devices."""
 
-    userid: int
+    userid: Id
     device: str | None
 
 
 class Reopen(Struct, array_like=True, tag=4):
     """A device that is online at the receiving node may be marked otherwise in the database."""
 
-    userid: int
+    userid: Id
     device: str
 
 
 class Joined(Struct, array_like=True, tag=5):
     """A user has joined a group, whose last seq was ``joined`` then."""
 
-    userid: int
-    groupid: int
-    joined: int
+    userid: Id
+    groupid: Id
+    joined: Head
 
 
 class Left(Struct, array_like=True, tag=6):
     """A user has left a group."""
 
-    userid: int
-    groupid: int
+    userid: Id
+    groupid: Id
 
 
 class BlockChanged(Struct, array_like=True, tag=7):
     """A receiver has blocked or unblocked a sender."""
 
-    sender: int
-    receiver: int
+    sender: Id
+    receiver: Id
 
 
 class Missed(Struct, array_like=True, tag=8):
     """A user's sessions may have missed entries while the nodes learnt of a membership."""
 
-    userid: int
+    userid: Id
 
 
 NodeEvent = Union[Posted, Told, Ended, Reopen, Joined, Left, BlockChanged, Missed]  # noqa: UP007 - msgspec

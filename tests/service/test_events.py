@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenchat.service.events import Ended, Left, NodeEvent, Posted, Told, decode_event, encode_event
+from greenchat.service.events import Ended, Joined, Left, NodeEvent, Posted, Told, decode_event, encode_event
 
 NO_EVENTS = [
     # what comes, why it is none
@@ -17,6 +17,12 @@ NO_EVENTS = [
     (b"\x93\x03\xa1a\xa1a", "a text for a number"),
     (b"\x93\x03\x05\xa1\xff", "a text that is not UTF-8"),
     (b"\x94\x06\x01\x02" + b"\x91" * 100_000, "a new field that is nested too deep"),
+    (encode_event(Left(2**31, 1)), "a user that cannot be"),
+    (encode_event(Joined(1, 0, 0)), "a group that cannot be"),
+    (encode_event(Joined(1, 1, -1)), "a seq below all"),
+    (encode_event(Told([1, 2**64 - 1], b"{}")), "a user among others that cannot be"),
+    (encode_event(Posted(2**63, 1, 1, b"{}")), "a conversation that no database can hold"),
+    (encode_event(Posted(1 << 32 | 2, 2**63, 1, b"{}")), "a seq that no database can hold"),
 ]
 
 
