@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from greenchat.errors import Busy
+from greenchat.errors import Busy, NoSuchGroup
 from greenchat.ports import Entry, Span
 from greenchat.service.conversations import group_of
 from greenchat.service.entries import encode_entry
@@ -71,8 +71,12 @@ def _pay(caller: Caller, gate: Gate) -> bool:
             return False
         conversation = next(iter(gate.owed))
         groupid = group_of(conversation)
-        if groupid is not None:
-            service.memberships.load(groupid)  # what is committed after the head is read is live
+        try:
+            if groupid is not None:
+                service.memberships.load(groupid)  # what is committed after the head is read is live
+        except NoSuchGroup:  # another node was wrong
+            gate.forget(conversation)
+            continue
         gate.expect_head(conversation, service.store.head(conversation))
         items = next_page(caller, conversation)
         if not items and caller.gate is gate:

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenchat.service.events import Ended, Joined, Left, NodeEvent, Posted, Told, decode_event, encode_event
+from greenchat.service.neighbours import Neighbours
+from tests.service.world import Person, World
 
 NO_EVENTS = [
     # what comes, why it is none
@@ -43,3 +45,14 @@ def test_what_is_no_event_is_passed_over(data: bytes, why: str) -> None:
 @given(st.binary(max_size=40))
 def test_no_bytes_raise(data: bytes) -> None:
     decode_event(data)
+
+
+def test_a_group_that_there_is_not_holds_up_no_other(world: World, ann: Person, bob: Person) -> None:
+    ours = bob.group("ours", ann)
+    neighbours = Neighbours(world.service, lambda: None)
+    for groupid in (99, ours):
+        neighbours.receive(encode_event(Joined(ann.id, groupid, 0)))
+    world.commit()
+    ann.pushed()
+    bob.say(ours)
+    assert ann.live() == [1]
