@@ -12,7 +12,7 @@ from greenchat.bus.local import LocalBus
 from greenchat.config import Settings
 from greenchat.data import open_store
 from greenchat.errors import RequestError
-from greenchat.ports import Node
+from greenchat.ports import Bus, Later, Node
 from greenchat.protocol.messages import HeartbeatTerms, MsgId
 from greenchat.service.service import Service
 from greenchat.service.session import Session
@@ -187,16 +187,20 @@ class World:
             max_queue=limits.commit_queue,
         )
         self.store.start()
+        self.serve(LocalBus(), Node("n", 1), lambda seconds, call: self._later.append(call))
+
+    def serve(self, bus: Bus, node: Node, later: Later) -> None:
+        """Begin to serve people."""
         self.service = Service(
             store=self.store,
-            bus=LocalBus(),
-            node=Node("n", 1),
-            limits=limits,
+            bus=bus,
+            node=node,
+            limits=self.settings,
             heartbeat=HeartbeatTerms(1.0, 5),
             clock=lambda: self.time,
             monotonic=lambda: self.time,
             offload=lambda function, *args: function(*args),
-            later=lambda seconds, call: self._later.append(call),
+            later=later,
         )
         self.passwords = self.service.passwords = PlainPasswords()  # type: ignore[assignment]
 
