@@ -181,7 +181,16 @@ def test_without_a_python_of_its_age_it_says_what_it_needs(checkout: Checkout) -
 
 
 @pytest.mark.parametrize(
-    "name", ["scripts/run", "scripts/test", "scripts/cluster", "scripts/soak", "scripts/bench", ".ci/run"]
+    "name",
+    [
+        "scripts/run",
+        "scripts/test",
+        "scripts/fuzz",
+        "scripts/cluster",
+        "scripts/soak",
+        "scripts/bench",
+        ".ci/run",
+    ],
 )
 def test_commands_are_executable(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
