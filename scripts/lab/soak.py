@@ -107,6 +107,7 @@ class Soak:
         if self.chance.random() < SECOND_FAULT:
             others = [fault for table in tables if table is not first for fault in table]
             chosen.append(self.chance.choice(others))
+        chosen.sort(key=lambda fault: fault is not all_nodes_are_restarted)  # no node starts without backends
         self.faults.update(fault.__name__ for fault in chosen)
         return "; ".join(fault(self) for fault in chosen)
 
@@ -260,6 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _soak(trial, options)
     except (LabError, TimeoutError) as error:
         print(f"failed: {error}")
+    except KeyboardInterrupt:
+        print("stopped before the end: nothing was judged")
     if status == 0:
         shutil.rmtree(folder)
     else:
