@@ -111,6 +111,7 @@ class Device:
         self._has: dict[int, int] = {}
         self._next = 0.0
         self._retry_after = 0.0
+        self._gave_up = ""
         self._heard = 0.0
         self._beat_sent = 0.0
         self._beats: dict[str, float] = {}
@@ -210,6 +211,7 @@ class Device:
     def _welcome(self, node: str, ack: Frame) -> None:
         self._token = ack["token"]
         self._terms = ack["heartbeat"]["interval"], ack["heartbeat"]["max_missed"]
+        self._gave_up = ""
         self._heard = self._beat_sent = monotonic()
         self._beats.clear()
         self._marks.clear()
@@ -221,7 +223,7 @@ class Device:
     async def _read(self, reader: asyncio.StreamReader) -> Frame:
         line = await reader.readline()
         if not line.endswith(b"\n"):
-            raise Gone("the server closed")
+            raise Gone(self._gave_up or "the server closed")
         frame: Frame = json.loads(line)
         return frame
 
@@ -290,6 +292,7 @@ class Device:
     def _tick(self, now: float) -> None:
         interval, missed = self._terms
         if now - self._heard > interval * (missed + 2):
+            self._gave_up = "no sign of life"
             self.vanish()
             return
         if now - self._beat_sent >= interval * 0.9:
@@ -302,14 +305,21 @@ class Device:
         self._complain_of_silence(now)
         while self.sending and now >= self._next:
             self._next = max(self._next, now - TICK) + self._chance.expovariate(self._rate)
-            self._chat(self._chance.choice(list(self._unacked)), now)
+            self._chat(self._whither(), now)
+
+    def _whither(self) -> int:
+        """Return where to write next: to each conversation once, then anywhere."""
+        conversations = list(self._unacked)
+        fresh = conversations[len(self.record.sent) :]
+        return fresh[0] if fresh else self._chance.choice(conversations)
 
     def _complain_of_silence(self, now: float) -> None:
         since = self.record.connections[-1].began
         for waiting in self._unacked.values():
             for message in waiting.values():
                 if now - max(message.at, since) > UNANSWERED:
-                    self.record.oddities.append(f"no answer to {message.cid} on a connection that lives")
+                    self._gave_up = f"no answer to {message.cid} on a connection that lives"
+                    self.record.oddities.append(self._gave_up)
                     self.vanish()
                     return
 
