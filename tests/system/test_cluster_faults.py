@@ -339,8 +339,10 @@ def stop_mariadb(fleet: Fleet) -> Callable[[], None]:
 def test_the_database_is_away_for_ten_seconds(
     trial: Trial, take_away: Callable[[Fleet], Callable[[], None]]
 ) -> None:
-    idle, name = guest(trial.fleet.nodes[0])
+    # Who writes to somebody for the first time waits for the database, with all that they send after it.
+    wait(lambda: everybody_has_written_everywhere(trial), "a message to each conversation")
     before = answered(trial, 2)
+    idle, name = guest(trial.fleet.nodes[0])
     away = monotonic()
     bring_back = take_away(trial.fleet)
     beat_until(away + 5, idle)
@@ -351,6 +353,15 @@ def test_the_database_is_away_for_ten_seconds(
     assert answered(trial, 2) > before / 2, "not at full speed"
     assert_right(trial)
     assert_nobody_left(trial)
+
+
+def everybody_has_written_everywhere(trial: Trial) -> bool:
+    """Whether each device had a message acknowledged in each of its conversations."""
+    return all(
+        record.conversations
+        <= {message.conversation for message in list(record.sent.values()) if message.acks}
+        for record in trial.load.records
+    )
 
 
 def answered(trial: Trial, seconds: float) -> int:
