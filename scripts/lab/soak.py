@@ -317,10 +317,8 @@ def _soak(trial: Trial, options: argparse.Namespace) -> int:
 
 
 def _report(soak: Soak) -> None:
-    print(
-        f"{soak.faults.total()} faults: "
-        + ", ".join(f"{name} {n}" for name, n in sorted(soak.faults.items()))
-    )
+    each = ", ".join(f"{name} {count}" for name, count in sorted(soak.faults.items()))
+    print(f"{soak.faults.total()} faults{': ' * bool(each)}{each}")
     seconds = soak.latencies()
     if seconds:
         parts = [f"p{percent} {percentile(seconds, percent) * 1000:.1f} ms" for percent in (50, 99)]
