@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 CHUNK = 16_384
 """Bytes read from a peer in one turn of the loop, so that a flood is fair to the others."""
 
-BY_SERVICE, BY_SHAPER = 1, 2
-"""Who has paused a connection: it is read when neither has."""
+BY_SERVICE, BY_SHAPER, BY_SUPERVISION = 1, 2, 4
+"""Who has paused a connection: it is read when none of them has."""
 
 BEHIND = 65_536
 """Unsent bytes above which a peer is not read: no more replies are made for it."""
@@ -164,6 +164,15 @@ class Connection(Outbox):
     def is_stranger(self) -> bool:
         """Whether nobody is logged in here."""
         return self.session is None or self.session.user is None
+
+    def take_no_more(self) -> None:
+        """Let the request that is being handled be the last, until ``take_more``."""
+        self._paused |= BY_SUPERVISION
+
+    def take_more(self) -> None:
+        """Go on; nothing changes where ``take_no_more`` was not called."""
+        if self._paused & BY_SUPERVISION:
+            self._resume(BY_SUPERVISION)
 
     def silent(self) -> bool:
         """Say whether the peer, of which nothing was heard, has sent nothing since this was last asked.

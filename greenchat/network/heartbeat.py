@@ -36,7 +36,8 @@ class Heartbeat:
         connections: the live connections; read at each tick.
         interval: seconds in which a beat is expected.
         max_missed: missed beats in a row that end a connection.
-        login_timeout: seconds that a connection may last without a login.
+        login_timeout: seconds that a connection may last without a login; what is being handled then is
+            waited for.
         outbox_seconds: seconds in which a peer must take something of what waits for it; 0 for any time.
     """
 
@@ -102,7 +103,9 @@ class Heartbeat:
                 if not late:
                     self._check_login(connection, now)
             else:
-                connection.stranger_since = None
+                if connection.stranger_since is not None:
+                    connection.stranger_since = None
+                    connection.take_more()
                 if beat:
                     self._check_beat(connection, late)
 
@@ -120,8 +123,12 @@ class Heartbeat:
         if connection.stranger_since is None:
             connection.stranger_since = now
             return
-        # A request that is being handled may be the login: but not one after the other for ever.
-        patience = self._login_timeout * (2 if connection.busy else 1)
-        if now - connection.stranger_since >= patience:
+        if now - connection.stranger_since < self._login_timeout:
+            return
+        if connection.busy:
+            # The request that is being handled may be the login, and after a restart many wait for the
+            # database: it is not they who are slow.  But it is the last one.
+            connection.take_no_more()
+        else:
             COUNTERS.login_timeouts += 1
             connection.close("evicted")
