@@ -15,9 +15,18 @@ REFUSED_AT_ONCE = 64
 """Connections over a limit that are refused in good manners (a reason, and time to read it) at a time."""
 
 RETRY_AFTER = (1.0, 5.0)
-"""Seconds, spread evenly, after which a refused client may come back."""
+"""Seconds, spread evenly, after which a refused client may come back; in a wave the second grows."""
 
-SWEEP_AGAIN = 0.05
+WAVE_SECONDS = 5.0
+"""The refused of so long are a wave."""
+
+SERVED_A_SECOND = 500
+"""Of a wave, so many can be served when they come back: the spread grows by a second for as many."""
+
+LONGEST_WAIT = 15.0
+"""Seconds that nobody is asked to wait longer than: in a flood the innocent are asked too."""
+
+SWEEP_AGAIN = 0.1
 """Seconds in which those that have logged in are looked for once: a look at 4,000 takes 0.3 ms, and in a
 flood each newcomer would bring one."""
 
@@ -63,6 +72,8 @@ class Places:
         self._strangers: set[Connection] = set()
         self._refused: set[Connection] = set()
         self._swept = float("-inf")
+        self._wave = 0
+        self._wave_ends = float("-inf")
 
     def check_crowd(self, greetings: int) -> None:
         """Refuse at once who would have to be greeted first, if there are far too many already.
@@ -74,7 +85,7 @@ class Places:
             Crowded
         """
         if self._here - self._greeted + greetings >= self._most + REFUSED_AT_ONCE:
-            raise self._crowded(_refusal(TOO_MANY))
+            raise self._crowded(self._told(TOO_MANY))
 
     def enter(self, address: str) -> RateLimited | None:
         """Count a newcomer in.
@@ -135,12 +146,22 @@ class Places:
 
     def _refusal(self, key: bytes | None) -> RateLimited | None:
         if self._here >= self._most:
-            return _refusal(TOO_MANY)
+            return self._told(TOO_MANY)
         if key is not None and self._addresses.get(key, 0) >= self._of_address:
-            return _refusal("too many connections from your address")
+            return self._told("too many connections from your address")
         if self._too_many_strangers():
-            return _refusal("too many connections to this server that are not logged in")
+            return self._told("too many connections to this server that are not logged in")
         return None
+
+    def _told(self, sentence: str) -> RateLimited:
+        """Return what a newcomer is told: the more of them there are, the further they are spread."""
+        now = monotonic()
+        if now >= self._wave_ends:
+            self._wave, self._wave_ends = 0, now + WAVE_SECONDS
+        self._wave += 1
+        soonest, latest = RETRY_AFTER
+        latest = min(LONGEST_WAIT, latest + self._wave / SERVED_A_SECOND)
+        return RateLimited(sentence, retry_after=round(random.uniform(soonest, latest), 1))
 
     def _too_many_strangers(self) -> bool:
         """Say whether one more would be too many; who has logged in is found when it matters, not before."""
@@ -164,7 +185,3 @@ class Places:
 def host_of(address: str) -> str:
     """Return the host of ``HOST:PORT``."""
     return address.rpartition(":")[0].strip("[]")
-
-
-def _refusal(sentence: str) -> RateLimited:
-    return RateLimited(sentence, retry_after=round(random.uniform(*RETRY_AFTER), 1))

@@ -57,6 +57,21 @@ def test_each_limit_is_told_by_its_name() -> None:
     assert refused(strangers) == "too many connections to this server that are not logged in"
 
 
+def test_in_a_wave_the_refused_are_spread_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    def longest(found: Places, count: int) -> float:
+        waits = [found._told("x").retry_after for _ in range(count)]
+        assert min(wait or 0.0 for wait in waits) >= RETRY_AFTER[0]
+        return max(wait or 0.0 for wait in waits)
+
+    assert longest(some(), 100) <= 5.2
+    assert 7.0 < longest(some(), 2_000) <= 9.0
+    assert longest(some(), 50_000) <= places.LONGEST_WAIT
+    found = some()
+    longest(found, 50_000)
+    found._wave_ends = 0.0
+    assert longest(found, 100) <= 5.2
+
+
 def test_who_leaves_makes_room() -> None:
     for found in (some(most=1), some(of_address=1), some(strangers=1)):
         connection, _ = come(found)
