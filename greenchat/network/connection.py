@@ -149,9 +149,11 @@ class Connection(Outbox):
         self._resume(BY_SERVICE)
 
     def refuse(self, error: RequestError) -> None:
-        """End the connection with the reason why it may not stay, and when to come back."""
-        self.send(encode(failure(error, None, None)))
-        self.close("evicted", error.retry_after)
+        """End the connection with the reason why it may not stay, and when to come back; for a new one."""
+        for frame in refusal(error):
+            self.send(frame)
+        self._seal()
+        self._end(str(error))
 
     # -- What the supervision sees
 
@@ -400,6 +402,11 @@ def bye(reason: str, retry_after: float | None) -> bytes:
     if retry_after is not None:
         message.retry_after = retry_after
     return encode(message)
+
+
+def refusal(error: RequestError) -> list[bytes]:
+    """Return the frames that tell a newcomer why it may not stay."""
+    return [encode(failure(error, None, None)), bye("evicted", error.retry_after)]
 
 
 def log_end(address: str, user: int | None, reason: str, opened: float) -> None:

@@ -14,7 +14,7 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from greenchat.errors import RateLimited
-from greenchat.network.connection import Connection, OpenSession, bye
+from greenchat.network.connection import Connection, OpenSession, refusal
 from greenchat.network.greeting import Greeter
 from greenchat.network.heartbeat import Heartbeat
 from greenchat.network.limits import DEFAULTS, Limits
@@ -186,7 +186,7 @@ class ChatServer(StreamServer):
                 _say_why(sock, crowded.refusal)
             sock.close()
 
-    def _admit(self, sock: Transport, address: str, opened: float, refusal: RateLimited | None) -> None:
+    def _admit(self, sock: Transport, address: str, opened: float, error: RateLimited | None) -> None:
         """Make the connection and spawn its greenlet; one too many is told why, and to come back later."""
         limits = self._limits
         shaper = self._shaper(address, opened)
@@ -194,9 +194,9 @@ class ChatServer(StreamServer):
             sock, address, opened, self._flusher, limits.max_frame, limits.outbox_limit, shaper
         )
         self.connections.add(connection)
-        self._places.seat(connection, refusal)
-        if refusal is not None:
-            connection.refuse(refusal)
+        self._places.seat(connection, error)
+        if error is not None:
+            connection.refuse(error)
         super().do_handle(connection)
 
     def _shaper(self, address: str, now: float) -> Shaper | None:
@@ -226,10 +226,9 @@ class ChatServer(StreamServer):
             logger.warning("cannot accept connections: %s (raise the limit of open files)", error)
 
 
-def _say_why(sock: Any, refusal: RateLimited) -> None:
+def _say_why(sock: Any, error: RateLimited) -> None:
     """Say why to one that is closed at once: no greenlet, no lingering, and the peer may miss it."""
-    words = (encode(failure(refusal, None, None)), bye("evicted", refusal.retry_after), b"")
     try:
-        sock.send(NEWLINE.join(words))
+        sock.send(NEWLINE.join([*refusal(error), b""]))
     except OSError:
         pass

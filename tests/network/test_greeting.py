@@ -188,7 +188,7 @@ def test_one_connection_too_many_is_answered_after_its_header(
     words = refused.last_words()
     assert (words["msgid"], words["reason"]) == (24, "evicted")
     refused.close()
-    assert ends(1)[0].startswith("192.0.2.8:56324 user=- ended: evicted")
+    assert ends(1)[0].startswith("192.0.2.8:56324 user=- ended: too many connections to this server after")
 
 
 def test_the_clients_addresses_are_counted_and_not_the_proxys(proxied: Serve) -> None:
