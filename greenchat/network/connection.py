@@ -23,7 +23,11 @@ logger = logging.getLogger(__name__)
 CHUNK = 16_384
 """Bytes read from a peer in one turn of the loop, so that a flood is fair to the others."""
 
-BY_SERVICE, BY_SHAPER, BY_SUPERVISION = 1, 2, 4
+FRAMES = 64
+"""Frames of a chunk that are handled in one turn.  Of the tiniest it holds thousands, which take 5 ms and
+more, for each peer that floods."""
+
+BY_SERVICE, BY_SHAPER, BY_SUPERVISION, BY_TURN = 1, 2, 4, 8
 """Who has paused a connection: it is read when none of them has."""
 
 BEHIND = 65_536
@@ -33,7 +37,8 @@ ESTABLISHED = 1
 """The state of a TCP connection (tcp(7), TCP_INFO) whose two ends may both send."""
 
 GRACE = 0.5
-"""Seconds in which a peer that ended its half still gets replies that are being made (a commit)."""
+"""Seconds in which a peer that ended its half still gets replies that are being made (a commit).  Of
+strangers none are: there is nothing that they could have stored."""
 
 LINGER = 5.0
 """Seconds in which what was sent must have gone to the socket once the connection is closed."""
@@ -224,9 +229,11 @@ class Connection(Outbox):
             self.close("protocol")
 
     def _handle(self, frames: list[bytes], receive: Callable[[bytes], None]) -> None:
-        for frame in frames:
+        for number, frame in enumerate(frames):
             if self._paused or self._unsent > BEHIND:
                 self._settle()
+            elif number % FRAMES == FRAMES - 1:
+                self._give_way()
             if self._reason is not None:
                 return
             COUNTERS.frames_in += 1
@@ -275,6 +282,17 @@ class Connection(Outbox):
         self.flush()
         while self._held() and self._reason is None:
             self._sleep()
+
+    def _give_way(self) -> None:
+        """Let the others have their turn."""
+        self._paused |= BY_TURN
+        self._flusher.loop.run_callback(self._have_turn)
+        while self._paused & BY_TURN and self._reason is None:
+            self._sleep()
+
+    def _have_turn(self) -> None:
+        self._paused &= ~BY_TURN
+        self._wake()
 
     def _wait(self) -> None:
         """Wait until there is input, or something has changed: closed, resumed, written."""
@@ -332,7 +350,7 @@ class Connection(Outbox):
         reason = str(self._reason)
         user = self._leave(reason)
         try:
-            self._linger()
+            self._linger(GRACE if user is not None else 0.0)
         finally:
             self._release()
             log_end(self.address, user, reason, self.opened)
@@ -349,10 +367,14 @@ class Connection(Outbox):
             logger.exception("%s: a bug in the end of a session", self.address)
         return user
 
-    def _linger(self) -> None:
-        """See to it that the peer gets what was sent, then the end of the stream."""
-        if self._eof:
-            self._discard_until(lambda: self._lost, GRACE)
+    def _linger(self, grace: float) -> None:
+        """See to it that the peer gets what was sent, then the end of the stream.
+
+        Args:
+            grace: seconds for replies that are still being made.
+        """
+        if self._eof and grace:
+            self._discard_until(lambda: self._lost, grace)
         self._seal()
         self.flush()
         self._discard_until(lambda: not self._unsent, LINGER)

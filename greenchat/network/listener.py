@@ -23,7 +23,6 @@ from greenchat.network.places import Crowded, Places, host_of
 from greenchat.network.shaper import Shaper
 from greenchat.network.tls import Certificate
 from greenchat.protocol.framing import NEWLINE
-from greenchat.protocol.messages import encode, failure
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +70,10 @@ class ChatServer(StreamServer):
     """
 
     backlog = 4096
+
+    max_accept = 8
+    """Accepted in one turn of the loop.  In a flood gevent's 100 are more than a turn gets done: what waits
+    for its end, each reply among it, then waits for a second and longer (measured)."""
 
     def __init__(
         self,

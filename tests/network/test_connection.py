@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
@@ -11,6 +12,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from greenchat.network import connection
 from tests.network.support import DEADLINE, Client, FakeSession, Served, echo, silent
 
 Serve = Callable[..., Served]
@@ -70,6 +72,28 @@ def test_a_peer_that_has_gone_is_seen_to_be_gone_before_all_is_read(serve: Serve
     assert seen == [True, False]
 
 
+def test_a_flood_of_tiny_frames_is_fair_to_the_others(serve: Serve) -> None:
+    """However many frames a chunk has, few are handled before all else that is due has its turn."""
+    served = serve(silent)
+    flooder, flooded = served.pair()
+    flood = gevent.spawn(flooder.send, b"x\n" * 100_000)
+    handled = [0]
+    while len(flooded.frames) < 100_000:
+        gevent.sleep(0)
+        handled.append(len(flooded.frames))
+    steps = [later - earlier for earlier, later in itertools.pairwise(handled)]
+    assert max(steps) <= 128  # of 8,192 in a chunk
+    flood.get()
+
+
+def test_who_waits_for_its_turn_can_be_ended(serve: Serve) -> None:
+    client, session = serve().pair()
+    session.service.handler = lambda session, frame: session.peer.close("shutdown") if frame == b"y" else None
+    client.send(b"x\n" * 63 + b"y\n" + b"x\n" * 1_000)
+    assert client.last_words()["reason"] == "shutdown"
+    assert len(session.frames) == 64
+
+
 def test_a_peer_that_ends_its_half_still_gets_its_replies(serve: Serve) -> None:
     client, session = serve().pair()
     client.send(b"one\ntwo\n")
@@ -86,6 +110,19 @@ def test_a_reply_that_is_made_after_the_peer_ended_its_half_is_delivered(serve: 
     client.send(b"chat\n")
     client.finish()
     assert client.rest() == b"stored\n"
+
+
+def test_of_a_stranger_that_ends_its_half_nothing_is_left_at_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "GRACE", 1_000.0)
+    served = serve(user=None)
+    client, _ = served.pair()
+    client.send(b"ping\n")
+    client.finish()
+    assert client.rest() == b"ping\n"
+    client.close()
+    assert served.server.wait_closed()
 
 
 def test_a_reset_in_mid_frame_ends_the_connection_without_a_traceback(
