@@ -276,7 +276,21 @@ def cpu_seconds(pid: int) -> float:
 
 def peak_mib(pid: int) -> float:
     """Return the most memory that a process has had."""
-    return int(re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1024
+    return _status_mib(pid, "VmHWM")
+
+
+def forget_peak(pid: int) -> None:
+    """Let ``peak_mib`` count from now on."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def rss_mib(pid: int) -> float:
+    """Return the memory that a process has."""
+    return _status_mib(pid, "VmRSS")
+
+
+def _status_mib(pid: int, line: str) -> float:
+    return int(re.findall(rf"{line}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1024
 
 
 def allow_files() -> None:

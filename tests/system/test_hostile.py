@@ -1,0 +1,63 @@
+"""Whatever peers do, two innocent people chat on, and the server's memory stays within bounds.
+
+What is done, and by how many, is in scripts/lab/hostile.py, which also measures how long the innocents
+wait: no test here asserts speed.  There they fail the test if a message of theirs is lost, doubled or
+out of order, a heartbeat is not answered, or one of them is thrown out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scripts.lab import hostile
+from scripts.lab.fill import people, unread
+from scripts.lab.hostile import Innocent, Pair
+from scripts.lab.storm import forget_peak, peak_mib, rss_mib
+from tests.system.server import Server
+
+SECONDS = 1.0
+"""How long each attack lasts."""
+
+GROWTH = 64.0
+"""MiB that the server may grow by under any of these attacks."""
+
+UNREAD = 100_000
+
+
+@pytest.mark.parametrize("name", [name for name in hostile.SCENARIOS if name != "nobody"])
+def test_the_innocent_chat_on_and_memory_is_bounded(name: str, tmp_path: Path) -> None:
+    met = hostile.run(name, tmp_path, SECONDS)
+    assert met["rss_peak_mib"] - met["rss_before_mib"] <= GROWTH
+
+
+def test_who_comes_to_many_unread_messages_gets_all_in_order_and_disturbs_nobody(
+    start: Callable[..., Server],
+) -> None:
+    server = start()
+    ann, bob, sender, receiver = people(server.database, 4)
+    texts = [f"text {number}" for number in range(1, UNREAD + 1)]
+    unread(server.database, sender, receiver, texts)
+    address = (server.host, server.port)
+    pair = Pair(Innocent(address, ann), Innocent(address, bob))
+    pair.round()
+    before = rss_mib(server.process.pid)
+    forget_peak(server.process.pid)
+    reader = Innocent(address, receiver)
+    page, got, more = reader.welcome, 0, True
+    while more:
+        for entry in page["offlinemsg"]:
+            got += 1
+            assert (entry["seq"], entry["msg"]) == (got, texts[got - 1])
+        more = page["more"]
+        reader.send(msgid=13, peerid=sender.id, seq=got)
+        reader.send(msgid=25)
+        pair.round()
+        page = reader.read()
+    assert got == UNREAD
+    assert page["offlinemsg"] == []
+    assert peak_mib(server.process.pid) - before <= GROWTH
+    reader.sock.close()
+    pair.close()
