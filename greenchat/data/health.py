@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 log = logging.getLogger(__name__)
+
+_QUOTED = re.compile("'.*'", re.DOTALL)
+"""From the first quote to the last: what is quoted may have quotes in it."""
 
 TROUBLE = (SQLAlchemyError, OSError)
 """What a database that is away or broken raises; anything else is a bug."""
@@ -39,5 +43,12 @@ class Health:
 
 
 def explain(error: BaseException) -> str:
-    """Return what the driver said, without the statement: that has people's messages in it."""
-    return str(error.orig if isinstance(error, DBAPIError) else error)
+    """Return what the driver said, without what people wrote.
+
+    The statement is left out, and of what MySQL says of one all that it quotes: "Duplicate entry
+    'the message'", "Incorrect string value: 'its beginning'".  What it says of connecting is whole.
+    """
+    if not isinstance(error, DBAPIError):
+        return str(error)
+    said = " ".join(map(str, error.orig.args)) if error.orig else ""
+    return _QUOTED.sub("'…'", said) if error.statement else said
