@@ -19,8 +19,11 @@ from greenchat.errors import ConfigError
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
-def _setting(default: Any, help: str, *, least: float | None = None, most: float | None = None) -> Any:
-    return field(default=default, metadata={"help": help, "least": least, "most": most})
+def _setting(
+    default: Any, help: str, *, least: float | None = None, most: float | None = None, secret: bool = False
+) -> Any:
+    """Return the field of a setting; a secret one (a URL with a password in it) is left out of ``repr``."""
+    return field(default=default, repr=not secret, metadata={"help": help, "least": least, "most": most})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +32,8 @@ class Settings:
 
     port: int = _setting(6000, "TCP port to serve on; 0 takes a free one", least=0, most=65_535)
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 or :: for all")
-    store: str = _setting("sqlite:///greenchat.db", "URL of the database")
-    bus: str = _setting("local://", "URL of what connects the nodes")
+    store: str = _setting("sqlite:///greenchat.db", "URL of the database", secret=True)
+    bus: str = _setting("local://", "URL of what connects the nodes", secret=True)
     node: str = _setting("", "name of this server; default: host name and port")
     heartbeat_interval: float = _setting(
         1.0, "seconds in which a client must show a sign of life", least=0.05, most=3_600
