@@ -374,7 +374,10 @@ def crowd_of(scene: Scene, count: int, reads: bool) -> list[Peer]:
     group(scene.database, 1, members)
     flooder, *others = members
     return [
-        *(Peer(opening=login(one), again='{"msgid":12}\n', pace=0.05, reads=reads) for one in others),
+        *(
+            Peer(f"127.0.1.{1 + number // 100}", login(one), again='{"msgid":12}\n', pace=0.05, reads=reads)
+            for number, one in enumerate(others)
+        ),
         Peer(opening=login(flooder), again=group_chat(), reads=True),
     ]
 
@@ -414,8 +417,9 @@ SCENARIOS = {
     "histories, unread": Scenario(deaf_readers),
     "a group that never reads": Scenario(lambda scene: crowd_of(scene, 30, reads=False)),
     "a large group": Scenario(lambda scene: crowd_of(scene, 300, reads=True)),
+    "a large group, held": Scenario(lambda scene: crowd_of(scene, 300, reads=True), HELD),
     "megabytes to the offline": Scenario(to_offline),
-    "the same, held": Scenario(to_offline, HELD),
+    "megabytes, held": Scenario(to_offline, HELD),
 }
 """With the sizes of the tests."""
 
