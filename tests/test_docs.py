@@ -24,6 +24,7 @@ from tests.system.server import DEADLINE, ROOT, Client, Frame, Server, environme
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "CHANGELOG.md",
     "docs/protocol.md",
     "docs/authorisation.md",
@@ -262,3 +263,10 @@ def test_the_answering_machine_answers(server: Server) -> None:
         said, complaints = machine.communicate(timeout=DEADLINE)
     assert said.endswith("Z ann Are you there?\n")
     assert complaints == ""
+
+
+def test_the_tests_that_the_security_page_names_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page("SECURITY.md"))
+    assert len(named) > 30
+    for file, test in named:
+        assert f"def {test}(" in page(file) if test else page(file), (file, test)
