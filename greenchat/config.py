@@ -51,7 +51,7 @@ class Settings:
     max_connections_per_address: int = _setting(
         128, "connections of an address at a time; 0: any number", least=0
     )
-    max_strangers: int = _setting(4_000, "connections at a time that are not logged in", least=1)
+    max_strangers: int = _setting(8_000, "connections at a time that are not logged in", least=1)
     max_frame: int = _setting(65_536, "bytes of a frame from a client", least=1_024, most=1_048_576)
     outbox_limit: int = _setting(1_048_576, "bytes that may wait for a slow client", least=65_536)
     outbox_seconds: float = _setting(
