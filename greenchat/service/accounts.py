@@ -192,13 +192,13 @@ def _settle(caller: Caller, request: m.Login, account: Account, is_alone: bool) 
     state = service.store.open_device(
         userid, device, service.node, service.now(), unless_elsewhere=not is_alone
     )
+    if _has_changed(service, request, account, state):
+        raise BadCredentials
     if caller.user is None:  # replaced, or ended by a change of the password, meanwhile
         if service.hub.find(userid, device) is None:
             service.store.close_device(userid, device, service.node, service.now())
             service.bus.send(service.bus.nodes((userid,)), encode_event(Reopen(userid, device)))
         return
-    if _has_changed(account, state):
-        raise BadCredentials
     if state.before is not None and state.before in service.bus.nodes():
         # What the nodes know of each other may just have been lost, or is not in the database yet.
         _end_elsewhere(service, [state.before], userid, device)
@@ -208,11 +208,14 @@ def _settle(caller: Caller, request: m.Login, account: Account, is_alone: bool) 
     tell_followers(service, userid, state.followers, bool(service.bus.online((userid,))))
 
 
-def _has_changed(account: Account, state: LoginState) -> bool:
-    """Return whether the password, or what the device's token was made for, has been changed meanwhile."""
-    if account.generation is None:
-        return account.password != state.password
-    return account.generation != state.generation
+def _has_changed(service: Service, request: m.Login, account: Account, state: LoginState) -> bool:
+    """Return whether what a login was proved by has been changed meanwhile.  May switch."""
+    if request.token is not None:
+        return account.generation != state.generation
+    if account.password == state.password:
+        return False
+    assert request.password is not None
+    return not service.passwords.verify(state.password, request.password)  # or hashed anew, that is all
 
 
 def _end_elsewhere(service: Service, nodes: list[str], userid: int, device: str) -> None:
