@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import socket
@@ -46,7 +47,8 @@ class Person:
 
     def hang_up(self) -> None:
         self.over.set()
-        self.client.sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # the server was faster
+            self.client.sock.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
         client: Client | None = self.client
