@@ -231,6 +231,8 @@ class LoginState(NamedTuple):
     """As ``Store.followers`` returns them."""
     friends: list[User]
     groups: list[Group]
+    joined: dict[int, int]
+    """Of each group, the last seq before the user joined it."""
     members: dict[int, list[Member]]
     """The members of each group of up to 100."""
     backlog: list[Span]

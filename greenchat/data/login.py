@@ -99,7 +99,7 @@ STATE = union_all(
     _rows(
         GROUP,
         _GROUPS,
-        [AllGroup.c.id, AllGroup.c.size],
+        [AllGroup.c.id, AllGroup.c.size, _MINE.c.joined_seq],
         [AllGroup.c.groupname, AllGroup.c.groupdesc, _MINE.c.grouprole],
     ),
     _rows(MEMBER, _MEMBERS, [GroupUser.c.groupid, User.c.id], [User.c.name, GroupUser.c.grouprole]),
@@ -142,6 +142,7 @@ def login_state(db: Connection, userid: int, device: str, here: str) -> ports.Lo
         followers=sorted([row[0] for row in rows[FOLLOWER]]),
         friends=sorted([ports.User(id, name) for id, _, _, name, _, _ in rows[FRIEND]]),
         groups=groups,
+        joined={row[0]: row[2] for row in rows[GROUP]},
         members=members,
         backlog=[ports.Span(*row[:3]) for row in rows[SPAN]],
         before=node if node not in ("", here) else None,

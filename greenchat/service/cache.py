@@ -15,10 +15,17 @@ class Cache(Generic[K, V]):
     Args:
         load: reads a value; may switch.  What it raises passes through, and nothing is kept.
         size: values kept at most.
+        loaded: is told of each value that was read and is kept from now on.  It must not switch.
     """
 
-    def __init__(self, load: Callable[[K], V], size: int = 100_000) -> None:
+    def __init__(
+        self,
+        load: Callable[[K], V],
+        size: int = 100_000,
+        loaded: Callable[[K, V], None] = lambda key, value: None,
+    ) -> None:
         self._load = load
+        self._loaded = loaded
         self._size = size
         self._values: dict[K, V] = {}
         self._loading: dict[K, object] = {}
@@ -39,6 +46,7 @@ class Cache(Generic[K, V]):
             raise
         if self._loading.get(key) is mark:
             self.put(key, value)
+            self._loaded(key, value)
         return self._values.get(key, value)
 
     def put(self, key: K, value: V) -> None:

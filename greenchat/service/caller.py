@@ -17,6 +17,7 @@ from greenchat.protocol.messages import (
     failure,
     msgid_of,
 )
+from greenchat.service.conversations import of_group
 from greenchat.service.gate import MOMENT, Event, Gate
 from greenchat.service.pages import catch_up
 from greenchat.service.service import Service
@@ -52,6 +53,7 @@ class Caller:
     """
 
     __slots__ = (
+        "_groups",
         "_in_flight",
         "_marks",
         "_paused",
@@ -72,6 +74,7 @@ class Caller:
         self.device = ""
         self.entered = 0
         self.gate: Gate | None = None
+        self._groups: dict[int, int] | None = None
         self._marks: dict[int, Mark] | None = None
         self._in_flight = 0
         self._paused = False
@@ -183,6 +186,31 @@ class Caller:
             gate.admit(conversation, seq)
             self.drop_idle_gate()
 
+    def know_groups(self, joined: dict[int, int]) -> None:
+        """Take note of the groups of a login, and the last seq of each before its user joined it."""
+        for groupid, seq in joined.items():
+            known = self._groups.get(groupid) if self._groups else None
+            if known is None or known <= seq:
+                self._note_group(groupid, seq)
+                if known is not None:
+                    self.owe_no_more(of_group(groupid))
+
+    def follow(self, groupid: int, joined: int) -> None:
+        """Let the messages of a group come from the first after joining, if they do not already.
+
+        Whatever tells first of a membership begins it here: an event, or a look into the database.
+        What still tells of an earlier one counts no more.
+        """
+        known = -1 if self._groups is None else self._groups.get(groupid, -1)
+        if known < joined:
+            self._note_group(groupid, joined)
+            self.owe(of_group(groupid), joined)
+
+    def _note_group(self, groupid: int, joined: int) -> None:
+        if self._groups is None:
+            self._groups = {}
+        self._groups[groupid] = joined
+
     def owe_no_more(self, conversation: int) -> None:
         """Forget what was still to come of a conversation: the user has left it."""
         if self.gate is not None:
@@ -209,7 +237,7 @@ class Caller:
     def leave(self) -> None:
         """Be nobody's session any more.  Does not switch."""
         self.service.hub.remove(self, self.id)
-        self.user = self.gate = self._marks = None
+        self.user = self.gate = self._groups = self._marks = None
 
     # -- What the device has
 

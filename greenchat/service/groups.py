@@ -21,16 +21,17 @@ def create_group(caller: Caller, request: m.CreateGroup) -> m.Reply:
     name = clean_name("groupname", request.groupname, service.limits.max_groupname)
     check_length("groupdesc", request.groupdesc, 0, service.limits.max_groupdesc)
     groupid = service.store.create_group(userid, name, request.groupdesc, service.now())
+    for session in service.hub.of(userid):
+        session.know_groups({groupid: 0})
     return m.CreatedAck(re=m.MsgId.CREATE_GROUP, groupid=groupid)
 
 
 def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     """Join a group; its messages come from now on, to all of the user's sessions."""
     service, userid, groupid = caller.service, caller.id, request.groupid
-    was_member = userid in service.memberships.load(groupid)
+    before = service.memberships.load(groupid)
     joined = service.store.join_group(userid, groupid, service.now())
-    membership = service.memberships.get(groupid)
-    if not was_member if membership is None else userid not in membership:
+    if service.memberships.get(groupid, before).get(userid) != joined:
         service.joined(userid, groupid, joined)
         service.bus.send(service.bus.nodes(), encode_event(Joined(userid, groupid, joined)))
         service.recovery.check_user_soon(userid)

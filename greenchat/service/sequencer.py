@@ -112,9 +112,23 @@ class Sequencer:
         self._drain(conversation)
 
     def expect(self, conversation: int, head: int) -> None:
-        """Say that a conversation goes up to ``head``: what was not handed out is read.  Never switches."""
-        if not self._alone and self.last(conversation) < head:
+        """Say that somebody here lacks a part of a conversation, up to ``head`` at most.  Never switches."""
+        groupid = group_of(conversation)
+        if self._alone:
+            return
+        if self.last(conversation) < head:
             self._gap(conversation, head, 0)
+        elif groupid is not None:
+            self._later(0, partial(self._learn, groupid))
+
+    def _learn(self, groupid: int) -> None:
+        """Have the sessions here follow a group that nobody has told them of.  May switch."""
+        try:
+            self._memberships.load(groupid)
+        except NoSuchGroup:
+            pass
+        except Busy:
+            self._later(TRY_AGAIN, partial(self._learn, groupid))
 
     # -- Gaps
 
@@ -149,7 +163,7 @@ class Sequencer:
             entries = self._store.entries([Span(conversation, last, min(gap.upto, last + PAGE))])
             for entry in entries:
                 gap.held.setdefault(entry.seq, _Held(posted(entry), None))
-            if not entries and self._last.get(conversation) == last:
+            if last + 1 not in gap.held and self._last.get(conversation) == last:
                 _log.error("conversation %d has nothing after %d: is the database whole?", conversation, last)
                 self._advance(conversation, min(gap.held, default=gap.upto + 1) - 1)
 
@@ -161,8 +175,9 @@ class Sequencer:
         before = self._last.get(conversation)
         sessions = [(session, session.user, session.device) for session in self._sessions(conversation)]
         devices = [(userid, device) for _, userid, device in sessions]
+        head = self._store.head(conversation)  # the gap may be of long ago: an old message that is repeated
         cursors = self._store.cursors(conversation, devices) if devices else {}
-        upto = gap.upto
+        upto = max(gap.upto, head)
         membership = self._members(conversation)
         if membership is None or self._last.get(conversation) != before:
             return  # forgotten, or something was handed out meanwhile: it is looked at again

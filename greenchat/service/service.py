@@ -76,7 +76,7 @@ class Service:
         self.tokens = Tokens(store.setting(TOKEN_SECRET, new_secret()), limits.token_days, clock)
         self.blocked: Cache[tuple[int, int], bool] = Cache(lambda pair: store.is_blocked(*pair))
         self.blockers: Cache[int, set[int]] = Cache(store.blockers)
-        self.memberships: Cache[int, Membership] = Cache(store.membership, size=10_000)
+        self.memberships: Cache[int, Membership] = Cache(store.membership, 10_000, self._follow)
         self.heads: Cache[int, int] = Cache(store.head)
         self.sequencer = Sequencer(self.hub, store, self.memberships, bus.alone, later)
         self.router = Router(self.hub, bus, self.sequencer)
@@ -97,25 +97,34 @@ class Service:
         What is committed after the joining but announced before the membership is known here comes
         from the log: the gate of each session keeps back what would overtake it.  Does not switch.
         """
-        membership = self.memberships.get(groupid)
-        if membership is None:
-            self.memberships.forget(groupid)  # it may be being read
-        else:
+        membership = self._known_membership(groupid)
+        if membership is not None:
             membership[userid] = joined
             self.memberships.put(groupid, membership)
-        for caller in self.hub.of(userid):
-            caller.owe(of_group(groupid), joined)
+        self._follow(groupid, {userid: joined})
 
     def left(self, userid: int, groupid: int) -> None:
         """Let a group's messages come no more to a user's sessions here.  Does not switch."""
-        membership = self.memberships.get(groupid)
-        if membership is None:
-            self.memberships.forget(groupid)  # it may be being read
-        else:
+        membership = self._known_membership(groupid)
+        if membership is not None:
             membership.pop(userid, None)
             self.memberships.put(groupid, membership)
         for caller in self.hub.of(userid):
             caller.owe_no_more(of_group(groupid))
+
+    def _known_membership(self, groupid: int) -> Membership | None:
+        """Return a membership if it is known, and changes at this node only; else it is read anew."""
+        membership = self.memberships.get(groupid)
+        if membership is not None and self.bus.alone:
+            return membership
+        self.memberships.forget(groupid)  # it may be being read
+        return None
+
+    def _follow(self, groupid: int, members: Membership) -> None:
+        """Have the sessions here of a group's members follow it, if they do not.  Does not switch."""
+        for userid, joined in members.items():
+            for caller in self.hub.of(userid):
+                caller.follow(groupid, joined)
 
     def forget_block(self, sender: int, receiver: int) -> None:
         """Drop what is remembered of whether a receiver blocks a sender."""

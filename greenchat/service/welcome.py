@@ -10,6 +10,7 @@ from greenchat.ports import LoginState
 from greenchat.protocol import messages as m
 from greenchat.protocol.framing import MAX_SERVER_FRAME
 from greenchat.service.caller import Caller
+from greenchat.service.conversations import of_group
 from greenchat.service.pages import PAGE_BYTES, Item, next_page, raw
 from greenchat.service.people import group_item, member_items, user_items, visibly_online
 
@@ -20,12 +21,28 @@ _MARGIN = 1_024
 def welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:
     """Answer a login, then let the events follow that waited for it.  May switch."""
     assert caller.gate is not None
+    caller.know_groups(state.joined)
     for span in state.backlog:
         caller.gate.expect(span)
+    _owe_of_unknown_memberships(caller, state)
     if caller.peer.classic:
         _welcome_classic(caller, request, state)
     else:
         _welcome(caller, request, state, token)
+
+
+def _owe_of_unknown_memberships(caller: Caller, state: LoginState) -> None:
+    """Have the log read on for groups of which this node does not know yet that the user has joined.
+
+    What was committed after the login was read may have been handed out without it.
+    """
+    memberships = caller.service.memberships
+    heads = {span.conversation: span.upto for span in state.backlog}
+    for groupid, joined in state.joined.items():
+        members = memberships.get(groupid)
+        if members is not None and members.get(caller.id) != joined:
+            memberships.forget(groupid)
+            caller.owe(of_group(groupid), heads.get(of_group(groupid), joined))
 
 
 def _welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:

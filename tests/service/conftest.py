@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.service.cluster import Cluster
 from tests.service.world import Person, World
 
 
@@ -29,6 +30,26 @@ def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
 def world(make_world: Callable[..., World]) -> World:
     """A service over an empty database."""
     return make_world()
+
+
+@pytest.fixture
+def make_cluster() -> Iterator[Callable[..., Cluster]]:
+    """Make a cluster over an empty database, of nodes with some names, with some settings of its own."""
+    made: list[Cluster] = []
+
+    def make(*names: str, **limits: Any) -> Cluster:
+        made.append(Cluster(*names, **limits))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.close()
+
+
+@pytest.fixture
+def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
+    """Nodes a, b and c over an empty database."""
+    return make_cluster("a", "b", "c")
 
 
 @pytest.fixture
