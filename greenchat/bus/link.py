@@ -220,3 +220,15 @@ class Subscription:
                     connection.disconnect()
             gevent.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
             failures += 1
+
+
+def plain(answer: Any) -> Any:
+    """Return an answer of Redis.
+
+    Raises:
+        Busy: it is an error: it does not let us, or is loading, or has no memory.
+    """
+    if isinstance(answer, Exception):
+        logger.error("Redis refuses: %s", answer)
+        raise Busy("the servers cannot reach each other")
+    return answer

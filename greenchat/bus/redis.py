@@ -1,13 +1,11 @@
 """The bus over Redis: a directory with leases, and one channel for each node.
 
-Keys (all with the number of the database in channels, which Redis does not part by database)::
+Keys, besides those of ``shared``, and channels, which Redis does not part by database::
 
     greenchat:nodes             hash: name of each node that is to be cleaned up after, its incarnation
     greenchat:node:NAME         hash: "" its incarnation, and for each user here the devices, as JSON;
                                 it lives for LEASE seconds unless it is renewed: it is the node's lease
     greenchat:clean:NAME:N      who marks the users of a dead node offline
-    greenchat:friends:ID        set: 0 and a user's friends; greenchat:friends:ID:changes counts changes
-    greenchat:count:KEY, greenchat:lock:KEY
     greenchat:DB:NAME           the channel of a node
 """
 
@@ -15,17 +13,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from time import monotonic
-from typing import Any
 
 import gevent
 import redis
 
 from greenchat.bus import stream
-from greenchat.bus.counters import Counters
-from greenchat.bus.link import TROUBLE, Command, Commands, Link, Subscription
+from greenchat.bus.link import TROUBLE, Command, Commands, Link, Subscription, plain
 from greenchat.bus.peers import Absences, Peers
+from greenchat.bus.shared import Shared
 from greenchat.errors import BusAway, Busy, StartupError
 from greenchat.ports import BusListener, Node, Seat
 
@@ -53,9 +50,6 @@ CLEANING = 30
 RETURN = 3.0
 """Seconds in which users of a node that has left may come back elsewhere, before they count as gone."""
 
-FRIENDS = 600
-"""Seconds that a user's friends are kept in Redis."""
-
 _CLAIM = """
 if redis.call('HEXISTS', KEYS[1], '') == 1 then
   if ARGV[2] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
@@ -73,22 +67,11 @@ return there
 _FORGET_NODE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
 """
-_COUNT = """
-local count = redis.call('INCR', KEYS[1])
-if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-return count
-"""
-_KEEP_FRIENDS = """
-if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return end
-redis.call('DEL', KEYS[1])
-redis.call('SADD', KEYS[1], unpack(ARGV, 3))
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-"""
 
 NODES = "greenchat:nodes"
 
 
-class RedisBus:
+class RedisBus(Shared):
     """The bus of a cluster (see ``ports.Bus``).
 
     Args:
@@ -101,15 +84,14 @@ class RedisBus:
     alone = False
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self._link = Link(url)
         self._open = False
         self._heard = float("-inf")
         self._was_away = True
         self._due = False
         self._trouble = "it does not answer"
-        self._unforgotten: set[int] = set()
         self._unclaimed: set[int] = set()
-        self._counters = Counters()
 
     # docs of the public methods: ports.Bus
 
@@ -174,7 +156,7 @@ class RedisBus:
             peer.out.tell(userid, bool(devices))
         keys = [_key(name) for name in (self._me.name, *names)]
         value = json.dumps(devices) if devices else ""
-        found = _plain(self._commands.ask(("EVAL", _CLAIM, len(keys), *keys, userid, value))[0])
+        found = plain(self._commands.ask(("EVAL", _CLAIM, len(keys), *keys, userid, value))[0])
         return [
             Seat(name, device)
             for name, there in zip(names, found, strict=True)
@@ -202,49 +184,6 @@ class RedisBus:
         self._commands.wake()
         self._peers.settle(lambda: self.away or not self._open)
 
-    def are_friends(self, userid: int, ids: Sequence[int], load: Callable[[], Iterable[int]]) -> set[int]:
-        key, changes = _friends_keys(userid)
-        try:
-            (cached, *found), before = map(
-                _plain, self._commands.ask(("SMISMEMBER", key, 0, *ids), ("GET", changes))
-            )
-            if cached:
-                return {friend for friend, is_one in zip(ids, found, strict=True) if is_one}
-        except Busy:
-            return set(ids).intersection(load())
-        friends = set(load())
-        keep = ("EVAL", _KEEP_FRIENDS, 2, key, changes, before or "", FRIENDS, 0, *friends)
-        gevent.spawn(self._quietly, keep)
-        return friends.intersection(ids)
-
-    def forget_friends(self, userid: int) -> None:
-        key, changes = _friends_keys(userid)
-        if not self._quietly(("INCR", changes), ("EXPIRE", changes, 6 * FRIENDS), ("DEL", key)):
-            self._unforgotten.add(userid)
-
-    def count(self, key: str, seconds: float) -> int:
-        counted: Command = ("EVAL", _COUNT, 1, f"greenchat:count:{key}", int(seconds * 1000))
-        try:
-            return int(_plain(self._commands.ask(counted)[0]))
-        except Busy:
-            return self._counters.count(key, seconds)
-
-    def uncount(self, key: str) -> None:
-        self._counters.uncount(key)
-        self._quietly(("DEL", f"greenchat:count:{key}"))
-
-    def lock(self, key: str, seconds: float) -> None:
-        self._counters.lock(key, seconds)
-        self._quietly(("SET", f"greenchat:lock:{key}", "", "PX", int(seconds * 1000)))
-
-    def locked(self, keys: Sequence[str]) -> float:
-        here = self._counters.locked(keys)
-        try:
-            left = [_plain(a) for a in self._commands.ask(*(("PTTL", f"greenchat:lock:{k}") for k in keys))]
-        except Busy:
-            return here
-        return max(here, *(milliseconds / 1000 for milliseconds in left))
-
     # -- The lease
 
     def _take_lease(self) -> None:
@@ -260,14 +199,14 @@ class RedisBus:
             ("HSET", NODES, name, number),
             ("EXEC",),
         )
-        _plain(answers[-1])
+        plain(answers[-1])
 
     def _tick(self) -> None:
         """Renew the lease, send positions, and look who is alive.  May switch."""
         self._due = True
         key, name, number = _key(self._me.name), self._me.name, self._me.incarnation
         there, _, nodes = map(
-            _plain,
+            plain,
             self._commands.ask(
                 ("EVAL", _RENEW, 1, key, number, int(LEASE * 1000)),
                 ("HSET", NODES, name, number),
@@ -279,8 +218,8 @@ class RedisBus:
         elif there is None or int(there) != number:
             self._recover_lease()
         self._look_around(nodes)
-        while self._unforgotten and not self.away:
-            self.forget_friends(self._unforgotten.pop())
+        if not self.away:
+            self.forget_unforgotten()
         if self._unclaimed and not self.away:
             gevent.spawn(self._claim_again)
 
@@ -312,7 +251,7 @@ class RedisBus:
         known.update((peer.node.name, peer.node) for peer in self._peers)
         known.pop(self._me.name, None)
         alive = self._commands.ask(*(("HGET", _key(name), "") for name in known)) if known else []
-        for node, there in zip(known.values(), map(_plain, alive), strict=True):
+        for node, there in zip(known.values(), map(plain, alive), strict=True):
             if there is None:
                 if self._absences.is_dead(node) and not self.away:
                     self._bury(node)
@@ -339,7 +278,7 @@ class RedisBus:
         """Mark a node's users offline, if no other node does.  May switch."""
         lock = f"greenchat:clean:{node.name}:{node.incarnation}"
         try:
-            if _plain(self._commands.ask(("SET", lock, self._me.name, "NX", "EX", CLEANING))[0]):
+            if plain(self._commands.ask(("SET", lock, self._me.name, "NX", "EX", CLEANING))[0]):
                 self._listener.gone(node, users)
                 self._commands.ask(("EVAL", _FORGET_NODE, 1, NODES, node.name, node.incarnation))
         except Busy:
@@ -347,7 +286,7 @@ class RedisBus:
 
     def _read_users(self, node: Node) -> set[int] | None:
         key = _key(node.name)
-        number, fields = map(_plain, self._commands.ask(("HGET", key, ""), ("HKEYS", key)))
+        number, fields = map(plain, self._commands.ask(("HGET", key, ""), ("HKEYS", key)))
         if number is None or int(number) != node.incarnation:
             return None
         return {int(field) for field in fields if field}
@@ -464,32 +403,9 @@ class RedisBus:
             except Exception:
                 logger.exception("a bug in the bus")
 
-    def _quietly(self, *commands: Command) -> bool:
-        """Send commands that may fail, and return whether they did not.  May switch."""
-        try:
-            return not any(isinstance(answer, Exception) for answer in self._commands.ask(*commands))
-        except Busy:
-            return False
-
     def _channel(self, name: str) -> str:
         return f"greenchat:{self._link.database}:{name}"
 
 
 def _key(name: str) -> str:
     return f"greenchat:node:{name}"
-
-
-def _friends_keys(userid: int) -> tuple[str, str]:
-    return f"greenchat:friends:{userid}", f"greenchat:friends:{userid}:changes"
-
-
-def _plain(answer: Any) -> Any:
-    """Return an answer of Redis.
-
-    Raises:
-        Busy: it is an error: it does not let us, or is loading, or has no memory.
-    """
-    if isinstance(answer, Exception):
-        logger.error("Redis refuses: %s", answer)
-        raise Busy("the servers cannot reach each other")
-    return answer

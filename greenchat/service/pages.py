@@ -3,24 +3,54 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from greenchat.errors import Busy, NoSuchGroup
-from greenchat.ports import Entry, Span
+from greenchat.ports import Entry, Peer, Span
 from greenchat.service.conversations import group_of
 from greenchat.service.entries import encode_entry
 from greenchat.service.gate import Gate
-
-if TYPE_CHECKING:
-    from greenchat.service.caller import Caller
+from greenchat.service.service import Service
 
 PAGE_BYTES = 256 * 1024
 """Bytes of an array of entries at most (docs/protocol.md)."""
 
 TRY_AGAIN = 0.2
 """Seconds after which what is owed to a session is tried again."""
+
+
+class Reader(Protocol):
+    """A caller, as far as reading the log for it needs to know."""
+
+    gate: Gate | None
+
+    @property
+    def service(self) -> Service:
+        """What all of this node share."""
+
+    @property
+    def peer(self) -> Peer:
+        """The other end."""
+
+    @property
+    def user(self) -> int | None:
+        """Who is logged in."""
+
+    @property
+    def id(self) -> int:
+        """Who is logged in.
+
+        Raises:
+            NotLoggedIn
+        """
+
+    def send_entry(self, conversation: int, seq: int, frame: bytes) -> None:
+        """Send an entry of the log as a live message."""
+
+    def drop_idle_gate(self) -> None:
+        """Go without a gate from now on if it has nothing to do."""
 
 
 class Item(NamedTuple):
@@ -30,66 +60,66 @@ class Item(NamedTuple):
     frame: bytes
 
 
-def next_page(caller: Caller, only: int | None = None, room: int = PAGE_BYTES) -> list[Item]:
-    """Take the next page that the caller's gate still expects.  May switch.
+def next_page(reader: Reader, only: int | None = None, room: int = PAGE_BYTES) -> list[Item]:
+    """Take the next page that the reader's gate still expects.  May switch.
 
     Args:
-        caller: whose page.
+        reader: whose page.
         only: the one conversation that it is to be about; None for all.
         room: bytes that the page may have, as a JSON array.
 
     Raises:
-        Busy: another page is being read for the caller; or as the store says.
+        Busy: another page is being read for the reader; or as the store says.
     """
-    gate = caller.gate
+    gate = reader.gate
     if gate is None or not (spans := gate.plan(only)):
         return []
-    entries = _read(caller, gate, spans)
-    if caller.gate is not gate:
+    entries = _read(reader, gate, spans)
+    if reader.gate is not gate:
         return []  # it is somebody else's session by now, or nobody's
-    items = fitting(items_for(caller, entries), room)
+    items = fitting(items_for(reader, entries), room)
     for item in items:
         gate.offer(item.entry.conversation, item.entry.seq)
     return items
 
 
-def catch_up(caller: Caller, gate: Gate) -> None:
+def catch_up(reader: Reader, gate: Gate) -> None:
     """Send what the gate is owed as live messages, and try again until nothing is.  May switch."""
     try:
-        paid = _pay(caller, gate)
+        paid = _pay(reader, gate)
     except Busy:
         paid = False
     if not paid:
-        caller.service.later(TRY_AGAIN, partial(catch_up, caller, gate))
+        reader.service.later(TRY_AGAIN, partial(catch_up, reader, gate))
 
 
-def _pay(caller: Caller, gate: Gate) -> bool:
+def _pay(reader: Reader, gate: Gate) -> bool:
     """Return whether nothing is owed any more, or nobody is there to have it."""
-    service = caller.service
-    while gate.owed and caller.gate is gate:
+    service = reader.service
+    while gate.owed and reader.gate is gate:
         if gate.held is not None or gate.reading:
             return False
         conversation = next(iter(gate.owed))
         groupid = group_of(conversation)
-        if groupid is not None and not _is_member(caller, groupid):
+        if groupid is not None and not _is_member(reader, groupid):
             gate.forget(conversation)
             continue
         gate.expect_head(conversation, service.store.head(conversation))
-        items = next_page(caller, conversation)
-        if not items and caller.gate is gate:
+        items = next_page(reader, conversation)
+        if not items and reader.gate is gate:
             gate.owed.discard(conversation)
-            caller.drop_idle_gate()
+            reader.drop_idle_gate()
         for entry, frame in items:
-            caller.send_entry(conversation, entry.seq, frame)
-        if not caller.peer.drain():
+            reader.send_entry(conversation, entry.seq, frame)
+        if not reader.peer.drain():
             return True
     return True
 
 
-def _is_member(caller: Caller, groupid: int) -> bool:
-    """Return whether the caller's user is in a group: what is committed after this is read is live."""
+def _is_member(reader: Reader, groupid: int) -> bool:
+    """Return whether the reader's user is in a group: what is committed after this is read is live."""
     try:
-        return caller.user in caller.service.memberships.load(groupid)
+        return reader.user in reader.service.memberships.load(groupid)
     except NoSuchGroup:  # another node was wrong
         return False
 
@@ -99,19 +129,19 @@ def raw(items: list[Item]) -> list[msgspec.Raw]:
     return [msgspec.Raw(item.frame) for item in items]
 
 
-def _read(caller: Caller, gate: Gate, spans: list[Span]) -> list[Entry]:
+def _read(reader: Reader, gate: Gate, spans: list[Span]) -> list[Entry]:
     if gate.reading:
         raise Busy("another page is being read", retry_after=0.1)
     gate.reading = True
     try:
-        return caller.service.store.entries(spans)
+        return reader.service.store.entries(spans)
     finally:
         gate.reading = False
 
 
-def items_for(caller: Caller, entries: list[Entry]) -> list[Item]:
-    reader, classic = caller.id, caller.peer.classic
-    return [Item(entry, encode_entry(entry, reader, classic)) for entry in entries]
+def items_for(reader: Reader, entries: list[Entry]) -> list[Item]:
+    userid, classic = reader.id, reader.peer.classic
+    return [Item(entry, encode_entry(entry, userid, classic)) for entry in entries]
 
 
 def fitting(items: list[Item], room: int = PAGE_BYTES) -> list[Item]:
