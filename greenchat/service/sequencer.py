@@ -168,16 +168,15 @@ class Sequencer:
                 self._advance(conversation, min(gap.held, default=gap.upto + 1) - 1)
 
     def _begin(self, conversation: int, gap: _Gap) -> None:
-        """Take up a conversation: each session gets what it does not have by itself.
+        """Take up a conversation: each session gets what it does not have by itself, up to now.
 
-        Whoever logs in meanwhile reads it all with the login.
+        Whoever logs in after the head has been read reads that much with the login.
         """
-        before = self._last.get(conversation)
+        head = self._store.head(conversation)
+        before, upto = self._last.get(conversation), max(head, gap.upto)
         sessions = [(session, session.user, session.device) for session in self._sessions(conversation)]
         devices = [(userid, device) for _, userid, device in sessions]
-        head = self._store.head(conversation)  # the gap may be of long ago: an old message that is repeated
         cursors = self._store.cursors(conversation, devices) if devices else {}
-        upto = max(gap.upto, head)
         membership = self._members(conversation)
         if membership is None or self._last.get(conversation) != before:
             return  # forgotten, or something was handed out meanwhile: it is looked at again
