@@ -15,6 +15,9 @@ from greenchat.service.conversations import group_of
 from greenchat.service.presence import give_up, tell_again
 from greenchat.service.service import Service
 
+TRY_AGAIN = 0.5
+"""Seconds after which a database that was away is looked into again."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +34,7 @@ class Neighbours:
         self.superseded = superseded
         self._catching_up = False
         self._again = False
+        self._due = False
         self._handlers: dict[type[events.NodeEvent], Callable[[Any], None]] = {
             events.Posted: self._posted,
             events.Told: self._told,
@@ -63,6 +67,8 @@ class Neighbours:
 
     def catch_up(self) -> None:
         """Look into the database; if that is being done, once more afterwards."""
+        # At once: once this returns, the others may act on it that all is known here.
+        self._service.forget_all()
         self._again = True
         if self._catching_up:
             return
@@ -83,14 +89,25 @@ class Neighbours:
 
     def _catch_up(self) -> None:
         service = self._service
-        service.forget_all()
         try:
             service.recovery.check_all()
             while service.untold and not service.bus.away:
-                userid = service.untold.pop()
-                tell_again(service, userid)
+                self._tell(service.untold.pop())
         except Busy:
-            _log.debug("the database is away: nothing caught up with")
+            if not self._due:
+                self._due = True
+                service.later(TRY_AGAIN, self._try_again)
+
+    def _tell(self, userid: int) -> None:
+        try:
+            tell_again(self._service, userid)
+        except Busy:
+            self._service.untold.add(userid)
+            raise
+
+    def _try_again(self) -> None:
+        self._due = False
+        self.catch_up()
 
     # -- Events
 

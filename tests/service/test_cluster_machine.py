@@ -150,11 +150,11 @@ class Clustered(RuleBasedStateMachine):
             able = self.cluster.turns.able()
             if not arrivals and not able:
                 return
-            number = number % (len(arrivals) + able)  # noqa: PLW2901
-            if number < able:
-                self.cluster.turns.turn(number)
+            place = number % (len(arrivals) + able)
+            if place < able:
+                self.cluster.turns.turn(place)
             else:
-                self.cluster.arrive(*arrivals[number - able])
+                self.cluster.arrive(*arrivals[place - able])
             self.read_all()
 
     @rule()

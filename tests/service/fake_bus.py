@@ -1,0 +1,327 @@
+"""A bus for nodes in one process, on which the test decides what arrives, when, and whether at all."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from greenchat.bus.counters import Counters
+from greenchat.bus.directory import Directory
+from greenchat.errors import Busy
+from greenchat.ports import BusListener, Node, Seat
+
+if TYPE_CHECKING:
+    from tests.service.cluster import Cluster
+
+T = TypeVar("T")
+
+LEASE = 5.0
+RETURN = 3.0
+TRY_AGAIN = 0.5
+"""Seconds, as greenchat.bus has them."""
+
+
+class Item(NamedTuple):
+    """Something on its way: an event, or that a user has come or gone, or a node."""
+
+    number: int
+    event: bytes | None = None
+    user: int | None = None
+    here: bool = False
+    leaving: bool = False
+    seen: bool = False
+    """The sender has taken something of the receiver's."""
+
+    @property
+    def is_position(self) -> bool:
+        return self.event is None and self.user is None and not self.leaving
+
+
+class Wire:
+    """What is on its way from one node to another.
+
+    Attributes:
+        sent: the number of the last item.
+        held: the test keeps all back.
+    """
+
+    def __init__(self) -> None:
+        self.items: deque[Item] = deque()
+        self.sent = 0
+        self.held = False
+
+
+class _Neighbour:
+    """Another node, as the bus of one knows it."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.got: int | None = None
+        self.taken: int | None = None
+        self.greeted = False
+        self.reading = False
+        self.lost = False
+        self.since: dict[int, bool] = {}
+
+
+class FakeBus(Counters):
+    """``ports.Bus`` for one node of a cluster; does no more than is promised there.
+
+    Attributes:
+        node: whose it is.
+        listener: that node's.
+        away: as the port says; the test decides it by ``cut`` and ``mend``.
+    """
+
+    alone = False
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+        self._turns = cluster.turns
+        self._going_out: list[tuple[Callable[[], object], Callable[[], object]]] = []
+        self._neighbours: dict[str, _Neighbour] = {}
+        self._directory = Directory()
+        self._open = False
+        self.away = False
+
+    # docs of the public methods: ports.Bus
+
+    def start(self, node: Node, listener: BusListener, others: Iterable[Node]) -> None:
+        self.node = node
+        self.listener = listener
+        self._open = True
+        self._cluster.seats[node] = {}
+        for other in self._cluster.seats:
+            if other != node:
+                self._meet(other)
+
+    def close(self) -> None:
+        for neighbour in self._neighbours.values():
+            self._put(neighbour, leaving=True)
+        self._send(partial(self._cluster.seats.pop, self.node, None))
+        self._open = False
+
+    def refresh(self, userid: int) -> list[Seat]:
+        if not self._open:
+            return []
+        self._check()
+        devices = self.listener.devices(userid)
+        for neighbour in self._neighbours.values():
+            self._put(neighbour, user=userid, here=bool(devices))
+        return self._ask(partial(self._claim, userid, devices, set(self._neighbours)))
+
+    def _claim(self, userid: int, devices: list[str], names: set[str]) -> list[Seat]:
+        seats = self._cluster.seats
+        if self.node in seats:
+            seats[self.node][userid] = devices
+        return [
+            Seat(node.name, device)
+            for node, users in seats.items()
+            if node.name in names
+            for device in users.get(userid, ())
+        ]
+
+    def online(self, users: Iterable[int]) -> set[int]:
+        return self._directory.online(users)
+
+    def nodes(self, users: Iterable[int] | None = None) -> Collection[str]:
+        return list(self._neighbours) if users is None else self._directory.nodes_of(users)
+
+    def send(self, nodes: Collection[str], event: bytes) -> None:
+        for name in nodes:
+            if name in self._neighbours:
+                self._put(self._neighbours[name], event=event)
+
+    def settle(self) -> None:
+        sent = {
+            neighbour: self._cluster.wire(self.node, neighbour.node).sent
+            for neighbour in self._neighbours.values()
+            if neighbour.greeted
+        }
+        self._turns.wait(lambda: self.away or all(self._has_taken(*entry) for entry in sent.items()))
+
+    def _has_taken(self, neighbour: _Neighbour, number: int) -> bool:
+        if self._neighbours.get(neighbour.node.name) is not neighbour:
+            return True
+        me = self._cluster.bus(neighbour.node)._neighbours.get(self.node.name)
+        return me is not None and me.taken is not None and me.taken >= number
+
+    def are_friends(self, userid: int, ids: Sequence[int], load: Callable[[], Iterable[int]]) -> set[int]:
+        return set(load()).intersection(ids)
+
+    def forget_friends(self, userid: int) -> None:
+        """There is no cache."""
+
+    # -- One connection: what one asks and sends goes out in this order
+
+    def _check(self) -> None:
+        if self.away:
+            raise Busy
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        self._check()
+        answers: list[T | None] = []
+        self._send(lambda: answers.append(call()), lambda: answers.append(None))
+        self._turns.wait(lambda: answers)
+        self._check()
+        if answers[0] is None:
+            raise Busy
+        return answers[0]
+
+    def _send(self, call: Callable[[], object], lose: Callable[[], object] = lambda: None) -> None:
+        """Have something called when it gets out, or something else if it does not."""
+        if not self._going_out:
+            self._turns.spawn(self._go_out, owner=self)
+        self._going_out.append((call, lose))
+
+    def _go_out(self) -> None:
+        calls, self._going_out = self._going_out, []
+        for call, lose in calls:
+            (lose if self.away else call)()
+
+    def _put(self, neighbour: _Neighbour, **content: Any) -> None:
+        wire = self._cluster.wire(self.node, neighbour.node)
+        item = Item(0, seen=neighbour.taken is not None, **content)
+        wire.sent += not item.is_position
+        self._send(partial(wire.items.append, item._replace(number=wire.sent)))
+
+    # -- Events
+
+    def send_positions(self) -> None:
+        """Show all how far one has sent, as each second does."""
+        if self._open:
+            for neighbour in self._neighbours.values():
+                self._put(neighbour)
+
+    def take(self, source: Node) -> None:
+        """Take the next of what comes from a node, if one can."""
+        item = self._cluster.wire(source, self.node).items.popleft()
+        if self.away or not self._open:
+            return
+        neighbour = self._neighbours.get(source.name)
+        if neighbour is None or neighbour.node.incarnation < source.incarnation:
+            neighbour = self._meet(source)
+        if neighbour.node != source:
+            return
+        lost = neighbour.got is None or item.number != neighbour.got + (not item.is_position)
+        neighbour.got = item.number
+        self._make(neighbour, item)
+        if item.leaving:
+            self._turns.later(RETURN, self._clean_up, source, self._drop(source.name), owner=self)
+        elif lost:
+            self.recover(neighbour)
+        elif not neighbour.reading:
+            neighbour.taken = item.number
+
+    def _make(self, neighbour: _Neighbour, item: Item) -> None:
+        if item.seen and not neighbour.greeted:
+            neighbour.greeted = True
+            self.have_caught_up()
+        if item.user is not None:
+            self._directory.put(neighbour.node.name, item.user, item.here)
+            neighbour.since[item.user] = item.here
+        if item.event is not None:
+            self.listener.receive(item.event)
+
+    def recover(self, neighbour: _Neighbour) -> None:
+        """Find out what was lost."""
+        neighbour.lost = True
+        if not neighbour.reading:
+            neighbour.reading = True
+            self._turns.spawn(self._read, neighbour, owner=self)
+
+    def _read(self, neighbour: _Neighbour) -> None:
+        name = neighbour.node.name
+        while neighbour.lost and self._neighbours.get(name) is neighbour:
+            neighbour.lost, neighbour.since = False, {}
+            try:
+                users = self._ask(partial(self._users, neighbour.node))
+            except Busy:
+                neighbour.lost = True
+                self._turns.sleep(TRY_AGAIN)
+                continue
+            if self._neighbours.get(name) is not neighbour:
+                return
+            if neighbour.node in self._cluster.seats:
+                self._directory.replace(name, users)
+            for userid, here in neighbour.since.items():
+                self._directory.put(name, userid, here)
+            if not neighbour.lost:
+                neighbour.taken = neighbour.got or 0
+            self.listener.catch_up()
+        neighbour.reading = False
+
+    def _users(self, node: Node) -> set[int]:
+        return {userid for userid, devices in self._cluster.seats.get(node, {}).items() if devices}
+
+    def have_caught_up(self) -> None:
+        """Have the database looked into."""
+        self._turns.spawn(self.listener.catch_up, owner=self)
+
+    # -- Who is there
+
+    def _meet(self, node: Node) -> _Neighbour:
+        before = self._neighbours.get(node.name)
+        if before is not None:
+            self._turns.later(RETURN, self._clean_up, before.node, self._drop(node.name), owner=self)
+        neighbour = self._neighbours[node.name] = _Neighbour(node)
+        self._cluster.wire(self.node, node).sent += 1  # what it was not told before counts as lost
+        self._put(neighbour)
+        return neighbour
+
+    def _drop(self, name: str) -> set[int]:
+        self._neighbours.pop(name, None)
+        users = self._directory.users(name)
+        self._directory.drop(name)
+        return users
+
+    def bury(self, node: Node) -> None:
+        """Take note that a node's lease has run out."""
+        users: set[int] = set()
+        if self._neighbours.get(node.name, self).node == node:
+            users = self._drop(node.name)
+            self.have_caught_up()
+        self._turns.spawn(self._clean_up, node, users, owner=self)
+
+    def _clean_up(self, node: Node, users: set[int]) -> None:
+        """Mark offline who was at a node, unless another one has, or is at it and alive."""
+        cleaner = self._cluster.cleaners.setdefault(node, self)
+        if cleaner is not self and cleaner in self._cluster.buses():
+            return
+        self._cluster.cleaners[node] = self
+        try:
+            self.listener.gone(node, users)
+        except Busy:
+            self._turns.later(TRY_AGAIN, self._clean_up, node, users, owner=self)
+
+    # -- Being cut off
+
+    def tick(self) -> None:
+        """Do what a second brings."""
+        if self.away:
+            self.have_caught_up()
+        else:
+            self.send_positions()
+
+    def cut(self) -> None:
+        """Lose the connection to all others: what comes and goes is lost."""
+        self.away = True
+
+    def mend(self) -> None:
+        """Have it again."""
+        self.away = False
+        if self.node not in self._cluster.seats:
+            self._turns.later(LEASE, self.listener.catch_up, owner=self)
+        users = self.listener.users()
+        self._cluster.seats[self.node] = {userid: self.listener.devices(userid) for userid in users}
+        for node in self._cluster.seats:
+            there = self._neighbours.get(node.name)
+            if node.name != self.node.name and (there is None or there.node.incarnation < node.incarnation):
+                self._meet(node)
+        for neighbour in self._neighbours.values():
+            self._cluster.wire(self.node, neighbour.node).sent += 1  # they are to notice
+            self.recover(neighbour)
+        self.have_caught_up()

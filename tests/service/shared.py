@@ -1,0 +1,117 @@
+"""A database in memory that all nodes of a cluster use, each in turns of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from sqlalchemy import Connection, Engine, make_url
+
+from greenchat.data.log import head
+from greenchat.data.sqlite import SqliteDatabase
+from greenchat.service.conversations import of_pair
+from tests.service.turns import Turns
+
+T = TypeVar("T")
+
+
+class SharedDatabase(SqliteDatabase):
+    """A database in memory that all nodes use, in transactions between which others have theirs."""
+
+    parallel = True
+    _engine: ClassVar[Engine | None] = None
+    """Of all such databases, so that no statement is compiled twice."""
+
+    def __init__(self, turns: Turns) -> None:
+        super().__init__(make_url("sqlite://"))
+        self._turns = turns
+        self.away = False
+
+    def open(self) -> None:
+        if not self._connections:
+            super().open()
+
+    def _connect(self, begin: str) -> Connection:
+        if self._engine is None:
+            SharedDatabase._engine = super()._connect(begin).engine
+            assert self._engine
+        return self._engine.connect()
+
+    def close(self) -> None:
+        """It outlives each node."""
+
+    def head(self, one: int, other: int) -> int:
+        """Return the last seq of the conversation of two users, in no turn."""
+        with self.reading() as db:
+            return head(db, of_pair(one, other))
+
+    def patiently(self, transaction: Callable[[], T]) -> T:
+        self._turns.switch()
+        if self.away:
+            raise OSError(5, "the test broke the database")
+        result = transaction()
+        self._turns.switch()
+        return result
+
+
+class _Waiter:
+    """Where an operation of the committer leaves its result."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._outcome: tuple[Any, BaseException | None] | None = None
+
+    def set(self, value: Any) -> None:
+        self._outcome = value, None
+
+    def set_exception(self, exception: BaseException) -> None:
+        self._outcome = None, exception
+
+    def get(self) -> Any:
+        self._turns.wait(lambda: self._outcome)
+        assert self._outcome
+        value, error = self._outcome
+        if error is not None:
+            raise error
+        return value
+
+
+class NodeRunner:
+    """Runs the store of a node in turns (see ``data.runner.Runner``)."""
+
+    def __init__(self, turns: Turns, owner: object) -> None:
+        self._turns = turns
+        self._owner = owner
+        self._works = False
+
+    def start(self, work: Callable[[], object]) -> None:
+        self._work = work
+
+    def wake(self) -> None:
+        if not self._works:
+            self._works = True
+            self._turns.spawn(self._run, owner=self._owner)
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._works = False
+
+    def waiter(self) -> _Waiter:
+        return _Waiter(self._turns)
+
+    def read(self, call: Callable[..., T], *args: Any) -> T:
+        return call(*args)
+
+    def write(self, call: Callable[..., T], *args: Any) -> T:
+        return call(*args)
+
+    def breathe(self) -> None:
+        self._turns.switch()
+
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        self._turns.later(seconds, call, owner=self._owner)
+
+    def close(self) -> None:
+        self._work()
