@@ -113,7 +113,7 @@ def test_toml_gives_way_to_the_environment_and_that_to_the_command_line(
     assert server.ready.endswith(f" node={node}\n")
     with Client(server) as first, Client(server) as second:
         assert first.ask(12)["msgid"] == 12
-        assert second.read()["msgid"] == 24, "the other setting of the file counts as well"
+        assert second.ended()[-1]["msgid"] == 24, "the other setting of the file counts as well"
 
 
 def test_the_file_may_be_named_by_the_environment(start: Start, tmp_path: Path) -> None:
@@ -487,9 +487,10 @@ def test_a_connection_too_many_is_told_when_to_come_back(start: Start) -> None:
         first.ask(12)
         second.ask(12)
         with Client(server) as third:
-            (bye,) = third.ended()
+            error, bye = third.ended()
+            assert (error["msgid"], error["errmsg"]) == (14, "too many connections to this server")
             assert bye["msgid"] == 24
-            assert bye["retry_after"] > 0
+            assert bye["retry_after"] == error["retry_after"] > 0
         assert first.ask(12)["msgid"] == 12
         second.sock.close()
         assert served(server)
