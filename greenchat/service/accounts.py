@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from greenchat.errors import AlreadyLoggedIn, AlreadyOnline, BadCredentials, BadRequest, Busy, NotAllowed
-from greenchat.ports import Account, LoginState
+from greenchat.ports import Account, LoginState, Seat
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
 from greenchat.service.conversations import exactly_one
@@ -40,9 +40,9 @@ def login(caller: Caller, request: m.Login) -> None:
     account = _authenticate(caller, request)
     _enter(caller, account, request)
     try:
-        is_alone = _take_place(caller, account, request)
+        seats = _take_place(caller, account, request)
         if caller.user is not None:
-            _settle(caller, request, account, is_alone or _is_forced(caller, request))
+            _settle(caller, request, account, seats)
     except BaseException:
         sign_off(caller)
         raise
@@ -149,11 +149,11 @@ def _is_forced(caller: Caller, request: m.Login) -> bool:
     return request.force and caller.peer.present
 
 
-def _take_place(caller: Caller, account: Account, request: m.Login) -> bool:
+def _take_place(caller: Caller, account: Account, request: m.Login) -> list[Seat] | None:
     """Become the one caller of this device in the cluster.  May switch.
 
     Returns:
-        Whether that is so; while the bus is away, only the database can tell.
+        Where else the user is online; None while the bus is away: only the database can tell.
 
     Raises:
         AlreadyOnline: it is, and ``force`` was not given.
@@ -163,7 +163,7 @@ def _take_place(caller: Caller, account: Account, request: m.Login) -> bool:
     try:
         seats = service.bus.refresh(userid)
     except Busy:
-        return False
+        return None
     if service.draining:
         raise Busy("this server stops", retry_after=1.0)
     there = [seat.node for seat in seats if seat.device == request.device]
@@ -172,26 +172,25 @@ def _take_place(caller: Caller, account: Account, request: m.Login) -> bool:
     if len(seats) - len(there) + len(service.hub.of(userid)) > service.limits.max_devices_online:
         raise NotAllowed(f"only {service.limits.max_devices_online} devices may be online at a time")
     _end_elsewhere(service, there, userid, request.device)
-    return True
+    return seats
 
 
-def _settle(caller: Caller, request: m.Login, account: Account, is_alone: bool) -> None:
+def _settle(caller: Caller, request: m.Login, account: Account, seats: list[Seat] | None) -> None:
     """Read what the device is to know, answer, and let the held events follow.
 
     Args:
         caller: who logs in.
         request: how.
         account: as whom.
-        is_alone: it does not matter if the database shows the device elsewhere.
+        seats: where else the user is online; None if only the database can tell.
 
     Raises:
-        AlreadyOnline: it does, and that matters.
+        AlreadyOnline: it does.
         BadCredentials: what was proved has been changed since.
     """
     service, userid, device = caller.service, account.id, request.device
-    state = service.store.open_device(
-        userid, device, service.node, service.now(), unless_elsewhere=not is_alone
-    )
+    nobody_knows = seats is None and not _is_forced(caller, request)
+    state = service.store.open_device(userid, device, service.node, service.now(), nobody_knows)
     if _has_changed(service, request, account, state):
         raise BadCredentials
     if caller.user is None:  # replaced, or ended by a change of the password, meanwhile
@@ -205,7 +204,9 @@ def _settle(caller: Caller, request: m.Login, account: Account, is_alone: bool) 
     token = service.tokens.issue(userid, device, state.generation)
     welcome(caller, request, state, token)
     service.recovery.check_soon(caller)
-    tell_followers(service, userid, state.followers, bool(service.bus.online((userid,))))
+    # As it was when this device took its place: of two that come at a time, the first is told of.
+    elsewhere = bool(service.bus.online((userid,)) if seats is None else seats)
+    tell_followers(service, userid, state.followers, elsewhere)
 
 
 def _has_changed(service: Service, request: m.Login, account: Account, state: LoginState) -> bool:

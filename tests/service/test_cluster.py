@@ -150,3 +150,239 @@ def test_a_node_that_lost_the_word_of_a_leaving_and_of_a_block_has_it_right_soon
     ann.say(groupid)
     assert phone.live() == []
     cem.refused(10, MsgId.ONE_CHAT, toid=ann.id, msg="hi")
+
+
+# -- Messages
+
+
+def test_a_message_goes_to_all_devices_of_both_wherever_they_are(cluster: Cluster) -> None:
+    ann, bob, _ = people(cluster)
+    tablet, phone = cluster["c"].log_in(ann, device="tablet"), cluster["a"].log_in(bob, device="phone")
+    ann.chat(bob, "hi", cid="mine")
+    for person in (tablet, bob, phone):
+        (frame,) = person.pushed()
+        assert (frame["id"], frame["toid"], frame["msg"], frame["seq"]) == (ann.id, bob.id, "hi", 1)
+        assert frame.get("cid") == ("mine" if person is tablet else None)
+    assert ann.pushed() == []
+
+
+def test_a_chat_to_oneself_goes_to_ones_other_devices(cluster: Cluster) -> None:
+    ann, _, _ = people(cluster)
+    phone = cluster["b"].log_in(ann, device="phone")
+    assert ann.chat(ann) == 1
+    assert phone.chat(ann) == 2
+    assert (ann.live(), phone.live()) == ([2], [1])
+
+
+def test_recalls_typing_and_read_marks_go_everywhere(cluster: Cluster) -> None:
+    ann, bob, _ = people(cluster)
+    phone = cluster["c"].log_in(bob, device="phone")
+    ann.chat(bob)
+    ann.send(MsgId.TYPING, toid=bob.id)
+    ann.ok(MsgId.RECALL, peerid=bob.id, target=1)
+    for person in (bob, phone):
+        assert [frame["msgid"] for frame in person.pushed()] == [6, 26, 17]
+    bob.send(MsgId.READ, peerid=ann.id, seq=1)
+    assert [frame["msgid"] for frame in (*ann.pushed(), *phone.pushed())] == [27, 27]
+
+
+def test_a_classic_client_gets_its_messages_from_other_nodes(cluster: Cluster) -> None:
+    ann, _, _ = people(cluster)
+    dan = cluster["a"].absent("dan")
+    ann.chat(dan)
+    classic = cluster["b"].connect(classic=True)
+    classic.send(MsgId.LOGIN, id=dan.id, password="pw")
+    assert [frame["msgid"] for frame in classic.pushed()] == [MsgId.LOGIN_ACK]
+    ann.chat(dan)
+    ann.ok(MsgId.RECALL, peerid=dan.id, target=2)
+    ann.chat(dan)
+    assert [(frame["msgid"], frame["seq"]) for frame in classic.pushed()] == [(6, 2), (6, 4)]
+    classic.leave()
+    cluster.pass_time(1)
+    assert cluster["c"].log_in(dan).ack["offlinemsg"] == []
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+def test_a_block_holds_at_all_nodes_at_once(cluster: Cluster, blocks: bool) -> None:
+    ann, bob, _ = people(cluster)
+    bob.chat(ann)  # node b remembers that it may
+    ann.ok(MsgId.BLOCK, userid=bob.id)
+    if not blocks:
+        bob.refused(10, MsgId.ONE_CHAT, toid=ann.id, msg="hi")
+        ann.ok(MsgId.UNBLOCK, userid=bob.id)
+    assert bob.ask(MsgId.ONE_CHAT, toid=ann.id, msg="hi")["errno"] == (10 if blocks else 0)
+
+
+# -- Logins
+
+
+def test_a_device_that_is_online_at_another_node_is_refused_or_replaced(cluster: Cluster) -> None:
+    _, bob, _ = people(cluster)
+    line = cluster["c"].connect()
+    line.refused(2, MsgId.LOGIN, id=bob.id, password="pw")
+    assert bob.peer.closed is None
+    line.login(id=bob.id, force=True)
+    assert (bob.peer.closed, line.peer.closed) == ("replaced", None)
+    cluster.pass_time(3)
+    assert line.peer.closed is None
+    cluster["a"].connect().refused(2, MsgId.LOGIN, id=bob.id, password="pw")
+
+
+@pytest.mark.parametrize("turns", range(0, 24, 2))
+def test_of_two_logins_of_a_device_at_a_time_one_at_most_succeeds(cluster: Cluster, turns: int) -> None:
+    _, bob, _ = people(cluster)
+    bob.leave()
+    lines = [cluster["a"].begin(bob)]
+    for _ in range(turns):
+        cluster.turns.turn()
+    lines.append(cluster["b"].begin(bob))
+    cluster.run()
+    cluster.pass_time(3)
+    errnos = sorted(line.reply("login")["errno"] for line in lines)
+    assert errnos in ([0, 2], [2, 2])
+    assert [line.session.user for line in lines].count(bob.id) == errnos.count(0)
+
+
+@pytest.mark.parametrize("turns", range(0, 24, 2))
+def test_of_two_forced_logins_of_a_device_at_a_time_no_two_stay(cluster: Cluster, turns: int) -> None:
+    _, bob, _ = people(cluster)
+    lines = [cluster["a"].begin(bob, force=True)]
+    for _ in range(turns):
+        cluster.turns.turn()
+    lines.append(cluster["c"].begin(bob, force=True))
+    cluster.run()
+    cluster.pass_time(3)
+    assert bob.peer.closed == "replaced"
+    assert [line.peer.closed for line in lines] == ["replaced", None]
+
+
+def test_eight_devices_are_online_at_most_wherever_they_are(cluster: Cluster) -> None:
+    _, bob, _ = people(cluster)
+    lines = [cluster["abc"[n % 3]].log_in(bob, device=f"d{n}") for n in range(7)]
+    ninth = cluster["a"].connect()
+    ninth.refused(14, MsgId.LOGIN, id=bob.id, password="pw", device="d8")
+    ninth.refused(14, MsgId.LOGIN, id=bob.id, password="pw", device="d8", force=True)
+    lines[0].leave()
+    assert ninth.login(id=bob.id, device="d8")
+    assert cluster["b"].log_in(bob, device="d8", force=True)  # in its own place
+
+
+def test_a_change_of_the_password_ends_the_sessions_at_other_nodes(cluster: Cluster) -> None:
+    _, bob, _ = people(cluster)
+    phone = cluster["c"].log_in(bob, device="phone")
+    token = phone.token
+    bob.ok(MsgId.CHANGE_PASSWORD, old="pw", new="new")
+    assert (bob.peer.closed, phone.peer.closed) == (None, "replaced")
+    cluster["a"].connect().refused(1, MsgId.LOGIN, token=token, device="phone")
+    cluster.pass_time(2)
+    assert cluster["a"].log_in(bob, device="phone", password="new")
+    assert bob.peer.closed is None
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_password_login_beside_a_logout_of_the_same_device_is_no_wrong_password(
+    cluster: Cluster, turns: int
+) -> None:
+    """The logout ends the device's tokens, which were not used."""
+    _, bob, _ = people(cluster)
+    line = cluster["c"].begin(bob, force=True)
+    for _ in range(turns):
+        cluster.turns.turn()
+    bob.put(MsgId.LOGINOUT)
+    while cluster.turns.turn(-1) or cluster.arrivals():
+        for ends in cluster.arrivals():
+            cluster.arrive(*ends)
+    assert line.reply("login")["errno"] == 0
+
+
+# -- Presence
+
+
+def presence(person: Person) -> list[tuple[int, str]]:
+    """Return what somebody was told of friends, and forget it."""
+    return [(frame["id"], frame["state"]) for frame in person.pushed(MsgId.PRESENCE)]
+
+
+def befriend(ann: Person, bob: Person) -> None:
+    """Let ann see what becomes of bob."""
+    ann.ok(MsgId.ADD_FRIEND, friendid=bob.id)
+    ann.pushed()
+
+
+def test_a_friend_comes_with_the_first_device_and_goes_with_the_last(cluster: Cluster) -> None:
+    ann, bob, _ = people(cluster)
+    befriend(ann, bob)
+    phone = cluster["c"].log_in(bob, device="phone")
+    bob.leave()
+    cluster["a"].log_in(bob, device="tablet").leave()
+    assert presence(ann) == []
+    phone.leave()
+    assert presence(ann) == [(bob.id, "offline")]
+    cluster["a"].log_in(bob)
+    assert presence(ann) == [(bob.id, "online")]
+    cluster["b"].log_in(bob, force=True)
+    assert presence(ann) == []
+
+
+@pytest.mark.parametrize("turns", range(0, 30, 2))
+def test_of_two_devices_that_come_at_a_time_one_is_told_of(cluster: Cluster, turns: int) -> None:
+    ann, bob, _ = people(cluster)
+    befriend(ann, bob)
+    bob.leave()
+    assert presence(ann) == [(bob.id, "offline")]
+    cluster["b"].begin(bob)
+    for _ in range(turns):
+        cluster.turns.turn()
+    cluster["c"].begin(bob, device="phone")
+    while cluster.turns.turn(-1) or cluster.arrivals():  # the second overtakes the first
+        for ends in cluster.arrivals():
+            cluster.arrive(*ends)
+    assert presence(ann) == [(bob.id, "online")]
+
+
+@pytest.mark.parametrize("turns", range(0, 12, 2))
+def test_of_two_devices_that_go_at_a_time_the_last_is_told_of(cluster: Cluster, turns: int) -> None:
+    ann, bob, _ = people(cluster)
+    phone = cluster["c"].log_in(bob, device="phone")
+    befriend(ann, bob)
+    bob.peer.close("closed by peer")
+    for _ in range(turns):
+        cluster.turns.turn()
+    phone.peer.close("closed by peer")
+    cluster.run()
+    assert presence(ann) == [(bob.id, "offline")]
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["left", "died"])
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_friends_are_told_of_who_was_at_a_node_that_has_gone(
+    cluster: Cluster, leaves: bool, comes_back: bool
+) -> None:
+    ann, bob, _ = people(cluster)
+    befriend(ann, bob)
+    cluster["b"].stop() if leaves else cluster["b"].kill()
+    cluster.pass_time(1)
+    assert presence(ann) == []
+    if not leaves:
+        cluster.bury_dead()
+    if comes_back:
+        cluster["c"].log_in(bob)
+    cluster.pass_time(5)
+    states = [state for _, state in presence(ann)]
+    assert states[-1:] == (["online"] if comes_back else ["offline"])
+    assert "offline" not in states or not (leaves and comes_back)
+
+
+def test_users_of_a_dead_node_are_offline_and_may_come_back_without_force(cluster: Cluster) -> None:
+    ann, bob, _ = people(cluster)
+    cluster["b"].kill()
+    cluster["a"].connect().refused(2, MsgId.LOGIN, id=bob.id, password="pw")
+    cluster.bury_dead()
+    assert ann.ok(MsgId.FIND, name="bob")["user"]["state"] == "offline"
+    bob = cluster["c"].log_in(bob)
+    assert ann.ok(MsgId.FIND, name="bob")["user"]["state"] == "online"
+    ann.chat(bob)
+    assert bob.live() == [1]
+    node = cluster.start("b")
+    node.log_in(bob, force=True)
+    assert bob.peer.closed == "replaced"
