@@ -191,13 +191,14 @@ def _settle(caller: Caller, request: m.Login, account: Account, seats: list[Seat
     service, userid, device = caller.service, account.id, request.device
     nobody_knows = seats is None and not _is_forced(caller, request)
     state = service.store.open_device(userid, device, service.node, service.now(), nobody_knows)
-    if _has_changed(service, request, account, state):
-        raise BadCredentials
+    has_changed = _has_changed(service, request, account, state)
     if caller.user is None:  # replaced, or ended by a change of the password, meanwhile
         if service.hub.find(userid, device) is None:
             service.store.close_device(userid, device, service.node, service.now())
             service.bus.send(service.bus.nodes((userid,)), encode_event(Reopen(userid, device)))
         return
+    if has_changed:
+        raise BadCredentials
     if state.before is not None and state.before in service.bus.nodes():
         # What the nodes know of each other may just have been lost, or is not in the database yet.
         _end_elsewhere(service, [state.before], userid, device)
