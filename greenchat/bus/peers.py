@@ -81,8 +81,10 @@ class Peers:
 
     def meet(self, node: Node) -> Peer:
         """Take up a node that has come, or has been started anew."""
-        # The numbers go on: it may have taken frames already that it found by its name.
+        # The numbers go on: it may have taken frames already that it found by its name.  One is left
+        # out: it may have known us all the time, and it was told nothing while we did not know it.
         out = self._outs.setdefault(node.name, Outgoing())
+        out.skip()
         before = self._peers.get(node.name)
         if before is not None:
             self._replaced(before.node, self.drop(node.name))

@@ -157,8 +157,12 @@ class Outgoing:
     def lose(self) -> None:
         """Drop what waits, so that the other notices."""
         if self.waits:
-            self.number += 1
+            self.skip()
             self._events, self._here = [], {}
+
+    def skip(self) -> None:
+        """Leave out a number, so that the other notices that it was not told something."""
+        self.number += 1
 
 
 class Incoming:

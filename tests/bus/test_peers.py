@@ -1,0 +1,55 @@
+"""The other nodes, as one of them sees them: what is lost between two shows."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+
+from greenchat.bus.peers import Peers
+from greenchat.bus.stream import Frame, Incoming, Outgoing
+from greenchat.ports import Node
+from tests.bus.contract import Recorder
+
+ME, OTHER = Node("me", 1), Node("other", 1)
+
+
+@pytest.fixture
+def peers() -> Peers:
+    """All that this node knows: nobody yet."""
+    return Peers(ME, Recorder(), lambda node: set(), lambda: None, lambda node, users: None)
+
+
+def sent(peers: Peers) -> Frame:
+    """Return the next frame to the other node."""
+    peer = peers.get("other")
+    assert peer is not None
+    return peer.out.next(ME, OTHER, 0)
+
+
+def test_a_node_that_was_forgotten_notices_that_it_was_told_nothing_meanwhile(peers: Peers) -> None:
+    """It was cut off for so long that it was taken for dead, but has not forgotten us."""
+    there = Incoming()
+    peers.meet(OTHER)
+    there.take(sent(peers))
+    assert not there.take(sent(peers))
+    peers.drop("other")
+    peers.meet(OTHER)
+    frame = sent(peers)
+    assert there.fresh(frame)
+    assert there.take(frame)
+
+
+def test_a_frame_that_is_missing_makes_a_node_read_again(peers: Peers) -> None:
+    out = Outgoing()
+    read: list[Node] = []
+    peers._read_users = read.append  # type: ignore[assignment]
+    for lost in (False, False, True):
+        out.tell(7, True)
+        frame = out.next(OTHER, ME, 0)
+        if not lost:
+            peers.take(frame)
+    gevent.sleep(0)
+    assert len(read) == 1  # at the first of all
+    peers.take(out.next(OTHER, ME, 0))
+    gevent.sleep(0)
+    assert len(read) == 2
