@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy import Connection, Engine, make_url, select
 
 from greenchat.data.log import head
+from greenchat.data.schema import Device
 from greenchat.data.sqlite import SqliteDatabase
 from greenchat.service.conversations import of_pair
 from tests.service.turns import Turns
@@ -44,6 +45,12 @@ class SharedDatabase(SqliteDatabase):
         """Return the last seq of the conversation of two users, in no turn."""
         with self.reading() as db:
             return head(db, of_pair(one, other))
+
+    def online(self) -> dict[tuple[int, str], str]:
+        """Return which devices are marked online, and at which node, in no turn."""
+        with self.reading() as db:
+            rows = db.execute(select(Device.c.userid, Device.c.device, Device.c.node))
+            return {(userid, device): node for userid, device, node in rows if node}
 
     def patiently(self, transaction: Callable[[], T]) -> T:
         self._turns.switch()

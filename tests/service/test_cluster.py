@@ -295,6 +295,25 @@ def test_a_password_login_beside_a_logout_of_the_same_device_is_no_wrong_passwor
     assert line.reply("login")["errno"] == 0
 
 
+@pytest.mark.parametrize("at", ["b", "c"])
+@pytest.mark.parametrize("turns", range(9))
+def test_a_login_that_a_change_of_the_password_overtakes_leaves_nobody_online(
+    cluster: Cluster, at: str, turns: int
+) -> None:
+    _, bob, _ = people(cluster)
+    line = cluster[at].begin(bob, device="phone")
+    for _ in range(turns):
+        cluster.turns.turn()
+    bob.put(MsgId.CHANGE_PASSWORD, old="pw", new="new")
+    while cluster.turns.turn(-1) or cluster.arrivals():
+        for ends in cluster.arrivals():
+            cluster.arrive(*ends)
+    cluster.pass_time(3)
+    assert line.peer.closed or line.session.user is None
+    assert (bob.id, "phone") not in cluster.database.online()
+    assert cluster["a"].log_in(bob, device="phone", password="new")
+
+
 # -- Presence
 
 
