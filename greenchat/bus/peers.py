@@ -75,6 +75,11 @@ class Peers:
         """Return a peer by its name."""
         return self._peers.get(name)
 
+    def is_there(self, node: Node) -> bool:
+        """Return whether a node is one of them, in this incarnation."""
+        peer = self._peers.get(node.name)
+        return peer is not None and peer.node == node
+
     def names(self) -> list[str]:
         """Return the names of all."""
         return list(self._peers)

@@ -279,10 +279,21 @@ class RedisBus(Shared):
         lock = f"greenchat:clean:{node.name}:{node.incarnation}"
         try:
             if plain(self._commands.ask(("SET", lock, self._me.name, "NX", "EX", CLEANING))[0]):
-                self._listener.gone(node, users)
-                self._commands.ask(("EVAL", _FORGET_NODE, 1, NODES, node.name, node.incarnation))
+                self._mark_offline(node, users)
         except Busy:
             logger.warning("cannot clean up after node %s now; somebody will", node.name)
+
+    def _mark_offline(self, node: Node, users: set[int]) -> None:
+        """Do so, however long the database is away: who the users were, nobody else knows.  May switch."""
+        while True:
+            try:
+                self._listener.gone(node, users)
+                self._commands.ask(("EVAL", _FORGET_NODE, 1, NODES, node.name, node.incarnation))
+                return
+            except Busy:
+                gevent.sleep(TICK)
+                if not self._open or self._peers.is_there(node):
+                    return
 
     def _read_users(self, node: Node) -> set[int] | None:
         key = _key(node.name)

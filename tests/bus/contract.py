@@ -7,6 +7,7 @@ from time import monotonic
 
 import gevent
 
+from greenchat.errors import Busy
 from greenchat.ports import Bus, Node
 
 
@@ -26,6 +27,8 @@ class Recorder:
         events: what came from other nodes.
         caught_up: how often it was told to look into the database.
         buried: the nodes that it was to clean up after, and their users.
+        failing: the database is away.
+        failed: how often it was in vain.
         ended: whether another server took the name.
     """
 
@@ -34,6 +37,8 @@ class Recorder:
         self.events: list[bytes] = []
         self.caught_up = 0
         self.buried: list[tuple[Node, set[int]]] = []
+        self.failing = False
+        self.failed = 0
         self.ended = False
 
     def devices(self, userid: int) -> list[str]:
@@ -49,6 +54,9 @@ class Recorder:
         self.caught_up += 1
 
     def gone(self, node: Node, users: Iterable[int]) -> None:
+        if self.failing:
+            self.failed += 1
+            raise Busy
         self.buried.append((node, set(users)))
 
     def superseded(self) -> None:

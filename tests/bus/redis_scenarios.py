@@ -222,6 +222,19 @@ def a_dead_one_is_buried_once(url: str) -> None:
         assert redis.Redis.from_url(url).hkeys("greenchat:nodes") == [b"b", b"c"]
 
 
+def a_dead_one_is_buried_when_the_database_is_back(url: str) -> None:
+    """By who began: nobody else knows its users any more."""
+    with cluster(url, "a", "b", "c") as [a, b, c]:
+        a.login(1, "phone")
+        a.bus.settle()
+        b.listener.failing = c.listener.failing = True
+        a.die()
+        until(lambda: b.listener.failed + c.listener.failed > 2)
+        b.listener.failing = c.listener.failing = False
+        until(lambda: b.listener.buried + c.listener.buried)
+        assert b.listener.buried + c.listener.buried == [(a.node, {1})]
+
+
 def one_of_the_past_is_buried(url: str) -> None:
     """A node that only the database remembers is cleaned up after."""
     a = Member(url, "a", others=(Node("old", 5), Node("a", 0)))
