@@ -131,7 +131,7 @@ class Commands:
                 failures = 0
             except Exception as error:
                 self._disconnect()
-                if not isinstance(error, TROUBLE):
+                if not isinstance(error, TROUBLE) and not self._closing:  # else it may be killed in mid-word
                     logger.exception("a bug in talking to Redis")
                 self._failed(error)
                 for asked in asks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import gevent
@@ -14,6 +15,12 @@ from gevent.threadpool import ThreadPool
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+READ_WAIT = 3.0
+"""Seconds that a read by a greenlet may take, so that the heartbeats of a client that waits for it go on."""
+
+REST = 1.0
+"""Seconds after one that took longer, in which others are not tried: a client may have many under way."""
 
 READS_AT_A_TIME = 8
 """Reads that go to their thread together: the first is told when the last is done."""
@@ -65,6 +72,7 @@ class Greenlets:
 
     def __init__(self) -> None:
         self._event = Event()
+        self._rests_until = 0.0
 
     def start(self, work: Callable[[], object]) -> None:
         """Start the greenlet that works."""
@@ -81,8 +89,22 @@ class Greenlets:
         return result
 
     def read(self, call: Callable[..., T], *args: Any) -> T:
-        """Call it."""
-        return call(*args)
+        """Call it, but not for long.
+
+        Raises:
+            TimeoutError: the database does not answer.
+        """
+        if monotonic() < self._rests_until:
+            raise TimeoutError("the database does not answer")
+        timeout = gevent.Timeout(READ_WAIT)
+        try:
+            with timeout:
+                return call(*args)
+        except gevent.Timeout as expired:
+            if expired is not timeout:
+                raise
+            self._rests_until = monotonic() + REST
+            raise TimeoutError("the database does not answer") from None
 
     def write(self, call: Callable[..., T], *args: Any) -> T:
         """Call it."""

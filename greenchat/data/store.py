@@ -161,7 +161,7 @@ class SqlStore:
         self._write(devices.close_node, node, now)
 
     def nodes(self) -> list[ports.Node]:
-        return self._read(devices.nodes)
+        return self._write(devices.nodes)  # of a large database it takes long
 
     def look(self, online: Sequence[tuple[int, str]], node: ports.Node) -> ports.Look:
         return self._read(devices.look, online, node)

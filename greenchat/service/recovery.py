@@ -16,6 +16,9 @@ from greenchat.service.sequencer import Sequencer
 TRY_AGAIN = 0.5
 """Seconds after which a database that is away is asked again."""
 
+AT_A_TIME = 500
+"""Sessions that are asked about at a time, so that each answer comes soon."""
+
 SPREAD = 2.0
 """Seconds over which the clients of sessions that this node has lost are told to come back."""
 
@@ -102,15 +105,20 @@ class Recovery:
     def _look(self, sessions: Collection[Any]) -> None:
         """Find out what has become of sessions, and see to it."""
         seats = {(session.user, session.device): session for session in sessions if session.settled}
-        if not seats:
-            return
-        look = self._store.look(list(seats), self._node)
-        for (userid, device), elsewhere in look.lost.items():
-            session = seats[userid, device]
-            if session.user == userid:
-                if elsewhere:
-                    session.peer.close("replaced")
-                else:
-                    session.peer.close("shutdown", round(random.uniform(0, SPREAD), 2))
-        for conversation, head in look.heads.items():
-            self._sequencer.expect(conversation, head)
+        devices = list(seats)
+        for start in range(0, len(devices), AT_A_TIME):
+            look = self._store.look(devices[start : start + AT_A_TIME], self._node)
+            for (userid, device), elsewhere in look.lost.items():
+                session = seats[userid, device]
+                if session.user == userid:
+                    _end(session, elsewhere is not None)
+            for conversation, head in look.heads.items():
+                self._sequencer.expect(conversation, head)
+
+
+def _end(session: Any, is_elsewhere: bool) -> None:
+    """End a session that this node has lost: taken over, or marked offline by who took it for dead."""
+    if is_elsewhere:
+        session.peer.close("replaced")
+    else:
+        session.peer.close("shutdown", round(random.uniform(0, SPREAD), 2))

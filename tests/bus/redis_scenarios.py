@@ -76,6 +76,7 @@ class Member:
         """End as a SIGKILL would end it."""
         gevent.killall(self.bus._keepers)
         self.bus._subscription.close()
+        self.bus._commands._closing = True
         gevent.kill(self.bus._commands._greenlet)
         self.bus._commands._disconnect()
         self.bus._open = False

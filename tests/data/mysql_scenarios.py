@@ -22,7 +22,13 @@ from gevent.socket import create_connection, socket  # noqa: E402
 from sqlalchemy import Connection, make_url  # noqa: E402
 from sqlalchemy import text as sql  # noqa: E402
 
-from greenchat.data import Greenlets, SqlStore, devices, open_store  # noqa: E402
+from greenchat.data import (  # noqa: E402
+    Greenlets,
+    SqlStore,
+    devices,
+    open_store,
+    runner,
+)
 from greenchat.data import marks as marks_module  # noqa: E402
 from greenchat.data.mysql import MysqlDatabase  # noqa: E402
 from greenchat.errors import BadRequest, Busy, DatabaseAway, RequestError  # noqa: E402
@@ -200,6 +206,32 @@ def stopped(url: str) -> None:
         until(lambda: not fails(lambda: store.head(CHAT)))
         assert store.head(CHAT) == 2
         ticking.kill()
+
+
+def hung(url: str) -> None:
+    """A read of a server that hangs ends long before the driver would give up, and the next at once."""
+    runner.READ_WAIT = 0.3
+    with running(url, answer_wait=60) as store:
+        store.create_user("ann", "h", NOW)
+        assert store.head(CHAT) == 0
+        ask("SIGSTOP")
+        with gevent.Timeout(30):
+            for _ in range(50):  # one after the other, of a client that has many under way
+                try:
+                    store.head(CHAT)
+                except Busy:
+                    pass
+                else:
+                    raise AssertionError("who has answered?")
+        ask("SIGCONT")
+
+        def answers() -> bool:
+            try:
+                return store.head(CHAT) == 0
+            except Busy:
+                return False
+
+        until(answers)
 
 
 class Proxy:

@@ -361,6 +361,10 @@ def test_a_kill_of_the_server_loses_nothing_that_was_acknowledged(scenario: Scen
     scenario("killed_under_load", url)
 
 
+def test_a_read_of_a_server_that_hangs_ends_soon(scenario: Scenario, url: str) -> None:
+    scenario("hung", url)
+
+
 def test_a_stopped_server_is_busy_and_then_well(scenario: Scenario, url: str) -> None:
     scenario("stopped", url)
 
