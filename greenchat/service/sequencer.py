@@ -172,8 +172,8 @@ class Sequencer:
 
         Whoever logs in after the head has been read reads that much with the login.
         """
-        head = self._store.head(conversation)
-        before, upto = self._last.get(conversation), max(head, gap.upto)
+        before = self._last.get(conversation)
+        upto = max(self._store.head(conversation), gap.upto)
         sessions = [(session, session.user, session.device) for session in self._sessions(conversation)]
         devices = [(userid, device) for _, userid, device in sessions]
         cursors = self._store.cursors(conversation, devices) if devices else {}

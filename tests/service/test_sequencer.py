@@ -42,13 +42,15 @@ class World:
 
     Attributes:
         later: what is to be run.
-        meanwhile: is called, once, when the store is asked.
+        meanwhile: is called, once, when the store is asked …
+        when: … for this.
     """
 
     def __init__(self) -> None:
         self.session = Session()
         self.later: list[Callable[[], object]] = []
         self.meanwhile: Callable[[], object] = lambda: None
+        self.when = "cursors"
         hub: Hub[Any] = Hub(8)
         hub.add(self.session, BOB)
         memberships: Cache[int, Any] = Cache(lambda groupid: {})
@@ -57,12 +59,17 @@ class World:
         )
 
     def cursors(self, conversation: int, devices: object) -> dict[tuple[int, str], int]:
-        meanwhile, self.meanwhile = self.meanwhile, lambda: None
-        meanwhile()
+        self.switch("cursors")
         return {}
 
     def head(self, conversation: int) -> int:
+        self.switch("head")
         return 0
+
+    def switch(self, asked: str) -> None:
+        if asked == self.when:
+            meanwhile, self.meanwhile = self.meanwhile, lambda: None
+            meanwhile()
 
     def entries(self, spans: list[Any]) -> list[Any]:
         raise AssertionError("all was sent live")
@@ -76,9 +83,13 @@ class World:
             self.later.pop(0)()
 
 
+@pytest.mark.parametrize("asked", ["head", "cursors"])
 @pytest.mark.parametrize("seqs", [(1,), (1, 2), (1, 2, 3)])
-def test_what_comes_live_while_the_cursors_are_read_is_handed_out_once(seqs: tuple[int, ...]) -> None:
+def test_what_comes_live_while_a_conversation_is_taken_up_is_handed_out_once(
+    asked: str, seqs: tuple[int, ...]
+) -> None:
     world = World()
+    world.when = asked
     world.sequencer.expect(PAIR, seqs[-1])
     world.meanwhile = lambda: world.take(*seqs)
     world.run()
