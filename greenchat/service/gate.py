@@ -71,11 +71,11 @@ class Gate:
         Not if the client asks for them: pages of that conversation are still to come.  Only for one
         that is expected.
         """
-        offered, known = self._offered[conversation], self._heads[conversation]
-        if conversation not in self.owed and known > offered:
-            self.expect_head(conversation, head)
-            return False
-        return head > offered
+        offered = self._offered[conversation]
+        are_asked_for = conversation not in self.owed and self._heads[conversation] > offered
+        # Also if it is owed already: the head that is being read for that may be an earlier one.
+        self.expect_head(conversation, head)
+        return head > offered and not are_asked_for
 
     def expects(self, conversation: int) -> bool:
         """Return whether the gate is about a conversation."""

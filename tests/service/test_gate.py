@@ -98,3 +98,22 @@ def test_every_seq_comes_once_and_in_order(after: int, waiting: int, steps: list
             gate.offer(1, end)
     assert seen == list(range(after + 1, head + 1))
     assert not gate.more
+
+
+def test_what_is_owed_more_while_the_head_is_being_read_is_not_forgotten() -> None:
+    gate = Gate()
+    gate.expect(Span(1, 5, 5))
+    gate.owed.add(1)
+    assert gate.owes(1, 6)
+    gate.expect_head(1, 5)  # as it was read before
+    assert gate.plan(1) == [Span(1, 5, 6)]
+
+
+def test_what_the_client_asks_for_is_not_owed() -> None:
+    gate = Gate()
+    gate.expect(Span(1, 5, 7))
+    assert not gate.owes(1, 8)
+    assert gate.plan() == [Span(1, 5, 8)]
+    gate.offer(1, 8)
+    assert not gate.owes(1, 8)
+    assert gate.owes(1, 9)
