@@ -6,12 +6,12 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from time import time
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, Insert, Table, create_engine, event
+from sqlalchemy import URL, Connection, Dialect, Insert, Table, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -21,7 +21,7 @@ from greenchat.data.health import explain
 from greenchat.data.install import set_up
 from greenchat.data.query import DIALECTS
 from greenchat.data.runner import Runner, Threads
-from greenchat.data.statements import Statements, Update
+from greenchat.data.statements import Bulk, Statements, Update
 from greenchat.errors import StartupError
 from greenchat.protocol.instants import to_instant
 
@@ -72,8 +72,21 @@ SELECT json_group_object(id, last_seq) FROM "Conversation" WHERE id IN (SELECT v
 """
 
 
+class _Bulk(Bulk):
+    """A multi-row INSERT that, if it fails, undoes the whole transaction.
+
+    Of one that undoes only itself, SQLite keeps a copy of each page that it changes, in a file (a statement
+    journal): 15 % of the cost of a message, for what is rolled back anyway.
+    """
+
+    def __init__(self, statement: Insert, columns: Sequence[str], dialect: Dialect) -> None:
+        super().__init__(statement.prefix_with("OR ROLLBACK"), columns, dialect)
+
+
 class SqliteStatements(Statements):
     """The multi-row statements as SQLite spells them."""
+
+    bulk = _Bulk
 
     def upsert(self, table: Table, column: str, update: Update) -> Insert:
         """Return an INSERT … ON CONFLICT DO UPDATE."""
