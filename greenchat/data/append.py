@@ -152,9 +152,7 @@ def was_committed(db: Connection, messages: Sequence[Entering], outcomes: Sequen
 def _insert(db: Connection, sql: Statements, messages: Sequence[Entering]) -> Iterator[Stored]:
     """Give out the seqs and write the rows; MUST be in the order of the messages."""
     counts = Counter([message.conversation for message in messages])
-    # In id order, so that writers on other servers lock the rows in the same order as this one.
-    sql.add_counts.run(db, sorted(counts.items()))
-    heads = sql.heads(db, counts)
+    heads = sql.raise_heads(db, counts)
     last = {conversation: heads[conversation] - count for conversation, count in counts.items()}
     rows: list[tuple[Any, ...]] = []
     for conversation, sender, cid, kind, body, time in messages:

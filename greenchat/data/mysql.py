@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, repeat
 from time import monotonic
@@ -97,14 +97,7 @@ ORDER BY seat.userid, m.conversation, m.seq
 class _Bulk(Bulk):
     """A multi-row INSERT of any size: a round trip costs more than a statement's text."""
 
-    def run(self, db: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Write the rows in as few statements as they fit."""
-        one = f"({', '.join(['%s'] * len(self._columns))})"
-        text = self._texts.get(1) or self._compile(1)
-        for start in range(0, len(rows), MOST_ROWS):
-            some = rows[start : start + MOST_ROWS]
-            many = text.replace(one, ", ".join([one] * len(some)), 1)
-            db.exec_driver_sql(many, tuple(chain.from_iterable(some)))
+    sizes = (MOST_ROWS,)
 
 
 class MysqlStatements(Statements):

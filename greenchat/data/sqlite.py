@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from time import time
 from typing import TypeVar
@@ -29,6 +29,12 @@ T = TypeVar("T")
 
 LOCK_WAIT = 5.0
 """Seconds that a transaction waits for another program that has the file locked."""
+
+PREPARED = 512
+"""Statements that the driver keeps prepared: all sizes of ``_Bulk``, and all others."""
+
+REMEMBERED = 100_000
+"""Conversations whose last seq is remembered."""
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -75,18 +81,48 @@ SELECT json_group_object(id, last_seq) FROM "Conversation" WHERE id IN (SELECT v
 class _Bulk(Bulk):
     """A multi-row INSERT that, if it fails, undoes the whole transaction.
 
+    Not ``executemany``, for which the driver would let go of the GIL at every row: with a busy loop beside it
+    each could wait for it.  Of few sizes, so that the driver keeps them all prepared (``PREPARED``).
+
     Of one that undoes only itself, SQLite keeps a copy of each page that it changes, in a file (a statement
     journal): 15 % of the cost of a message, for what is rolled back anyway.
     """
+
+    sizes = (256, 64)
 
     def __init__(self, statement: Insert, columns: Sequence[str], dialect: Dialect) -> None:
         super().__init__(statement.prefix_with("OR ROLLBACK"), columns, dialect)
 
 
 class SqliteStatements(Statements):
-    """The multi-row statements as SQLite spells them."""
+    """The multi-row statements as SQLite spells them.
+
+    As one server alone writes to a file, it remembers the heads of conversations: what it read or wrote of
+    them in transactions that were committed.
+    """
 
     bulk = _Bulk
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self._heads: dict[int, int] = {}
+
+    def forget(self) -> None:
+        """Forget what a transaction wrote that was rolled back."""
+        self._heads.clear()
+
+    def raise_heads(self, db: Connection, counts: Mapping[int, int]) -> Mapping[int, int]:
+        """Count, and read only the heads of conversations that are not remembered."""
+        self.add_counts.run(db, list(counts.items()))
+        heads = self._heads
+        if len(heads) > REMEMBERED:
+            heads.clear()
+        unknown = [conversation for conversation in counts if conversation not in heads]
+        for conversation, count in counts.items():
+            heads[conversation] = heads.get(conversation, 0) + count
+        if unknown:
+            heads.update(self.heads(db, unknown))
+        return heads
 
     def upsert(self, table: Table, column: str, update: Update) -> Insert:
         """Return an INSERT … ON CONFLICT DO UPDATE."""
@@ -107,7 +143,6 @@ class SqliteDatabase:
         url: where it is.
     """
 
-    statements: Statements = SqliteStatements(DIALECTS["sqlite"])
     parallel = False
 
     def __init__(self, url: URL) -> None:
@@ -115,6 +150,7 @@ class SqliteDatabase:
         self._alone = self._path in ("", ":memory:")
         self._lock = -1
         self._connections: list[Connection] = []
+        self.statements = SqliteStatements(DIALECTS["sqlite"])
 
     def runner(self) -> Runner:
         """Return native threads; reads share the writer's where there is one connection for all."""
@@ -157,7 +193,7 @@ class SqliteDatabase:
 
     def writing(self) -> AbstractContextManager[Connection]:
         """Return a transaction of the writing connection."""
-        return _transaction(self._connections[0])
+        return self._transaction(self._connections[0])
 
     operating = writing
 
@@ -168,6 +204,15 @@ class SqliteDatabase:
     def patiently(self, transaction: Callable[[], T]) -> T:
         """Call once: SQLite itself waits for locks, and a failing disk fails again."""
         return transaction()
+
+    @contextmanager
+    def _transaction(self, connection: Connection) -> Iterator[Connection]:
+        try:
+            with connection.begin():
+                yield connection
+        except BaseException:
+            self.statements.forget()
+            raise
 
     def _claim(self) -> None:
         """Create the file and take the lock that says that a server uses it.
@@ -188,7 +233,12 @@ class SqliteDatabase:
 
     def _connect(self, begin: str | None) -> Connection:
         """Open a connection that one thread will use, and that begins transactions as told, if at all."""
-        options = {"isolation_level": None, "check_same_thread": False, "timeout": LOCK_WAIT}
+        options = {
+            "isolation_level": None,
+            "check_same_thread": False,
+            "timeout": LOCK_WAIT,
+            "cached_statements": PREPARED,
+        }
         url = URL.create("sqlite", database=self._path or None)
         engine = create_engine(url, connect_args=options, poolclass=NullPool, hide_parameters=True)
         event.listen(engine, "connect", _prepare)
@@ -201,9 +251,3 @@ def _prepare(connection: sqlite3.Connection, record: object) -> None:
     with closing(connection.cursor()) as cursor:
         for pragma in _PRAGMAS:
             cursor.execute(pragma)
-
-
-@contextmanager
-def _transaction(connection: Connection) -> Iterator[Connection]:
-    with connection.begin():
-        yield connection

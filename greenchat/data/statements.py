@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -10,48 +10,40 @@ from sqlalchemy import ColumnElement, Connection, Dialect, Insert, Table, bindpa
 
 from greenchat.data.schema import Conversation, Cursor, Message, ReadMark
 
-SIZES = (256, 64, 16, 4, 1)
-"""Rows of the statements that are kept; few, so that the driver's own cache keeps them too."""
-
 Update = Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[Any]]
 """The new value of a column, from the one that is there and the one that was to be inserted."""
 
 
 class Bulk:
-    """A multi-row INSERT, compiled to SQL text once for each of ``SIZES``.
+    """A multi-row INSERT: one statement for many rows, where ``executemany`` would do one for each.
 
-    One statement for many rows, not ``executemany``: SQLite's driver lets go of the GIL at every
-    step, and with a busy loop beside it each row would wait for it.
+    Attributes:
+        sizes: rows of a statement, the most first; what is left is one of its own size.
     """
 
+    sizes: tuple[int, ...]
+
     def __init__(self, statement: Insert, columns: Sequence[str], dialect: Dialect) -> None:
-        self._statement = statement
-        self._columns = columns
-        self._dialect = dialect
-        self._texts: dict[int, str] = {}
+        text = str(statement.values([dict.fromkeys(columns)]).compile(dialect=dialect))
+        mark = "?" if dialect.paramstyle == "qmark" else "%s"
+        self._head, self._row, self._tail = text.partition(f"({', '.join([mark] * len(columns))})")
 
     def run(self, db: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write the rows, each a tuple in the order of the columns."""
-        start = 0
-        for size in SIZES:
-            while len(rows) - start >= size:
-                values = tuple(chain.from_iterable(rows[start : start + size]))
-                db.exec_driver_sql(self._texts.get(size) or self._compile(size), values)
-                start += size
-
-    def _compile(self, size: int) -> str:
-        many = self._statement.values([dict.fromkeys(self._columns)] * size)
-        self._texts[size] = text = str(many.compile(dialect=self._dialect))
-        return text
+        while rows:
+            size = next((size for size in self.sizes if size <= len(rows)), len(rows))
+            some, rows = rows[:size], rows[size:]
+            text = f"{self._head}{', '.join([self._row] * size)}{self._tail}"
+            db.exec_driver_sql(text, tuple(chain.from_iterable(some)))
 
 
 class Statements:
     """The statements of the append path and of the marks, for one dialect.
 
-    A subclass says how an upsert is spelled.
+    A subclass says how an upsert is spelled, and how many rows are written at a time.
     """
 
-    bulk: type[Bulk] = Bulk
+    bulk: type[Bulk]
 
     def __init__(self, dialect: Dialect) -> None:
         self.add_messages = self.bulk(insert(Message), [column.name for column in Message.c], dialect)
@@ -66,6 +58,12 @@ class Statements:
     def upsert(self, table: Table, column: str, update: Update) -> Insert:
         """Return an INSERT that changes one column where the key is there already."""
         raise NotImplementedError
+
+    def raise_heads(self, db: Connection, counts: Mapping[int, int]) -> Mapping[int, int]:
+        """Count so many new messages in conversations, and return the last seq of each."""
+        # In id order, so that writers on other servers lock the rows in the same order as this one.
+        self.add_counts.run(db, sorted(counts.items()))
+        return self.heads(db, counts)
 
     def heads(self, db: Connection, conversations: Iterable[int]) -> dict[int, int]:
         """Return the last seq of those of the conversations that have one."""
