@@ -293,7 +293,7 @@ class SqlStore:
         return result
 
     def _write_marks_soon(self) -> None:
-        if self._marks and not self._marks_timer and not self._closed:
+        if not self._marks_timer and self._marks and not self._closed:
             self._marks_timer = True
             self._runner.later(MARKS_WAIT, self.write_marks)
 

@@ -11,8 +11,7 @@ from functools import lru_cache
 
 def to_instant(seconds: float) -> str:
     """Write seconds since 1970 (UTC) as an instant, cut to milliseconds."""
-    whole = int(seconds)
-    return f"{_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+    return _instant(int(seconds * 1000))
 
 
 def to_seconds(instant: str) -> float:
@@ -32,5 +31,12 @@ def day_bounds(day: str) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=4)
-def _second(whole: int) -> str:
-    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _instant(milliseconds: int) -> str:
+    """Of a thousand messages in a batch many are of one millisecond."""
+    second, millisecond = divmod(milliseconds, 1000)
+    return f"{_second(second)}.{millisecond:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

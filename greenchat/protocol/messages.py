@@ -281,26 +281,26 @@ class Push(Struct, tag_field="msgid", kw_only=True, gc=False):
     """A frame that the client did not ask for."""
 
 
-class OneChatPush(Push, tag=6, kw_only=True):
+class OneChatPush(Push, tag=6, gc=False):
     """A message of a pair; ``cid`` only to the sender's own devices, no ``msg`` once recalled."""
 
     id: int
     name: str
     toid: int
-    msg: str | UnsetType = UNSET
+    msg: str | UnsetType
     seq: int
     time: str
     recalled: bool | UnsetType = UNSET
     cid: str | UnsetType = UNSET
 
 
-class GroupChatPush(Push, tag=10, kw_only=True):
+class GroupChatPush(Push, tag=10, gc=False):
     """A message of a group; ``cid`` only to the sender's own devices, no ``msg`` once recalled."""
 
     id: int
     name: str
     groupid: int
-    msg: str | UnsetType = UNSET
+    msg: str | UnsetType
     seq: int
     time: str
     recalled: bool | UnsetType = UNSET
@@ -484,9 +484,7 @@ class FoundAck(Ack, tag=11, kw_only=True):
 
 def msgid_of(message: Struct | type[Struct]) -> int:
     """Return the msgid of a message."""
-    msgid = message.__struct_config__.tag
-    assert isinstance(msgid, int)
-    return msgid
+    return message.__struct_config__.tag  # type: ignore[return-value]  # they are all integers
 
 
 ANY_REQUEST = (

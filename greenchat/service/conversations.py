@@ -9,7 +9,7 @@ _SHIFT = 32
 
 def of_pair(one: int, other: int) -> int:
     """Return the conversation of two users (or of one with themselves)."""
-    return (min(one, other) << _SHIFT) | max(one, other)
+    return one << _SHIFT | other if one <= other else other << _SHIFT | one
 
 
 def of_group(groupid: int) -> int:
@@ -29,8 +29,8 @@ def pair_of(conversation: int) -> tuple[int, int]:
 
 def peer_of(conversation: int, userid: int) -> int:
     """Return the other user of a pair's conversation."""
-    low, high = pair_of(conversation)
-    return high if userid == low else low
+    low = conversation >> _SHIFT
+    return conversation & 0xFFFFFFFF if userid == low else low
 
 
 def exactly_one(**fields: object) -> None:

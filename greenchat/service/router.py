@@ -70,9 +70,10 @@ class Router:
 
     def has_others(self, userid: int, session: Online) -> bool:
         """Return whether a user is online anywhere besides this session."""
-        return any(other is not session for other in self._hub.of(userid)) or bool(
-            self._bus.online((userid,))
-        )
+        for other in self._hub.of(userid):
+            if other is not session:
+                return True
+        return bool(self._bus.online((userid,)))
 
     def online(self, users: Collection[int]) -> set[int]:
         """Return who of these is online anywhere."""
