@@ -133,6 +133,8 @@ class GroupCommit:
         """Commit what waits, in one transaction if it is at most ``max_batch``, and tell of it."""
         while self._doubt or self._queue:
             if self._doubt is None:
+                # Those whose messages were just acknowledged may answer, and their answers be in it too.
+                self._runner.breathe()
                 self._commit([self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))])
             elif not self._settle(*self._doubt):
                 return

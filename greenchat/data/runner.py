@@ -58,7 +58,7 @@ class Runner(Protocol):
         """Call something that writes to the database; one at a time.  May switch."""
 
     def breathe(self) -> None:
-        """Let the loop turn.  May switch."""
+        """Let the loop turn once.  May switch."""
 
     def later(self, seconds: float, call: Callable[[], object]) -> None:
         """Call something once, some seconds from now, where it may switch."""
@@ -111,8 +111,10 @@ class Greenlets:
         return call(*args)
 
     def breathe(self) -> None:
-        """Let other greenlets and the network go on."""
-        gevent.sleep(0)
+        """Let the other greenlets go on, and the loop look once what has come."""
+        hub = gevent.get_hub()
+        hub.wait(hub.loop.timer(0))  # fires when the loop has looked
+        gevent.sleep(0)  # ends when what it has found is handled
 
     def later(self, seconds: float, call: Callable[[], object]) -> None:
         """Call in a greenlet of its own."""
