@@ -195,9 +195,10 @@ def _settle(caller: Caller, request: m.Login, account: Account, seats: list[Seat
     if caller.user is None:  # replaced, or ended by a change of the password, meanwhile
         if service.hub.find(userid, device) is None:
             service.store.close_device(userid, device, service.node, service.now())
-            service.bus.send(service.bus.nodes((userid,)), encode_event(Reopen(userid, device)))
+            _reopen_elsewhere(service, userid, device)
         return
     if has_changed:
+        _reopen_elsewhere(service, userid, device)
         raise BadCredentials
     if state.before is not None and state.before in service.bus.nodes():
         # What the nodes know of each other may just have been lost, or is not in the database yet.
@@ -218,6 +219,11 @@ def _has_changed(service: Service, request: m.Login, account: Account, state: Lo
         return False
     assert request.password is not None
     return not service.passwords.verify(state.password, request.password)  # or hashed anew, that is all
+
+
+def _reopen_elsewhere(service: Service, userid: int, device: str) -> None:
+    """Have a device that was taken in the database, and is not used, be marked where it is online."""
+    service.bus.send(service.bus.nodes((userid,)), encode_event(Reopen(userid, device)))
 
 
 def _end_elsewhere(service: Service, nodes: list[str], userid: int, device: str) -> None:
