@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from greenchat.errors import NotLoggedIn, RequestError
-from greenchat.ports import Delivery, Message, Peer, Span
+from greenchat.ports import Delivery, Message, Peer
 from greenchat.protocol.messages import (
     LAST_ORIGINAL,
     TOLD_OF_UNANSWERED,
@@ -150,10 +150,13 @@ class Caller:
             self.gate = None
 
     def owe(self, conversation: int, after: int) -> None:
-        """Keep back the live messages of a conversation until what comes after ``after`` has been sent."""
+        """Keep back the live messages of a conversation until what comes after ``after`` has been sent.
+
+        What the gate has offered of it already is not sent again.
+        """
         if self.gate is None:
             self.gate = Gate()
-        self.gate.expect(Span(conversation, after, after))
+        self.gate.expect_after(conversation, after)
         self._pay(self.gate, conversation)
 
     def lacks(self, conversation: int, cursor: int, head: int) -> None:
@@ -195,16 +198,24 @@ class Caller:
                 if known is not None:
                     self.owe_no_more(of_group(groupid))
 
-    def follow(self, groupid: int, joined: int) -> None:
+    def follow(self, groupid: int, joined: int, came: int | None) -> None:
         """Let the messages of a group come from the first after joining, if they do not already.
 
         Whatever tells first of a membership begins it here: an event, or a look into the database.
         What still tells of an earlier one counts no more.
+
+        Args:
+            groupid: which.
+            joined: the last seq before the user joined it.
+            came: up to where the group was handed out here, to this user too; None if some of it may
+                have been without them.
         """
+        conversation, gate = of_group(groupid), self.gate
         known = -1 if self._groups is None else self._groups.get(groupid, -1)
-        if known < joined:
+        if known < joined or (known == joined and came is None):
             self._note_group(groupid, joined)
-            self.owe(of_group(groupid), joined)
+            waits = gate is not None and (gate.held is not None or gate.expects(conversation))
+            self.owe(conversation, joined if came is None or waits else max(joined, came))
 
     def _note_group(self, groupid: int, joined: int) -> None:
         if self._groups is None:
@@ -212,10 +223,18 @@ class Caller:
         self._groups[groupid] = joined
 
     def owe_no_more(self, conversation: int) -> None:
-        """Forget what was still to come of a conversation: the user has left it."""
+        """Forget what was still to come of a conversation: it is known better now."""
         if self.gate is not None:
             self.gate.forget(conversation)
             self.drop_idle_gate()
+
+    def has_left(self, groupid: int) -> None:
+        """Forget a group, and what is still to come of it unless the user has joined it again since."""
+        if self._groups is not None:
+            self._groups.pop(groupid, None)
+        conversation = of_group(groupid)
+        if self.gate is not None and self.gate.expects(conversation):
+            self._pay(self.gate, conversation)
 
     def open_gate(self) -> None:
         """Let the live events go that waited for a login to be answered."""

@@ -59,6 +59,11 @@ class Gate:
         self._offered[span.conversation] = span.after
         self._heads[span.conversation] = span.upto
 
+    def expect_after(self, conversation: int, after: int) -> None:
+        """Say that what comes after this seq is still to come from the log, and not what was offered."""
+        after = max(after, self._offered.get(conversation, 0))
+        self.expect(Span(conversation, after, max(after, self._heads.get(conversation, 0))))
+
     def forget(self, conversation: int) -> None:
         """Expect nothing more of a conversation."""
         self._offered.pop(conversation, None)

@@ -138,7 +138,7 @@ class Neighbours:
         self._service.joined(event.userid, event.groupid, event.joined)
 
     def _left(self, event: events.Left) -> None:
-        self._service.memberships.forget(event.groupid)  # they may have joined again elsewhere
+        self._service.left(event.userid, event.groupid)
 
     def _block_changed(self, event: events.BlockChanged) -> None:
         self._service.forget_block(event.sender, event.receiver)

@@ -118,10 +118,13 @@ def _pay(reader: Reader, gate: Gate) -> bool:
 
 def _is_member(reader: Reader, groupid: int) -> bool:
     """Return whether the reader's user is in a group: what is committed after this is read is live."""
+    memberships = reader.service.memberships
     try:
-        return reader.user in reader.service.memberships.load(groupid)
+        while (members := memberships.get(groupid)) is None:  # it may be forgotten while it is read
+            memberships.load(groupid)
     except NoSuchGroup:  # another node was wrong
         return False
+    return reader.user in members
 
 
 def raw(items: list[Item]) -> list[msgspec.Raw]:

@@ -20,6 +20,9 @@ from greenchat.service.tokens import Tokens, new_secret
 
 TOKEN_SECRET = "token_secret"
 
+GROUPS = 10_000
+"""Groups of which is remembered who is in them."""
+
 
 class Service:
     """What a node does for the people connected to it.
@@ -76,7 +79,8 @@ class Service:
         self.tokens = Tokens(store.setting(TOKEN_SECRET, new_secret()), limits.token_days, clock)
         self.blocked: Cache[tuple[int, int], bool] = Cache(lambda pair: store.is_blocked(*pair))
         self.blockers: Cache[int, set[int]] = Cache(store.blockers)
-        self.memberships: Cache[int, Membership] = Cache(store.membership, 10_000, self._follow)
+        self.memberships: Cache[int, Membership] = Cache(store.membership, GROUPS, self._read)
+        self._last_members: dict[int, Membership] = {}  # as read last, though it may be forgotten since
         self.heads: Cache[int, int] = Cache(store.head)
         self.sequencer = Sequencer(self.hub, store, self.memberships, bus.alone, later)
         self.router = Router(self.hub, bus, self.sequencer)
@@ -97,20 +101,23 @@ class Service:
         What is committed after the joining but announced before the membership is known here comes
         from the log: the gate of each session keeps back what would overtake it.  Does not switch.
         """
+        self._follow(groupid, {userid: joined})
         membership = self._known_membership(groupid)
         if membership is not None:
             membership[userid] = joined
             self.memberships.put(groupid, membership)
-        self._follow(groupid, {userid: joined})
 
     def left(self, userid: int, groupid: int) -> None:
-        """Let a group's messages come no more to a user's sessions here.  Does not switch."""
+        """Let a group's messages come no more to a user's sessions here.  Does not switch.
+
+        They may have joined again at another node: then the next look into the database tells.
+        """
         membership = self._known_membership(groupid)
         if membership is not None:
             membership.pop(userid, None)
             self.memberships.put(groupid, membership)
         for caller in self.hub.of(userid):
-            caller.owe_no_more(of_group(groupid))
+            caller.has_left(groupid)
 
     def _known_membership(self, groupid: int) -> Membership | None:
         """Return a membership if it is known, and changes at this node only; else it is read anew."""
@@ -120,11 +127,27 @@ class Service:
         self.memberships.forget(groupid)  # it may be being read
         return None
 
+    def _read(self, groupid: int, members: Membership) -> None:
+        """Take note of who is in a group: its messages are handed out by that from now on."""
+        self._follow(groupid, members)
+        self._last_members.pop(groupid, None)
+        self._last_members[groupid] = members
+        if len(self._last_members) > GROUPS:
+            del self._last_members[next(iter(self._last_members))]
+
     def _follow(self, groupid: int, members: Membership) -> None:
-        """Have the sessions here of a group's members follow it, if they do not.  Does not switch."""
+        """Have the sessions here of a group's members follow it, if they do not.  Does not switch.
+
+        Messages are handed out by the membership that was read last, so who is in it has them all.
+        Who is not in it begins anew, though they may have been told of the same joining before: they
+        may have left meanwhile, and joined again before anything was said.
+        """
+        before = self._last_members.get(groupid)
+        last = 0 if before is None else self.sequencer.last(of_group(groupid))
         for userid, joined in members.items():
+            came = last if before is None or userid in before else None
             for caller in self.hub.of(userid):
-                caller.follow(groupid, joined)
+                caller.follow(groupid, joined, came)
 
     def forget_block(self, sender: int, receiver: int) -> None:
         """Drop what is remembered of whether a receiver blocks a sender."""

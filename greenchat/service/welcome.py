@@ -24,25 +24,24 @@ def welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> 
     caller.know_groups(state.joined)
     for span in state.backlog:
         caller.gate.expect(span)
-    _owe_of_unknown_memberships(caller, state)
+    _owe_of_unknown_memberships(caller, state.joined)
     if caller.peer.classic:
         _welcome_classic(caller, request, state)
     else:
         _welcome(caller, request, state, token)
 
 
-def _owe_of_unknown_memberships(caller: Caller, state: LoginState) -> None:
+def _owe_of_unknown_memberships(caller: Caller, groups: dict[int, int]) -> None:
     """Have the log read on for groups of which this node does not know yet that the user has joined.
 
     What was committed after the login was read may have been handed out without it.
     """
     memberships = caller.service.memberships
-    heads = {span.conversation: span.upto for span in state.backlog}
-    for groupid, joined in state.joined.items():
+    for groupid, joined in groups.items():
         members = memberships.get(groupid)
         if members is not None and members.get(caller.id) != joined:
             memberships.forget(groupid)
-            caller.owe(of_group(groupid), heads.get(of_group(groupid), joined))
+            caller.owe(of_group(groupid), joined)
 
 
 def _welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:

@@ -116,6 +116,34 @@ def test_a_device_that_logs_in_while_word_of_a_joining_is_under_way_gets_nothing
     assert phone.live() == [2]
 
 
+def test_who_joins_again_before_anything_was_said_misses_nothing(cluster: Cluster) -> None:
+    """What is said is handed out at the same node before the joining has been heard of there."""
+    ann, _, cem = people(cluster)
+    groupid = ann.group("g", cem)
+    ann = cluster["c"].log_in(ann, device="phone")
+    cem.ok(MsgId.LEAVE_GROUP, groupid=groupid)
+    ann.put(MsgId.GROUP_CHAT, groupid=groupid, msg="hi")
+    cem.put(MsgId.ADD_GROUP, groupid=groupid)
+    cluster.run()
+    cluster.pass_time(2)
+    assert cem.live() == [1]
+
+
+def test_who_joins_again_elsewhere_before_anything_was_said_misses_nothing(cluster: Cluster) -> None:
+    ann, bob, cem = people(cluster)
+    groupid = ann.group("g", bob, cem)
+    phone = cluster["c"].log_in(bob, device="phone")
+    bob.ok(MsgId.LEAVE_GROUP, groupid=groupid)
+    cem.history(groupid=groupid)  # node c looks who is in the group
+    with cluster.held("b", "c"):
+        bob.put(MsgId.ADD_GROUP, groupid=groupid)
+        cluster.run()
+        ann.say(groupid)
+    cluster.run()
+    cluster.pass_time(2)
+    assert (cem.live(), phone.live(), bob.live()) == ([1], [1], [1])
+
+
 def test_word_of_a_leaving_that_comes_after_a_new_joining_changes_nothing(cluster: Cluster) -> None:
     ann, bob, _ = people(cluster)
     groupid = ann.group("g", bob)
@@ -131,6 +159,93 @@ def test_word_of_a_leaving_that_comes_after_a_new_joining_changes_nothing(cluste
     cluster.pass_time(2)
     assert entries(phone)[-2:] == [2, 3]
     assert (entries(bob), entries(tablet)) == ([2, 3], [2, 3])
+
+
+@pytest.mark.parametrize("said", [0, 1])
+@pytest.mark.parametrize("first", ["a", "b", None])
+def test_what_came_by_a_membership_that_was_out_of_date_does_not_come_again(
+    cluster: Cluster, said: int, first: str | None
+) -> None:
+    """Word of the leaving (from b) and of the new joining (from a) come late, in whatever order."""
+    ann, bob, cem = people(cluster)
+    groupid = ann.group("g", bob, cem)
+    phone, tablet = cluster["c"].log_in(bob, device="phone"), cluster["a"].log_in(bob, device="tablet")
+    for _ in range(said):
+        ann.say(groupid)
+    with cluster.held("a", "c"), cluster.held("b", "c"):
+        bob.ok(MsgId.LEAVE_GROUP, groupid=groupid)
+        tablet.put(MsgId.ADD_GROUP, groupid=groupid)
+        cluster.run()
+        cem.say(groupid)
+        if first is not None:
+            for wire in cluster.wires(first, "c"):
+                wire.held = False
+            cluster.run()
+    cluster.run()
+    ann.say(groupid)
+    cluster.pass_time(2)
+    assert entries(phone) == list(range(1, said + 3))
+
+
+def test_who_was_out_of_a_group_unheard_misses_nothing_of_it(cluster: Cluster) -> None:
+    """The node has read the membership meanwhile, and handed out by it; word of the leaving is lost."""
+    ann, bob, cem = people(cluster)
+    groupid = ann.group("g", bob, cem)
+    phone, tablet = cluster["c"].log_in(bob, device="phone"), cluster["a"].log_in(bob, device="tablet")
+    dan = cluster["a"].user("dan")
+    with cluster.held("b", "c"):
+        bob.ok(MsgId.LEAVE_GROUP, groupid=groupid)
+        dan.ok(MsgId.ADD_GROUP, groupid=groupid)
+        cem.history(groupid=groupid)
+        with cluster.held("a", "c"):
+            tablet.put(MsgId.ADD_GROUP, groupid=groupid)
+            cluster.run()
+            cem.say(groupid)
+        cluster.run()
+        cluster.lose("b", "c")
+    cluster.run()
+    cluster.pass_time(3)
+    assert entries(phone) == [1]
+
+
+def test_word_of_a_joining_that_comes_after_the_leaving_hides_no_later_joining(cluster: Cluster) -> None:
+    ann, bob, cem = people(cluster)
+    groupid = ann.group("g", cem)
+    phone, tablet = cluster["c"].log_in(bob, device="phone"), cluster["a"].log_in(bob, device="tablet")
+    with cluster.held("a", "c"):
+        tablet.put(MsgId.ADD_GROUP, groupid=groupid)
+        cluster.run()
+        bob.ok(MsgId.LEAVE_GROUP, groupid=groupid)
+        cluster.run()
+    cluster.run()
+    cem.history(groupid=groupid)
+    with cluster.held("b", "c"):
+        bob.put(MsgId.ADD_GROUP, groupid=groupid)
+        cluster.run()
+        cem.say(groupid)
+    cluster.run()
+    cluster.pass_time(3)
+    assert entries(phone) == [1]
+
+
+def test_a_login_misses_nothing_where_the_membership_is_known_from_before_the_joining(
+    cluster: Cluster,
+) -> None:
+    ann, bob, cem = people(cluster)
+    groupid = ann.group("g", cem)
+    cem.history(groupid=groupid)
+    with cluster.held("b", "c"):
+        bob.put(MsgId.ADD_GROUP, groupid=groupid)
+        cluster.run()
+        ann.say(groupid)
+        phone = cluster["c"].log_in(bob, device="phone")
+        missed = phone.sync_all()
+        cluster.run()
+        missed += phone.pushed()
+    cluster.run()
+    cluster.pass_time(3)
+    assert [entry["seq"] for entry in missed] == [1]
+    assert entries(phone) == []
 
 
 def test_a_node_that_lost_the_word_of_a_leaving_and_of_a_block_has_it_right_soon(
