@@ -29,12 +29,11 @@ def create_group(caller: Caller, request: m.CreateGroup) -> m.Reply:
 def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     """Join a group; its messages come from now on, to all of the user's sessions."""
     service, userid, groupid = caller.service, caller.id, request.groupid
-    before = service.memberships.load(groupid)
     joined = service.store.join_group(userid, groupid, service.now())
-    if service.memberships.get(groupid, before).get(userid) != joined:
-        service.joined(userid, groupid, joined)
-        service.bus.send(service.bus.nodes(), encode_event(Joined(userid, groupid, joined)))
-        service.recovery.check_user_soon(userid)
+    # Also if they are known as a member: they may have left at another node, from where word has not come.
+    service.joined(userid, groupid, joined)
+    service.bus.send(service.bus.nodes(), encode_event(Joined(userid, groupid, joined)))
+    service.recovery.check_user_soon(userid)
     group = group_item(service.store.group(userid, id=groupid))
     if group.count <= SMALL_GROUP:
         group.users = _members(caller, service.store.members(groupid, 0, SMALL_GROUP))

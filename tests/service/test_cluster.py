@@ -248,6 +248,20 @@ def test_a_login_misses_nothing_where_the_membership_is_known_from_before_the_jo
     assert entries(phone) == []
 
 
+def test_who_joins_where_their_leaving_has_not_been_heard_of_has_joined_everywhere(cluster: Cluster) -> None:
+    ann, bob, cem = people(cluster)
+    groupid = ann.group("g", bob, cem)
+    phone, tablet = cluster["c"].log_in(bob, device="phone"), cluster["a"].log_in(bob, device="tablet")
+    ann.history(groupid=groupid)
+    with cluster.held("b", "a"):
+        bob.ok(MsgId.LEAVE_GROUP, groupid=groupid)
+        cem.history(groupid=groupid)
+        tablet.put(MsgId.ADD_GROUP, groupid=groupid)
+        cluster.run()
+        cem.say(groupid)
+        assert entries(phone) == [1]
+
+
 def test_a_node_that_lost_the_word_of_a_leaving_and_of_a_block_has_it_right_soon(
     cluster: Cluster,
 ) -> None:

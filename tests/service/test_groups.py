@@ -254,7 +254,7 @@ def test_a_group_that_was_joined_while_the_database_failed_is_heard_after_a_seco
         world.runner.broken.add("read")
 
     groupid = ann.group("g")
-    world.switching(*[lambda: None] * 2, speak_and_break)
+    world.switching(speak_and_break)
     bob.refused(13, MsgId.ADD_GROUP, groupid=groupid)
     world.runner.broken.clear()
     bob.ok(MsgId.ADD_GROUP, groupid=groupid)
@@ -273,16 +273,3 @@ def test_who_has_left_is_given_no_page_of_the_group_any_more(world: World, ann: 
     bob.ok(MsgId.LEAVE_GROUP, groupid=groupid)
     page = bob.ok(MsgId.SYNC)
     assert (page["offlinemsg"], page["more"]) == ([], False)
-
-
-def test_who_leaves_on_one_device_while_another_joins_is_in_the_group(
-    world: World, ann: Person, bob: Person
-) -> None:
-    groupid = ann.group("g", bob)
-    world.restart()
-    ann, bob, phone = world.log_in(ann), world.log_in(bob), world.log_in(bob, device="phone")
-    world.switching(lambda: None, lambda: bob.ok(MsgId.LEAVE_GROUP, groupid=groupid))
-    phone.ok(MsgId.ADD_GROUP, groupid=groupid)
-    seqs = [ann.say(groupid), phone.say(groupid)]
-    assert bob.live() == seqs
-    assert phone.live() == seqs[:1]
