@@ -27,15 +27,18 @@ class Router:
         self._bus = bus
         self._take = sequencer.take
 
-    def post(self, entry: Posted, members: Collection[int], but: Online) -> None:
+    def post(
+        self, entry: Posted, known: Collection[int] | None, members: Collection[int], but: Online
+    ) -> None:
         """Give an entry that was committed here to all who take part.
 
         Args:
             entry: what is committed.
-            members: of a group, who is in it.
+            known: of a group, who is in it; None if that is to be looked up before it is handed out here.
+            members: of a group, whose nodes are to have it.
             but: the session that sent it, and has it.
         """
-        self._take(entry, members, but)
+        self._take(entry, known, but)
         nodes = self._bus.nodes(members if entry.conversation < 0 else pair_of(entry.conversation))
         if nodes:
             self._bus.send(nodes, encode_event(entry))

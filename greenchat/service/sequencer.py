@@ -156,6 +156,8 @@ class Sequencer:
         groupid = group_of(conversation)
         if groupid is not None:
             self._memberships.load(groupid)
+        if self._members(conversation) is None:
+            return  # forgotten while it was read: it is looked at again
         last = self._last.get(conversation)
         if last is None or not self._is_followed(conversation):
             self._begin(conversation, gap)

@@ -262,6 +262,26 @@ def test_who_joins_where_their_leaving_has_not_been_heard_of_has_joined_everywhe
         assert entries(phone) == [1]
 
 
+@pytest.mark.parametrize("turns", range(12))
+def test_who_joins_while_a_message_is_stored_misses_no_later_one(cluster: Cluster, turns: int) -> None:
+    """The sender's node has looked who is in the group before, and word of the joining comes first."""
+    ann, bob, cem = people(cluster)
+    groupid = ann.group("g", bob, cem)
+    phone = cluster["c"].log_in(bob, device="phone")
+    bob.ok(MsgId.LEAVE_GROUP, groupid=groupid)
+    cem.put(MsgId.GROUP_CHAT, groupid=groupid, msg="hi")
+    for _ in range(turns):
+        cluster.turns.turn()
+    bob.put(MsgId.ADD_GROUP, groupid=groupid)
+    while cluster.turns.turn(-1) or cluster.arrivals():  # the joining overtakes the message
+        for ends in cluster.arrivals():
+            cluster.arrive(*ends)
+    cluster.pass_time(2)
+    cem.say(groupid)
+    joined = cluster["b"].store.membership(groupid)[bob.id]
+    assert entries(phone) == entries(bob) == list(range(joined + 1, 3))
+
+
 def test_a_node_that_lost_the_word_of_a_leaving_and_of_a_block_has_it_right_soon(
     cluster: Cluster,
 ) -> None:
