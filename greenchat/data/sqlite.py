@@ -88,8 +88,6 @@ class _Bulk(Bulk):
     journal): 15 % of the cost of a message, for what is rolled back anyway.
     """
 
-    sizes = (256, 64)
-
     def __init__(self, statement: Insert, columns: Sequence[str], dialect: Dialect) -> None:
         super().__init__(statement.prefix_with("OR ROLLBACK"), columns, dialect)
 

@@ -21,7 +21,7 @@ class Bulk:
         sizes: rows of a statement, the most first; what is left is one of its own size.
     """
 
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...] = (256, 64)
 
     def __init__(self, statement: Insert, columns: Sequence[str], dialect: Dialect) -> None:
         text = str(statement.values([dict.fromkeys(columns)]).compile(dialect=dialect))
