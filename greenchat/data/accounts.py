@@ -61,17 +61,15 @@ def account(db: Connection, id: int | None, name: str | None, device: str) -> po
         found = _ACCOUNT_BY_ID.run(db, which=id, d=device)
     else:
         found = _ACCOUNT_BY_NAME.run(db, which=name, d=device)
-    row = found.first()
-    return None if row is None else ports.Account(*row)
+    return ports.Account(*found[0]) if found else None
 
 
 def user(db: Connection, id: int | None, name: str | None = None) -> ports.User:
     """Return the user with this id or exact name, or raise NoSuchUser."""
     found = _USER_BY_ID.run(db, which=id) if name is None else _USER_BY_NAME.run(db, which=name)
-    row = found.first()
-    if row is None:
+    if not found:
         raise NoSuchUser
-    return ports.User(*row)
+    return ports.User(*found[0])
 
 
 def set_password(db: Connection, userid: int, old: str, new: str, device: str) -> int:

@@ -65,7 +65,7 @@ def friends(db: Connection, userid: int) -> list[ports.User]:
 
 def followers(db: Connection, userid: int) -> list[int]:
     """Return who sees the user as a friend, is online, and is not blocked by the user."""
-    return list(_FOLLOWERS.run(db, u=userid).scalars())
+    return [follower for (follower,) in _FOLLOWERS.run(db, u=userid)]
 
 
 def block(db: Connection, userid: int, blockedid: int) -> None:
@@ -81,12 +81,12 @@ def unblock(db: Connection, userid: int, blockedid: int) -> None:
 
 def blockers(db: Connection, userid: int) -> set[int]:
     """Return who has blocked the user."""
-    return set(_BLOCKERS.run(db, u=userid).scalars())
+    return {blocker for (blocker,) in _BLOCKERS.run(db, u=userid)}
 
 
 def is_blocked(db: Connection, sender: int, receiver: int) -> bool:
     """Return whether the receiver has blocked the sender; NoSuchUser if there is no receiver."""
-    blocked = _IS_BLOCKED.run(db, sender=sender, receiver=receiver).scalar()
-    if blocked is None:
+    found = _IS_BLOCKED.run(db, sender=sender, receiver=receiver)
+    if not found:
         raise NoSuchUser
-    return bool(blocked)
+    return bool(found[0][0])

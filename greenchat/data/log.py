@@ -52,15 +52,16 @@ _TIME = Query(
 
 def head(db: Connection, conversation: int) -> int:
     """Return the last seq of a conversation, 0 before its first message."""
-    return _HEAD.run(db, c=conversation).scalar() or 0
+    found = _HEAD.run(db, c=conversation)
+    return found[0][0] if found else 0
 
 
 def entry(db: Connection, conversation: int, seq: int) -> ports.Entry:
     """Return one entry, or raise NoSuchMessage."""
-    row = _ONE.run(db, c=conversation, seq=seq).first()
-    if row is None:
+    found = _ONE.run(db, c=conversation, seq=seq)
+    if not found:
         raise NoSuchMessage
-    return ports.Entry(*row)
+    return ports.Entry(*found[0])
 
 
 def entries(db: Connection, spans: Iterable[ports.Span]) -> list[ports.Entry]:
@@ -83,7 +84,7 @@ def history(
         after, before = _within(db, conversation, after, before, day)
         fit = {"first": day[0], "end": day[1]}
     last_ones = _LAST if day is None else _LAST_OF_DAY
-    rows = last_ones.run(db, c=conversation, after=after, before=before, limit=limit + 1, **fit).all()
+    rows = last_ones.run(db, c=conversation, after=after, before=before, limit=limit + 1, **fit)
     return [ports.Entry(*row) for row in reversed(rows[:limit])], len(rows) > limit
 
 
@@ -97,8 +98,8 @@ def _within(
     """
 
     def time(seq: int) -> str:
-        found: str = _TIME.run(db, c=conversation, seq=seq).scalar_one()
-        return found
+        ((found,),) = _TIME.run(db, c=conversation, seq=seq)
+        return str(found)
 
     first = _first_not_before(day[0], time, after + 1, before)
     return first - 1, _first_not_before(day[1], time, first, before)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ClauseElement, Connection, CursorResult, Dialect
+from sqlalchemy import ClauseElement, Connection, Dialect
 from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 DIALECTS: dict[str, Dialect] = {
@@ -13,6 +16,30 @@ DIALECTS: dict[str, Dialect] = {
     "mysql": mysql.dialect(paramstyle="format"),
 }
 """What statements are compiled for, by the name of a connection's dialect: parameters in a row."""
+
+Rows = Sequence[Sequence[Any]]
+
+
+def _by_driver(db: Connection, text: str, values: tuple[Any, ...]) -> Rows:
+    """Run a statement past SQLAlchemy, which takes 4 to 20 µs a call of its own (measured)."""
+    driver: Any = db.connection.dbapi_connection
+    try:
+        rows: Rows = driver.execute(text, values).fetchall()
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(text, values, error, sqlite3.Error, hide_parameters=True) from error
+    return rows
+
+
+def _by_sqlalchemy(db: Connection, text: str, values: tuple[Any, ...]) -> Rows:
+    """Run a statement where a greenlet may be cut off in it: then SQLAlchemy throws the connection away."""
+    result = db.exec_driver_sql(text, values)
+    return result.all() if result.returns_rows else ()
+
+
+_RUN: dict[str, Callable[[Connection, str, tuple[Any, ...]], Rows]] = {
+    "sqlite": _by_driver,
+    "mysql": _by_sqlalchemy,
+}
 
 
 class Query:
@@ -32,12 +59,12 @@ class Query:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
-    def run(self, db: Connection, **values: Any) -> CursorResult[*tuple[Any, ...]]:
-        """Run it with these values of its parameters."""
+    def run(self, db: Connection, **values: Any) -> Rows:
+        """Run it with these values of its parameters, and return its rows, if it is one that has any."""
         name = db.dialect.name
         compiled = self._compiled.get(name) or self._compile(name)
         values |= compiled.fixed
-        return db.exec_driver_sql(compiled.text, tuple([values[name] for name in compiled.names]))
+        return compiled.run(db, compiled.text, tuple([values[name] for name in compiled.names]))
 
     def _compile(self, name: str) -> _Compiled:
         self._compiled[name] = compiled = _Compiled(self._statement, DIALECTS[name])
@@ -50,6 +77,7 @@ class _Compiled:
     def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         assert isinstance(compiled, SQLCompiler)
+        self.run = _RUN[dialect.name]
         self.text = str(compiled)
         self.names = list(compiled.positiontup or ())
         # A literal in the statement is a parameter with a value; one that has to be given has none.
