@@ -8,7 +8,7 @@ import platform
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from greenchat import __version__
 from greenchat.errors import ConfigError
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+
+HOSTS = 1024
+"""Hosts of which it is remembered whether they are exempt: it is asked three times of each newcomer."""
 
 
 def _setting(
@@ -105,8 +108,7 @@ class Settings:
 
     def is_exempt(self, host: str) -> bool:
         """Return whether a host is not held to the limits of an address, of requests and of bytes."""
-        address = ip_address(host)
-        return any(address in network for network in _networks("exempt", self.exempt))
+        return _is_among(host, self.exempt)
 
 
 _FIELDS = {item.name: item for item in fields(Settings)}
@@ -224,6 +226,12 @@ def _check(values: Mapping[str, Any]) -> None:
     _networks("exempt", values.get("exempt", Settings.exempt))
     if not _networks("proxy_from", values.get("proxy_from", Settings.proxy_from)):
         raise ConfigError("proxy-from: may not be empty")
+
+
+@lru_cache(HOSTS)
+def _is_among(host: str, exempt: str) -> bool:
+    address = ip_address(host)
+    return any(address in network for network in _networks("exempt", exempt))
 
 
 @cache
