@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from greenchat.data.append import Outcome
 from greenchat.data.health import TROUBLE, Health
+from greenchat.data.query import run_text
 from greenchat.data.runner import Runner, Waiter
 from greenchat.errors import Busy, RequestError
 from greenchat.ports import Delivery, Message
@@ -241,18 +242,18 @@ def _run(db: Connection, call: Callable[[], Any]) -> Any:
 
     An error that ends the whole transaction is raised: then the savepoint is gone too.
     """
-    db.exec_driver_sql("SAVEPOINT operation")
+    run_text(db, "SAVEPOINT operation")
     try:
         result = call()
     except Exception as error:
         _undo(db, error)
         result = error
-    db.exec_driver_sql("RELEASE SAVEPOINT operation")
+    run_text(db, "RELEASE SAVEPOINT operation")
     return result
 
 
 def _undo(db: Connection, error: Exception) -> None:
     try:
-        db.exec_driver_sql("ROLLBACK TO SAVEPOINT operation")
+        run_text(db, "ROLLBACK TO SAVEPOINT operation")
     except DBAPIError:
         raise error from None

@@ -42,6 +42,11 @@ _RUN: dict[str, Callable[[Connection, str, tuple[Any, ...]], Rows]] = {
 }
 
 
+def run_text(db: Connection, text: str, values: tuple[Any, ...] = ()) -> Rows:
+    """Run SQL text in the dialect of the connection, and return its rows, if it is one that has any."""
+    return _RUN[db.dialect.name](db, text, values)
+
+
 class Query:
     """A statement of SQLAlchemy's, compiled once for each of ``DIALECTS``.
 
@@ -64,7 +69,7 @@ class Query:
         name = db.dialect.name
         compiled = self._compiled.get(name) or self._compile(name)
         values |= compiled.fixed
-        return compiled.run(db, compiled.text, tuple([values[name] for name in compiled.names]))
+        return run_text(db, compiled.text, tuple([values[name] for name in compiled.names]))
 
     def _compile(self, name: str) -> _Compiled:
         self._compiled[name] = compiled = _Compiled(self._statement, DIALECTS[name])
@@ -77,7 +82,6 @@ class _Compiled:
     def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         assert isinstance(compiled, SQLCompiler)
-        self.run = _RUN[dialect.name]
         self.text = str(compiled)
         self.names = list(compiled.positiontup or ())
         # A literal in the statement is a parameter with a value; one that has to be given has none.

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from greenchat.data.devices import close_everybody
 from greenchat.data.health import explain
 from greenchat.data.install import set_up
-from greenchat.data.query import DIALECTS
+from greenchat.data.query import DIALECTS, run_text
 from greenchat.data.runner import Runner, Threads
 from greenchat.data.statements import Bulk, Statements, Update
 from greenchat.errors import StartupError
@@ -130,7 +130,7 @@ class SqliteStatements(Statements):
 
     def heads(self, db: Connection, conversations: Iterable[int]) -> dict[int, int]:
         """Read all in one row: each row that is fetched may cost a wait for the GIL (see ``Bulk``)."""
-        found = db.exec_driver_sql(_HEADS, (json.dumps(list(conversations)),)).scalar_one()
+        ((found,),) = run_text(db, _HEADS, (json.dumps(list(conversations)),))
         return {int(conversation): last for conversation, last in json.loads(found).items()}
 
 
@@ -241,7 +241,7 @@ class SqliteDatabase:
         engine = create_engine(url, connect_args=options, poolclass=NullPool, hide_parameters=True)
         event.listen(engine, "connect", _prepare)
         if begin:
-            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+            event.listen(engine, "begin", lambda connection: run_text(connection, begin))
         return engine.connect()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Insert, Table, bindparam, case, insert, select
 
+from greenchat.data.query import run_text
 from greenchat.data.schema import Conversation, Cursor, Message, ReadMark
 
 Update = Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[Any]]
@@ -34,7 +35,7 @@ class Bulk:
             size = next((size for size in self.sizes if size <= len(rows)), len(rows))
             some, rows = rows[:size], rows[size:]
             text = f"{self._head}{', '.join([self._row] * size)}{self._tail}"
-            db.exec_driver_sql(text, tuple(chain.from_iterable(some)))
+            run_text(db, text, tuple(chain.from_iterable(some)))
 
 
 class Statements:
