@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, tuple_, update
@@ -90,7 +90,7 @@ def append_new(db: Connection, sql: Statements, messages: Sequence[Entering]) ->
     for message in messages:
         if message.kind == "recall" and not _recall(db, message):
             raise Doubtful
-    return list(_insert(db, sql, messages))
+    return _insert(db, sql, messages)
 
 
 def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
@@ -149,17 +149,19 @@ def was_committed(db: Connection, messages: Sequence[Entering], outcomes: Sequen
     return True
 
 
-def _insert(db: Connection, sql: Statements, messages: Sequence[Entering]) -> Iterator[Stored]:
+def _insert(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
     """Give out the seqs and write the rows; MUST be in the order of the messages."""
     counts = Counter([message.conversation for message in messages])
     heads = sql.raise_heads(db, counts)
     last = {conversation: heads[conversation] - count for conversation, count in counts.items()}
     rows: list[tuple[Any, ...]] = []
+    outcomes: list[Outcome] = []
     for conversation, sender, cid, kind, body, time in messages:
         last[conversation] = seq = last[conversation] + 1
         rows.append((conversation, seq, sender, cid, kind, body, time))
+        outcomes.append(Stored(seq, time, False))
     sql.add_messages.run(db, rows)
-    return (Stored(row[1], row[6], False) for row in rows)
+    return outcomes
 
 
 def _recall(db: Connection, message: Entering) -> bool:

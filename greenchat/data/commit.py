@@ -35,11 +35,15 @@ class Operation(NamedTuple):
     waiter: Waiter
 
 
-class Append(NamedTuple):
-    """A message, and what is to happen once it is stored."""
+Append = tuple[Message, Delivery]
+"""A message, and what is to happen once it is stored: a plain tuple, as there is one for each."""
 
-    message: Message
-    delivery: Delivery
+
+class Batch(NamedTuple):
+    """What is written in one transaction."""
+
+    appends: list[Append]
+    operations: list[Operation]
 
 
 class InDoubt(Exception):
@@ -97,7 +101,7 @@ class GroupCommit:
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._queue: deque[Append | Operation] = deque()
-        self._doubt: tuple[list[Append | Operation], InDoubt] | None = None
+        self._doubt: tuple[Batch, InDoubt] | None = None
         self._health = Health("writing to")
 
     @property
@@ -114,7 +118,7 @@ class GroupCommit:
         if len(self._queue) >= self._max_queue:
             _tell(delivery, Busy())
             return
-        self._queue.append(Append(message, delivery))
+        self._queue.append((message, delivery))
         self._runner.wake()
 
     def run(self, call: Callable[..., Any], *args: Any) -> Any:
@@ -136,15 +140,24 @@ class GroupCommit:
             if self._doubt is None:
                 # Those whose messages were just acknowledged may answer, and their answers be in it too.
                 self._runner.breathe()
-                self._commit([self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))])
+                self._commit(self._take(self._max_batch))
             elif not self._settle(*self._doubt):
                 return
 
-    def _commit(self, batch: list[Append | Operation]) -> None:
-        messages = [entry.message for entry in batch if isinstance(entry, Append)]
-        operations = [entry for entry in batch if isinstance(entry, Operation)]
+    def _take(self, most: int) -> Batch:
+        batch = Batch([], [])
+        for _ in range(min(len(self._queue), most)):
+            entry = self._queue.popleft()
+            if isinstance(entry, Operation):
+                batch.operations.append(entry)
+            else:
+                batch.appends.append(entry)
+        return batch
+
+    def _commit(self, batch: Batch) -> None:
+        messages = [message for message, _ in batch.appends]
         try:
-            outcomes, results = self._runner.write(self._transact, messages, operations)
+            outcomes, results = self._runner.write(self._transact, messages, batch.operations)
         except InDoubt as doubt:
             self._health.failed(doubt.reason)
             self._doubt = batch, doubt
@@ -155,14 +168,14 @@ class GroupCommit:
             self._note(results)
             self._finish(batch, outcomes, results)
 
-    def _settle(self, batch: list[Append | Operation], doubt: InDoubt) -> bool:
+    def _settle(self, batch: Batch, doubt: InDoubt) -> bool:
         """Tell what became of a transaction in doubt, and return whether that is known by now."""
         try:
             committed = self._runner.write(doubt.was_committed)
         except Exception as error:
             self._health.failed(error)
             if self._max_queue:  # it is not being closed
-                self._fail([])
+                self._fail(Batch([], []))
                 self._runner.later(LOOK_AGAIN, self._runner.wake)
                 return False
             committed = False
@@ -182,14 +195,12 @@ class GroupCommit:
         if not troubles:
             self._health.well()
 
-    def _finish(self, batch: list[Append | Operation], outcomes: list[Outcome], results: list[Any]) -> None:
-        appends = [entry for entry in batch if isinstance(entry, Append)]
-        operations = [entry for entry in batch if isinstance(entry, Operation)]
-        for place, (entry, outcome) in enumerate(zip(appends, outcomes, strict=True), 1):
-            _tell(entry.delivery, outcome)
+    def _finish(self, batch: Batch, outcomes: list[Outcome], results: list[Any]) -> None:
+        for place, ((_, delivery), outcome) in enumerate(zip(batch.appends, outcomes, strict=True), 1):
+            _tell(delivery, outcome)
             if place % BREATH == 0:
                 self._runner.breathe()
-        for operation, result in zip(operations, results, strict=True):
+        for operation, result in zip(batch.operations, results, strict=True):
             if isinstance(result, TROUBLE):
                 operation.waiter.set_exception(Busy())
             elif isinstance(result, Exception):
@@ -197,21 +208,19 @@ class GroupCommit:
             else:
                 operation.waiter.set(result)
 
-    def _fail(self, batch: list[Append | Operation]) -> None:
+    def _fail(self, batch: Batch) -> None:
         """Fail a batch and all that waits behind it now.
 
         Behind it too, so that no message is stored whose forerunner was refused.  What comes while
         this goes on is tried: else those who try again at once would keep the database untried.
         """
-        failing = [*batch, *self._queue]
-        self._queue.clear()
-        for place, entry in enumerate(failing, 1):
-            if isinstance(entry, Append):
-                _tell(entry.delivery, Busy())
-            else:
-                entry.waiter.set_exception(Busy())
+        behind = self._take(len(self._queue))
+        for place, (_, delivery) in enumerate(batch.appends + behind.appends, 1):
+            _tell(delivery, Busy())
             if place % BREATH == 0:
                 self._runner.breathe()
+        for operation in batch.operations + behind.operations:
+            operation.waiter.set_exception(Busy())
 
 
 def _tell(delivery: Delivery, outcome: Outcome) -> None:

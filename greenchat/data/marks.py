@@ -21,12 +21,8 @@ CursorKey = tuple[int, str, int]
 """User, device, conversation."""
 
 
-class Position(NamedTuple):
-    """What a device has of a conversation (see ``ports.Store.move_cursor``)."""
-
-    received: int
-    own_from: int
-    own_to: int
+Position = tuple[int, int, int]
+"""What a device has of a conversation: received, own_from, own_to (see ``ports.Store.move_cursor``)."""
 
 
 class Close(NamedTuple):

@@ -247,7 +247,7 @@ class SqlStore:
     def move_cursor(
         self, userid: int, device: str, conversation: int, received: int, own_from: int, own_to: int
     ) -> None:
-        self._marks.cursor(userid, device, conversation, marks.Position(received, own_from, own_to))
+        self._marks.cursor(userid, device, conversation, (received, own_from, own_to))
         self._write_marks_soon()
 
     def mark_read(self, userid: int, conversation: int, seq: int) -> None:

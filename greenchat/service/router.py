@@ -26,6 +26,7 @@ class Router:
         self._hub = hub
         self._bus = bus
         self._take = sequencer.take
+        self._alone = bus.alone
 
     def post(
         self, entry: Posted, known: Collection[int] | None, members: Collection[int], but: Online
@@ -39,6 +40,8 @@ class Router:
             but: the session that sent it, and has it.
         """
         self._take(entry, known, but)
+        if self._alone:
+            return
         nodes = self._bus.nodes(members if entry.conversation < 0 else pair_of(entry.conversation))
         if nodes:
             self._bus.send(nodes, encode_event(entry))
