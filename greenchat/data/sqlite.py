@@ -31,7 +31,7 @@ LOCK_WAIT = 5.0
 """Seconds that a transaction waits for another program that has the file locked."""
 
 PREPARED = 512
-"""Statements that the driver keeps prepared: all sizes of ``_Bulk``, and all others."""
+"""Statements that the driver keeps prepared: those of 1 to 64 and 256 rows of four tables, and all others."""
 
 REMEMBERED = 100_000
 """Conversations whose last seq is remembered."""
@@ -82,7 +82,7 @@ class _Bulk(Bulk):
     """A multi-row INSERT that, if it fails, undoes the whole transaction.
 
     Not ``executemany``, for which the driver would let go of the GIL at every row: with a busy loop beside it
-    each could wait for it.  Of few sizes, so that the driver keeps them all prepared (``PREPARED``).
+    each could wait for it.
 
     Of one that undoes only itself, SQLite keeps a copy of each page that it changes, in a file (a statement
     journal): 15 % of the cost of a message, for what is rolled back anyway.
@@ -105,8 +105,8 @@ class SqliteStatements(Statements):
         super().__init__(dialect)
         self._heads: dict[int, int] = {}
 
-    def forget(self) -> None:
-        """Forget what a transaction wrote that was rolled back."""
+    def forget_heads(self) -> None:
+        """Forget all heads: a transaction was rolled back."""
         self._heads.clear()
 
     def raise_heads(self, db: Connection, counts: Mapping[int, int]) -> Mapping[int, int]:
@@ -173,6 +173,10 @@ class SqliteDatabase:
             self._claim()
         writer = self._connect("BEGIN IMMEDIATE")
         self._connections.append(writer)
+        if not self._alone and run_text(writer, "PRAGMA journal_mode") != [("wal",)]:
+            raise StartupError(
+                f"cannot write the database {self._path}: no write-ahead log is possible there"
+            )
         with writer.begin():
             set_up(writer, _VIEW)
             if not self._alone:  # then no other server has the file: nobody is online
@@ -209,7 +213,10 @@ class SqliteDatabase:
             with connection.begin():
                 yield connection
         except BaseException:
-            self.statements.forget()
+            self.statements.forget_heads()
+            driver = connection.connection.driver_connection
+            if driver is not None and driver.in_transaction:
+                driver.rollback()  # a COMMIT that fails leaves SQLite's transaction open
             raise
 
     def _claim(self) -> None:

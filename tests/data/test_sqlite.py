@@ -204,8 +204,14 @@ def test_a_full_disk_is_busy_until_there_is_room_again(path: Path) -> None:
 
 def test_a_failed_commit_leaves_no_transaction_open(path: Path) -> None:
     def break_a_promise(db: Connection) -> None:
-        db.execute(sql("CREATE TABLE promise (id INTEGER REFERENCES promise DEFERRABLE INITIALLY DEFERRED)"))
-        db.execute(sql("INSERT INTO promise VALUES (1)"))
+        # Looked at when it is committed, and then the transaction stays open.
+        db.execute(
+            sql(
+                "CREATE TABLE promise (id INTEGER PRIMARY KEY,"
+                " other INTEGER REFERENCES promise DEFERRABLE INITIALLY DEFERRED)"
+            )
+        )
+        db.execute(sql("INSERT INTO promise VALUES (1, 2)"))
 
     with running(path) as store:
         store._runner.write(lambda: _driver(store).execute("PRAGMA foreign_keys = ON"))
@@ -213,6 +219,13 @@ def test_a_failed_commit_leaves_no_transaction_open(path: Path) -> None:
             store._write(break_a_promise)
         assert not _driver(store).in_transaction
         assert store.create_user("ann", "hash", NOW) == 1
+
+
+def test_a_file_without_a_write_ahead_log_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system that does not share memory between processes."""
+    monkeypatch.setattr("greenchat.data.sqlite._PRAGMAS", ("PRAGMA journal_mode = DELETE",))
+    with pytest.raises(StartupError, match="no write-ahead log"), running(path):
+        pass
 
 
 def _driver(store: SqlStore) -> sqlite3.Connection:
