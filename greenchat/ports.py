@@ -221,6 +221,15 @@ class Span(NamedTuple):
     upto: int
 
 
+class Joining(NamedTuple):
+    """When a user joined a group."""
+
+    joined: int
+    """The last seq of the group before."""
+    is_new: bool
+    """Whether it was just now."""
+
+
 class LoginState(NamedTuple):
     """What a device is to know when its user logs in, all of one instant."""
 
@@ -421,8 +430,8 @@ class Store(Protocol):
             NotAllowed: the user is in ``max_groups``.
         """
 
-    def join_group(self, userid: int, groupid: int, now: str) -> int:
-        """Make the user a member and return the last seq before; of a member already, that of then.
+    def join_group(self, userid: int, groupid: int, now: str) -> Joining:
+        """Make the user a member, unless they are one already.
 
         Who joins an empty group becomes its creator.
 

@@ -52,20 +52,21 @@ def create_group(db: Connection, limit: int, userid: int, name: str, desc: str, 
     return groupid
 
 
-def join_group(db: Connection, limit: int, max_members: int, userid: int, groupid: int, now: str) -> int:
-    """Make the user, who may be in ``limit`` groups, a member; return the last seq before."""
+def join_group(
+    db: Connection, limit: int, max_members: int, userid: int, groupid: int, now: str
+) -> ports.Joining:
+    """Make the user, who may be in ``limit`` groups, a member."""
     size = _lock(db, groupid)
     place = db.execute(_MY_PLACE, {"g": groupid, "u": userid}).first()
     if place is not None:
-        joined: int = place.joined_seq
-        return joined
+        return ports.Joining(place.joined_seq, is_new=False)
     _check_room(db, limit, userid)
     if size >= max_members:
         raise NotAllowed(f"a group may have {max_members} members")
     role = "creator" if db.scalar(_ANY_MEMBER, {"g": groupid}) is None else "normal"
     joined = head(db, -groupid)
     _add_member(db, groupid, userid, role, joined, now)
-    return joined
+    return ports.Joining(joined, is_new=True)
 
 
 def leave_group(db: Connection, userid: int, groupid: int) -> None:

@@ -203,7 +203,7 @@ class SqlStore:
     def create_group(self, userid: int, name: str, desc: str, now: str) -> int:
         return self._write(groups.create_group, self._max_groups, userid, name, desc, now)
 
-    def join_group(self, userid: int, groupid: int, now: str) -> int:
+    def join_group(self, userid: int, groupid: int, now: str) -> ports.Joining:
         return self._write(groups.join_group, self._max_groups, self._max_members, userid, groupid, now)
 
     def leave_group(self, userid: int, groupid: int) -> None:

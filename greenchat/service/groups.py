@@ -29,11 +29,12 @@ def create_group(caller: Caller, request: m.CreateGroup) -> m.Reply:
 def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     """Join a group; its messages come from now on, to all of the user's sessions."""
     service, userid, groupid = caller.service, caller.id, request.groupid
-    joined = service.store.join_group(userid, groupid, service.now())
-    # Also if they are known as a member: they may have left at another node, from where word has not come.
-    service.joined(userid, groupid, joined)
-    service.bus.send(service.bus.nodes(), encode_event(Joined(userid, groupid, joined)))
-    service.recovery.check_user_soon(userid)
+    joined, is_new = service.store.join_group(userid, groupid, service.now())
+    # Also if it is not new but not known here: perhaps the answer of the database was lost when it was.
+    if is_new or service.memberships.load(groupid).get(userid) != joined:
+        service.joined(userid, groupid, joined)
+        service.bus.send(service.bus.nodes(), encode_event(Joined(userid, groupid, joined)))
+        service.recovery.check_user_soon(userid)
     group = group_item(service.store.group(userid, id=groupid))
     if group.count <= SMALL_GROUP:
         group.users = _members(caller, service.store.members(groupid, 0, SMALL_GROUP))

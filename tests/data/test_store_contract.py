@@ -413,7 +413,7 @@ class StoreContract:
     def test_a_group_has_its_creator_and_who_joins(self, store: SqlStore, users: list[int]) -> None:
         ann, bob = users[:2]
         group = store.create_group(bob, "tea", "at five", NOW)
-        assert store.join_group(ann, group, NOW) == 0
+        assert store.join_group(ann, group, NOW).joined == 0
         assert store.group(bob, id=group) == Group(group, "tea", "at five", 2, "creator")
         assert store.group(users[2], name="tea") == Group(group, "tea", "at five", 2, "normal")
         assert store.membership(group) == {ann: 0, bob: 0}
@@ -476,7 +476,7 @@ class StoreContract:
             store.create_group(users[0], "g4", "", NOW)
         with pytest.raises(NotAllowed):
             store.join_group(users[0], other, NOW)
-        assert store.join_group(users[0], groups[0], NOW) == 0
+        assert store.join_group(users[0], groups[0], NOW) == (0, False)
 
     def test_the_longest_standing_member_takes_over(self, store: SqlStore, users: list[int]) -> None:
         ann, bob, cem = users[:3]
@@ -501,10 +501,10 @@ class StoreContract:
         ann, bob = users[:2]
         group = store.create_group(ann, "tea", "", NOW)
         self.fill(store, -group, ann, 2)
-        assert store.join_group(bob, group, NOW) == 2
+        assert store.join_group(bob, group, NOW) == (2, True)
         assert self.backlog(store, bob) == []
         self.fill(store, -group, ann, 1)
-        assert store.join_group(bob, group, NOW) == 2
+        assert store.join_group(bob, group, NOW) == (2, False)
         assert self.backlog(store, bob) == [(-group, 2, 3)]
         store.move_cursor(bob, "", -group, 3, 0, 0)
         store.write_marks()
@@ -512,7 +512,7 @@ class StoreContract:
         assert self.backlog(store, bob) == []
         assert self.rows(store, f'SELECT * FROM "Cursor" WHERE userid = {bob}') == []
         self.fill(store, -group, ann, 2)
-        assert store.join_group(bob, group, NOW) == 5
+        assert store.join_group(bob, group, NOW) == (5, True)
         self.fill(store, -group, ann, 1)
         assert self.backlog(store, bob) == [(-group, 5, 6)]
 
