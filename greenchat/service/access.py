@@ -20,8 +20,7 @@ def member_of(caller: Caller, groupid: int) -> Membership:
     membership = memberships.load(groupid)
     if caller.user not in membership and not caller.service.bus.alone:
         # They may have joined at another node, from where word has not come yet.
-        memberships.forget(groupid)  # nothing is handed out by it while it is read
-        membership = memberships.load(groupid)
+        membership = memberships.reload(groupid)
     if caller.user not in membership:
         raise NotAMember
     return membership
