@@ -101,15 +101,13 @@ class EntryDelivery:
     def _deliver(self, entry: Entry) -> None:
         caller = self._caller
         service = caller.service
-        known: Collection[int] | None = ()
-        members: Collection[int] = ()
+        members: Collection[int] | None = ()
         if self._membership is not None:
             # Not by what was read when the message came: who has joined since would miss it.
             old = self._membership if service.bus.alone else None
-            known = service.memberships.get(-entry.conversation, old)
-            members = self._membership if known is None else known
+            members = service.memberships.get(-entry.conversation, old)
         own = service.router.has_others(entry.sender, caller)
-        service.router.post(posted(entry, own=own), known, members, caller)
+        service.router.post(posted(entry, own=own), members, caller)
 
 
 # -- Marks, and what is of the moment
