@@ -172,8 +172,7 @@ class Caller:
             if gate.owes(conversation, head):
                 self._pay(gate, conversation)
         elif self._marks is not None:
-            mark = self._marks.get(conversation)
-            after = cursor if mark is None else mark.after(cursor)
+            after = self.reached(conversation, cursor)
             if after < head:
                 self.owe(conversation, after)
 
@@ -199,7 +198,7 @@ class Caller:
                     self.owe_no_more(of_group(groupid))
 
     def follow(self, groupid: int, joined: int, came: int | None) -> None:
-        """Let the messages of a group come from the first after joining, if they do not already.
+        """Let the messages of a group come from the first after joining.
 
         Whatever tells first of a membership begins it here: an event, or a look into the database.
         What still tells of an earlier one counts no more.
@@ -208,7 +207,7 @@ class Caller:
             groupid: which.
             joined: the last seq before the user joined it.
             came: up to where the group was handed out here, to this user too; None if some of it may
-                have been without them.
+                have been without them, and what the device does not have is owed.
         """
         conversation, gate = of_group(groupid), self.gate
         known = -1 if self._groups is None else self._groups.get(groupid, -1)
@@ -266,6 +265,11 @@ class Caller:
         if seq > mark.received:
             mark.received = seq
             self._move_cursor(conversation, mark)
+
+    def reached(self, conversation: int, cursor: int) -> int:
+        """Return up to where the device has a conversation, given its cursor in the database."""
+        mark = self._marks.get(conversation) if self._marks else None
+        return cursor if mark is None else mark.after(cursor)
 
     def count_as_received_once_written(self, conversation: int, seq: int) -> None:
         """For an original client, which sends no RECEIVED."""

@@ -121,6 +121,12 @@ class Gate:
                 break
         return spans
 
+    def skip(self, conversation: int, upto: int) -> None:
+        """Take note that the device has a conversation up to this seq, if it is still expected."""
+        if conversation in self._offered:
+            upto = min(upto, self._heads[conversation])
+            self._offered[conversation] = max(self._offered[conversation], upto)
+
     def offer(self, conversation: int, seq: int) -> None:
         """Take note that the log was offered up to this seq, if the conversation is still expected."""
         if conversation in self._offered:

@@ -25,6 +25,7 @@ class Reader(Protocol):
     """A caller, as far as reading the log for it needs to know."""
 
     gate: Gate | None
+    device: str
 
     @property
     def service(self) -> Service:
@@ -45,6 +46,9 @@ class Reader(Protocol):
         Raises:
             NotLoggedIn
         """
+
+    def reached(self, conversation: int, cursor: int) -> int:
+        """Return up to where the device has a conversation, given its cursor in the database."""
 
     def send_entry(self, conversation: int, seq: int, frame: bytes) -> None:
         """Send an entry of the log as a live message."""
@@ -105,6 +109,7 @@ def _pay(reader: Reader, gate: Gate) -> bool:
             gate.forget(conversation)
             continue
         gate.expect_head(conversation, service.store.head(conversation))
+        gate.skip(conversation, _reached(reader, conversation))
         items = next_page(reader, conversation)
         if not items and reader.gate is gate:
             gate.owed.discard(conversation)
@@ -114,6 +119,15 @@ def _pay(reader: Reader, gate: Gate) -> bool:
         if not reader.peer.drain():
             return True
     return True
+
+
+def _reached(reader: Reader, conversation: int) -> int:
+    """Return up to where the reader's device has a conversation.  May switch."""
+    if reader.user is None:  # it has ended meanwhile
+        return 0
+    place = (reader.user, reader.device)
+    cursors = reader.service.store.cursors(conversation, [place])
+    return reader.reached(conversation, cursors.get(place, 0))
 
 
 def _is_member(reader: Reader, groupid: int) -> bool:

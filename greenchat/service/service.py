@@ -45,7 +45,7 @@ class Service:
         recovery: finds what did not come that way.
         blocked: for (sender, receiver), whether the receiver takes nothing from the sender.
         blockers: who has blocked a user.
-        memberships: who is in a group; changed in place when somebody joins or leaves.
+        memberships: who is in a group; changed in place when somebody joins or leaves, if this node is alone.
         heads: the last seq of conversations, at least (a later one may have been given out).
         announced: who was last said to have come here.
         untold: whose coming or going other nodes could not be told.
@@ -79,7 +79,7 @@ class Service:
         self.tokens = Tokens(store.setting(TOKEN_SECRET, new_secret()), limits.token_days, clock)
         self.blocked: Cache[tuple[int, int], bool] = Cache(lambda pair: store.is_blocked(*pair))
         self.blockers: Cache[int, set[int]] = Cache(store.blockers)
-        self.memberships: Cache[int, Membership] = Cache(store.membership, GROUPS, self._read)
+        self.memberships: Cache[int, Membership] = Cache(store.membership, GROUPS, self._note_members)
         self._last_members: dict[int, Membership] = {}  # as read last, though it may be forgotten since
         self.heads: Cache[int, int] = Cache(store.head)
         self.sequencer = Sequencer(self.hub, store, self.memberships, bus.alone, later)
@@ -127,7 +127,7 @@ class Service:
         self.memberships.forget(groupid)  # it may be being read
         return None
 
-    def _read(self, groupid: int, members: Membership) -> None:
+    def _note_members(self, groupid: int, members: Membership) -> None:
         """Take note of who is in a group: its messages are handed out by that from now on."""
         self._follow(groupid, members)
         self._last_members.pop(groupid, None)

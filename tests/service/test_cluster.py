@@ -558,3 +558,61 @@ def test_users_of_a_dead_node_are_offline_and_may_come_back_without_force(cluste
     node = cluster.start("b")
     node.log_in(bob, force=True)
     assert bob.peer.closed == "replaced"
+
+
+def test_a_device_that_has_all_gets_nothing_again_where_the_group_was_known_before(cluster: Cluster) -> None:
+    ann, bob, cem = people(cluster)
+    groupid = ann.group("g", cem)
+    cem.history(groupid=groupid)  # node c reads the membership, without bob
+    cem.leave()
+    cluster.run()
+    bob.ok(MsgId.ADD_GROUP, groupid=groupid)
+    for _ in range(3):
+        ann.say(groupid)
+    assert bob.live() == [1, 2, 3]
+    bob.send(MsgId.RECEIVED, groupid=groupid, seq=3)
+    cluster.pass_time(2)
+    bob.leave()
+    cluster.run()
+    cluster.pass_time(3600)
+    bob = cluster["c"].log_in(bob)
+    first = [e["seq"] for e in bob.ack["offlinemsg"]]
+    ann.say(groupid)
+    cluster.pass_time(2)
+    assert (first, entries(bob)) == ([], [4])
+
+
+def test_a_device_that_has_all_and_speaks_gets_nothing_again(cluster: Cluster) -> None:
+    ann, bob, cem = people(cluster)
+    groupid = ann.group("g", cem)
+    cem.history(groupid=groupid)
+    cem.leave()
+    cluster.run()
+    bob.ok(MsgId.ADD_GROUP, groupid=groupid)
+    for _ in range(3):
+        ann.say(groupid)
+    bob.send(MsgId.RECEIVED, groupid=groupid, seq=3)
+    cluster.pass_time(2)
+    bob.leave()
+    cluster.run()
+    bob = cluster["c"].log_in(bob)
+    bob.say(groupid)
+    cluster.pass_time(2)
+    assert entries(bob) == []
+
+
+def test_who_joins_while_a_message_waits_to_be_stored_elsewhere_gets_it(cluster: Cluster) -> None:
+    ann, bob, cem = people(cluster)
+    groupid = ann.group("g", cem)
+    c = cluster["c"]
+    real, kept = c.store.append, []
+    c.store.append = lambda *it: kept.append(it)
+    cem.put(MsgId.GROUP_CHAT, groupid=groupid, msg="hi")
+    cluster.run()
+    c.store.append = real
+    bob.ok(MsgId.ADD_GROUP, groupid=groupid)
+    cluster.pass_time(2)
+    real(*kept[0])
+    cluster.run()
+    cluster.pass_time(10)
+    assert (ann.live(), bob.live()) == ([1], [1])
