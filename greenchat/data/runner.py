@@ -113,7 +113,8 @@ class Greenlets:
     def breathe(self) -> None:
         """Let the other greenlets go on, and the loop look once what has come."""
         hub = gevent.get_hub()
-        hub.wait(hub.loop.timer(0))  # fires when the loop has looked
+        with hub.loop.timer(0) as timer:
+            hub.wait(timer)  # fires when the loop has looked
         gevent.sleep(0)  # ends when what it has found is handled
 
     def later(self, seconds: float, call: Callable[[], object]) -> None:

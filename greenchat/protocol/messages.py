@@ -281,7 +281,7 @@ class Push(Struct, tag_field="msgid", kw_only=True, gc=False):
     """A frame that the client did not ask for."""
 
 
-class OneChatPush(Push, tag=6, gc=False):
+class OneChatPush(Push, tag=6):
     """A message of a pair; ``cid`` only to the sender's own devices, no ``msg`` once recalled."""
 
     id: int
@@ -294,7 +294,7 @@ class OneChatPush(Push, tag=6, gc=False):
     cid: str | UnsetType = UNSET
 
 
-class GroupChatPush(Push, tag=10, gc=False):
+class GroupChatPush(Push, tag=10):
     """A message of a group; ``cid`` only to the sender's own devices, no ``msg`` once recalled."""
 
     id: int

@@ -110,8 +110,9 @@ def test_a_transaction_takes_no_more_than_a_batch(store: SqlStore, database: Fau
 
 def test_while_one_batch_is_committed_the_next_one_gathers(threaded: SqlStore, database: Faulty) -> None:
     told = send(threaded, 1)
-    while not database.transactions:
-        gevent.sleep(0)
+    with gevent.Timeout(10):
+        while not database.transactions:
+            gevent.sleep(0)
     told += send(threaded, 700)
     assert [delivery.wait()[0] for delivery in told] == list(range(1, 702))  # type: ignore[index]
     assert database.transactions == 2
