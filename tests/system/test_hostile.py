@@ -21,9 +21,8 @@ from tests.system.server import Server
 SECONDS = 1.0
 """How long each attack lasts."""
 
-GROWTH = 160.0
-"""MiB that the server may grow by under any of these attacks.  A group of 300 who read more slowly than one
-of them writes took 13 to 97 in six runs: an outbox may hold 1 MiB."""
+GROWTH = 64.0
+"""MiB that the server may grow by under any of these attacks."""
 
 UNREAD = 100_000
 
