@@ -6,7 +6,8 @@ import fcntl
 import logging
 import struct
 import termios
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 OUTBOX_LIMIT = 1_048_576
 """Unsent bytes (the high-water mark) beyond which a peer is a slow consumer, by default."""
+
+BATCH = 65_536
+"""Bytes of frames that are joined for one ``send()``.  Frames are shared (a group's by its members), what
+they are joined to is not: of a thousand peers that are behind, each would keep its own copy."""
 
 CLOSED = -1
 """The limit of an outbox that takes no more frames: every send is over it."""
@@ -75,21 +80,19 @@ class Flusher:
 
 
 class _Call(NamedTuple):
-    """What is to be called when a batch is written; ``finally_`` says: also if it never is."""
+    """What is to be called when so many bytes are written; ``finally_`` says: also if they never are."""
 
     call: Callable[[], None]
+    written: int
     finally_: bool
 
 
 class _Backlog:
-    """A batch that is partly written; it, and its watcher, exist only while the peer is behind."""
+    """That the socket takes no more for now; it, and its watcher, exist only while the peer is behind."""
 
-    __slots__ = ("_input", "_seen", "_since", "calls", "data", "sent", "watcher")
+    __slots__ = ("_input", "_seen", "_since", "watcher")
 
-    def __init__(self, data: bytes, sent: int, calls: list[_Call], loop: Any, sock: Transport) -> None:
-        self.data = data
-        self.sent = sent
-        self.calls = calls
+    def __init__(self, loop: Any, sock: Transport) -> None:
         self._input = 0  # bytes that wait unread, when last looked
         self._since = monotonic()  # when the peer took something, as far as is known
         self._seen = (-1, -1)
@@ -101,32 +104,23 @@ class _Backlog:
         self._input = _ioctl(sock, termios.FIONREAD)
         return self._input > before
 
-    def stuck(self, sock: Transport, now: float) -> float:
+    def stuck(self, sock: Transport, written: int, now: float) -> float:
         """Return for how many seconds, as far as is known, the peer has taken nothing.
 
         The kernel is asked too: it says that it can be written to only when a third of its buffer is
         free, which a peer that takes little but steadily may need minutes for.
         """
-        seen = (self.sent, _ioctl(sock, termios.TIOCOUTQ))
+        seen = (written, _ioctl(sock, termios.TIOCOUTQ))
         if seen != self._seen:
             self._seen, self._since = seen, now
         return now - self._since
-
-    def cut(self, terminator: bytes, in_flight: int) -> int:
-        """Drop the frames of which nothing is written or in flight; return the bytes left to write."""
-        written = self.sent + in_flight
-        if written and not self.data.endswith(terminator, 0, written):
-            self.data = self.data[: self.data.index(terminator, written) + 1]
-        else:
-            self.data = self.data[:written]
-        return len(self.data) - self.sent
 
 
 class Outbox:
     """Queue frames for a socket and write them without ever blocking.
 
-    The frames of a turn are a batch, written by one ``send()``.  What the socket does not take
-    is written when it is writable again, and only then the next batch is made.
+    The frames of a turn go with one ``send()``, or a few if they are many.  What the socket does not
+    take stays queued, as the frames that it came in, until the socket is writable again.
 
     Args:
         sock: what is written to; it never blocks.
@@ -136,8 +130,8 @@ class Outbox:
     """
 
     # fmt: off
-    __slots__ = ("_backlog", "_calls", "_decoder", "_flusher", "_frames", "_limit", "_lost", "_sock",
-                 "_unsent")
+    __slots__ = ("_backlog", "_begun", "_calls", "_decoder", "_flusher", "_frames", "_limit", "_lost",
+                 "_sock", "_unsent", "_written")
     # fmt: on
 
     def __init__(self, sock: Transport, decoder: FrameDecoder, flusher: Flusher, limit: int) -> None:
@@ -146,9 +140,11 @@ class Outbox:
         self._flusher = flusher
         self._limit = limit
         self._frames: list[bytes] = []
-        self._unsent = 0  # bytes of the frames and of the backlog
+        self._begun = False  # the first of them is the rest of one that is partly written
+        self._unsent = 0  # bytes of the frames
+        self._written = 0  # bytes ever
         self._backlog: _Backlog | None = None
-        self._calls: list[_Call] | None = None  # for when the frames are written
+        self._calls: deque[_Call] | None = None
         self._lost = False  # the socket is broken
 
     @property
@@ -183,7 +179,7 @@ class Outbox:
         if self._limit == CLOSED:
             return
         if self._unsent:
-            self._add_call(_Call(call, finally_=False))
+            self._add_call(call, finally_=False)
         else:
             call()
 
@@ -195,45 +191,67 @@ class Outbox:
         """
         if self._unsent and self._limit != CLOSED:
             written = Event()
-            self._add_call(_Call(written.set, finally_=True))
+            self._add_call(written.set, finally_=True)
             written.wait()
         return self._limit != CLOSED
 
     def flush(self) -> None:
-        """Hand the queued frames to the socket with one ``send()``, unless the peer is behind."""
-        frames = self._frames
-        if not frames or self._backlog is not None:
-            return
-        COUNTERS.frames_out += len(frames)
-        frames.append(b"")  # so that the last frame is terminated too
-        data = (self._decoder.terminator or NEWLINE).join(frames)
-        frames.clear()
-        sent = self._write(data)
-        if self._lost:
-            return
-        self._unsent = len(data) - sent
-        calls, self._calls = self._calls, None
-        if self._unsent:
-            self._backlog = _Backlog(data, sent, calls or [], self._flusher.loop, self._sock)
+        """Hand the queued frames to the socket, unless the peer is behind."""
+        if self._backlog is None and self._frames and not self._write_frames():
+            self._backlog = _Backlog(self._flusher.loop, self._sock)
             self._backlog.watcher.start(self._writable)
-        elif calls:
-            _run(calls)
 
     def _writable(self) -> None:
         """Write on; the watcher calls this."""
-        backlog = self._backlog
-        assert backlog is not None
-        sent = self._write(memoryview(backlog.data)[backlog.sent :])
-        if self._lost:
-            return
-        backlog.sent += sent
-        self._unsent -= sent
-        if backlog.sent == len(backlog.data):
+        if self._write_frames():
             self._end_backlog()
-            _run(backlog.calls)
-            self.flush()
 
-    def _write(self, data: bytes | memoryview) -> int:
+    def _write_frames(self) -> bool:
+        """Write until nothing is left, or the socket takes no more: then return False."""
+        frames = self._frames
+        terminator = self._decoder.terminator or NEWLINE
+        while frames:
+            batch = frames if self._unsent <= BATCH else frames[: self._fewest(BATCH)]
+            data = terminator.join(batch) + terminator
+            sent = self._write(data)
+            if self._lost:
+                return True
+            self._unsent -= sent
+            self._written += sent
+            if sent == len(data):
+                self._begun = False
+                COUNTERS.frames_out += len(batch)
+                del frames[: len(batch)]
+            else:
+                self._take_out(sent)
+            if self._calls:
+                self._call_back(self._calls)
+            if sent < len(data):
+                return not frames
+        return True
+
+    def _fewest(self, size: int) -> int:
+        """Return how many frames it takes to have so many bytes."""
+        for count, frame in enumerate(self._frames):
+            if size <= 0:
+                return count
+            size -= len(frame) + 1
+        return len(self._frames)
+
+    def _take_out(self, sent: int) -> None:
+        """Take out the frames that the socket took altogether, and of the next what it took."""
+        frames = self._frames
+        count = 0
+        while sent > len(frames[count]):
+            sent -= len(frames[count]) + 1
+            count += 1
+        self._begun = sent > 0 or (self._begun and not count)
+        COUNTERS.frames_out += count
+        del frames[:count]
+        if sent:
+            frames[0] = frames[0][sent:]
+
+    def _write(self, data: bytes) -> int:
         try:
             sent = self._sock.send(data)
         except BlockingIOError:
@@ -250,7 +268,6 @@ class Outbox:
         self._seal()
         self._drop_frames()
         self._end_backlog()
-        self._unsent = 0
 
     def stuck(self, now: float) -> float:
         """Return for how many seconds the peer has taken nothing of what waits for it.
@@ -260,7 +277,7 @@ class Outbox:
         """
         if self._backlog is None or self._limit == CLOSED:
             return 0.0
-        return self._backlog.stuck(self._sock, now)
+        return self._backlog.stuck(self._sock, self._written, now)
 
     def cut_off(self) -> None:
         """End the connection of a slow consumer.
@@ -268,20 +285,15 @@ class Outbox:
         It MUST get whole frames: the one that is partly written, then BYE.
         """
         COUNTERS.slow_consumers += 1
-        self._drop_frames()
-        self._unsent = 0
-        if self._backlog is not None:
-            self._unsent = self._backlog.cut(self._decoder.terminator or NEWLINE, self._sock.in_flight)
-            self._backlog.calls = [entry for entry in self._backlog.calls if entry.finally_]
-            if not self._unsent:
-                self._end_backlog()
+        self._drop_frames(max(self._begun, self._fewest(self._sock.in_flight)))
+        if not self._frames:
+            self._end_backlog()
         self.close("slow_consumer")
 
     def _seal(self) -> None:
         """Take no more frames; what is queued is still written, but nobody waits for it any more."""
         self._limit = CLOSED
-        for calls in (self._calls, self._backlog and self._backlog.calls):
-            _run([entry for entry in calls or () if entry.finally_])
+        _run([entry for entry in self._calls or () if entry.finally_])
 
     def _make_room(self) -> bool:
         """Say whether a frame may be queued all the same: the outbox is over its limit, or closed."""
@@ -293,9 +305,11 @@ class Outbox:
         self.cut_off()
         return False
 
-    def _drop_frames(self) -> None:
-        self._frames.clear()
-        self._calls = [entry for entry in self._calls or () if entry.finally_] or None
+    def _drop_frames(self, but: int = 0) -> None:
+        """Drop all frames but the first few, and forget who waits for them."""
+        del self._frames[but:]
+        self._unsent = sum(len(frame) + 1 for frame in self._frames)
+        self._calls = deque(entry for entry in self._calls or () if entry.finally_) or None
 
     def _end_backlog(self) -> None:
         if self._backlog is not None:
@@ -303,13 +317,17 @@ class Outbox:
             self._backlog.watcher.close()
             self._backlog = None
 
-    def _add_call(self, entry: _Call) -> None:
-        if self._backlog is not None and not self._frames:
-            self._backlog.calls.append(entry)
-        elif self._calls is None:
-            self._calls = [entry]
-        else:
-            self._calls.append(entry)
+    def _add_call(self, call: Callable[[], None], *, finally_: bool) -> None:
+        if self._calls is None:
+            self._calls = deque()
+        self._calls.append(_Call(call, self._written + self._unsent, finally_))
+
+    def _call_back(self, calls: deque[_Call]) -> None:
+        """Call those who wait for what is written now."""
+        due = []
+        while calls and calls[0].written <= self._written:
+            due.append(calls.popleft())
+        _run(due)
 
 
 def _ioctl(sock: Transport, request: int) -> int:
@@ -318,7 +336,7 @@ def _ioctl(sock: Transport, request: int) -> int:
     return number
 
 
-def _run(calls: list[_Call]) -> None:
+def _run(calls: Iterable[_Call]) -> None:
     for entry in calls:
         try:
             entry.call()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -40,7 +42,7 @@ class ScriptedSocket:
         if isinstance(step, OSError):
             raise step
         self.sends.append(bytes(data[:step]))
-        return step
+        return len(self.sends[-1])
 
     in_flight = 0
 
@@ -133,7 +135,7 @@ def test_when_written_does_not_wait_for_what_is_sent_after_it() -> None:
     box._sock.script = [None]  # type: ignore[attr-defined]
     box._writable()
     assert box.called == []
-    box._sock.script = [12, None]  # type: ignore[attr-defined]
+    box._sock.script = [12]  # type: ignore[attr-defined]
     box._writable()
     assert box.called == [1]
     box._writable()
@@ -343,6 +345,50 @@ def test_what_is_sent_while_the_peer_was_behind_follows_in_order(
     session.peer.send(b"after")
     session.peer.close("shutdown")
     assert client.rest() == MEGABYTE * 20 + b'\nafter\n{"msgid":24,"reason":"shutdown"}\n'
+
+
+def test_frames_of_many_peers_that_are_behind_are_held_once() -> None:
+    frames = [b"%d" % number + b"x" * 10_000 for number in range(100)]  # of a large group, say
+    tracemalloc.start()
+    try:
+        boxes = [Outbox(ScriptedSocket(5), FrameDecoder(), Flusher(), 10_000_000) for _ in range(100)]  # type: ignore[arg-type]
+        for box in boxes:
+            for frame in frames:
+                box.send(frame)
+            box.flush()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert all(box._unsent == 1_000_290 - 5 for box in boxes)
+    assert most < 5_000_000
+
+
+def test_what_was_partly_written_goes_on_where_it_ended_however_it_was_cut() -> None:
+    draw = random.Random(2)
+    for _ in range(300):
+        frames = [
+            b"%d" % n + b"x" * draw.choice((0, 1, 5, 300, 70_000)) for n in range(draw.randrange(1, 12))
+        ]
+        sock = ScriptedSocket(*(draw.choice((None, 0, 1, 2, 3, 7, 500, 65_536)) for _ in range(60)))
+        box = Outbox(sock, FrameDecoder(), Flusher(), 10_000_000)  # type: ignore[arg-type]
+        called: list[int] = []
+        due: list[int] = []  # for each frame, bytes up to its end
+        for number, frame in enumerate(frames):
+            box.send(frame)
+            due.append((due[-1] if due else 0) + len(frame) + 1)
+            box.when_written(partial(called.append, number))
+            for write in draw.choice(((), (box.flush,), (box.flush, box._writable))):
+                if write == box.flush or box._backlog:
+                    write()
+                sent = sum(map(len, sock.sends))
+                assert called == [number for number, end in enumerate(due) if end <= sent]
+                assert box._unsent == due[-1] - sent
+        while box._unsent:
+            box.flush()
+            if box._backlog:
+                box._writable()
+        assert b"".join(sock.sends) == b"".join(frame + b"\n" for frame in frames)
+        assert called == list(range(len(frames)))
 
 
 # -- The age of a backlog
