@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Protocol
 
 from greenchat.errors import NotLoggedIn, RequestError
 from greenchat.ports import Delivery, Message, Peer
@@ -37,6 +38,12 @@ class Mark:
         """Return up to where the device has the conversation, given its cursor in the database."""
         reached = max(cursor, self.received)
         return max(reached, self.own_to) if reached >= self.own_from - 1 else reached
+
+
+class Weighed(Delivery, Protocol):
+    """A delivery that counts as so many messages while it is under way."""
+
+    weight: int
 
 
 class Caller:
@@ -306,29 +313,29 @@ class Caller:
 
     # -- Messages under way
 
-    def append(self, message: Message, delivery: Delivery) -> None:
+    def append(self, message: Message, delivery: Weighed) -> None:
         """Give a message to the store; with too many under way, read no more from the peer for now."""
-        self._in_flight += 1
+        self._in_flight += delivery.weight
         service = self.service
         if self._in_flight >= service.limits.max_in_flight or service.store.full:
             self._paused = True
             self.peer.pause()
         service.store.append(message, delivery)
 
-    def acknowledge(self, sender: int, conversation: int, ack: StoredAck) -> None:
-        """Tell the peer that its message is committed, with what is in the ACK."""
-        self._landed()
+    def acknowledge(self, sender: int, conversation: int, ack: StoredAck, weight: int) -> None:
+        """Tell the peer that its message is committed, with what is in the ACK, and how much it weighed."""
+        self._landed(weight)
         self._send_reply(ack, ack.re)
         if sender == self.user:
             self._sent(conversation, ack.seq)
 
-    def refuse_message(self, error: RequestError, request: Request) -> None:
-        """Tell the peer that its message was not stored."""
-        self._landed()
+    def refuse_message(self, error: RequestError, request: Request, weight: int) -> None:
+        """Tell the peer that its message, which weighed so much, was not stored."""
+        self._landed(weight)
         self.refuse(error, msgid_of(request), request.cid)
 
-    def _landed(self) -> None:
-        self._in_flight -= 1
+    def _landed(self, weight: int) -> None:
+        self._in_flight -= weight
         service = self.service
         if self._paused and self._in_flight <= service.limits.max_in_flight // 2 and not service.draining:
             self._paused = False

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from greenchat.protocol.messages import MsgId
+from greenchat.service import messaging
 from tests.service.world import Person, World
 
 NOW = "2027-01-15T08:00:00.000Z"
@@ -215,6 +216,42 @@ def test_a_connection_with_max_in_flight_messages_is_read_again_when_half_are_st
     ann.peer.resume = lambda: resumed_at.append(len(ann.peer.frames))  # type: ignore[method-assign]
     world.commit()
     assert resumed_at == [1]  # with the second landed, its ACK about to follow
+
+
+def test_a_message_to_a_large_group_counts_as_several_until_it_is_stored(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messaging, "LIGHT", 2)
+    world = make_world(max_in_flight=4)
+    ann, *others = world.users("ann", "bob", "cem", "dan")
+    groupid = ann.group("g", *others)
+    for _ in range(2):  # what landed counts no more
+        ann.put(MsgId.GROUP_CHAT, groupid=groupid, msg="of weight three")
+        assert not ann.peer.paused
+        ann.put(MsgId.ONE_CHAT, toid=others[0].id, msg="of weight one")
+        assert ann.peer.paused
+        world.commit()
+        assert not ann.peer.paused
+    world.runner.broken.add("write")
+    ann.put(MsgId.GROUP_CHAT, groupid=groupid, msg="refused")
+    world.commit()
+    ann.put(MsgId.GROUP_CHAT, groupid=groupid, msg="refused")
+    assert not ann.peer.paused
+
+
+def test_what_a_message_counts_as_does_not_change_with_the_group(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messaging, "LIGHT", 1)
+    world = make_world(max_in_flight=3)
+    ann, bob, cem, dan = world.users("ann", "bob", "cem", "dan")
+    groupid = ann.group("g")
+    for newcomer in (bob, cem, dan):
+        ann.put(MsgId.GROUP_CHAT, groupid=groupid, msg="hi")
+        newcomer.ok(MsgId.ADD_GROUP, groupid=groupid)
+    for paused in (False, False, True):
+        ann.put(MsgId.ONE_CHAT, toid=bob.id, msg="hi")
+        assert ann.peer.paused is paused
 
 
 def test_refused_messages_let_the_connection_be_read_again(make_world: Callable[..., World]) -> None:
