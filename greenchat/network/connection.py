@@ -182,14 +182,17 @@ class Connection(Outbox):
             self._resume(BY_SUPERVISION)
 
     def silent(self) -> bool:
-        """Say whether the peer, of which nothing was heard, has sent nothing since this was last asked.
+        """Say whether the peer, of which nothing was heard, has shown no life since this was last asked.
 
         That is not known while it is paused or being served.  Of a peer that is behind, what it
-        sends is not read, but counted.
+        sends is not read, but counted, and so is what it takes.
         """
         if not self._idle or self._paused:
             return False
-        return self._backlog is None or not self._backlog.has_more_input(self._sock)
+        if self._backlog is not None and self._backlog.shows_life(self._sock, self._written):
+            self.missed = 0
+            return False
+        return True
 
     # -- The greenlet
 

@@ -90,19 +90,22 @@ class _Call(NamedTuple):
 class _Backlog:
     """That the socket takes no more for now; it, and its watcher, exist only while the peer is behind."""
 
-    __slots__ = ("_input", "_seen", "_since", "watcher")
+    __slots__ = ("_life", "_seen", "_since", "watcher")
 
-    def __init__(self, loop: Any, sock: Transport) -> None:
-        self._input = 0  # bytes that wait unread, when last looked
+    def __init__(self, loop: Any, sock: Transport, written: int) -> None:
+        self._life = (0, written)  # bytes that wait unread, and bytes written, when last looked
         self._since = monotonic()  # when the peer took something, as far as is known
         self._seen = (-1, -1)
         self.watcher = loop.io(sock.fileno(), WRITABLE)
 
-    def has_more_input(self, sock: Transport) -> bool:
-        """Say whether more bytes from the peer wait to be read than when this was last asked."""
-        before = self._input
-        self._input = _ioctl(sock, termios.FIONREAD)
-        return self._input > before
+    def shows_life(self, sock: Transport, written: int) -> bool:
+        """Say whether the peer has sent or taken anything since this was last asked.
+
+        Once the kernel's buffer for what it sends is full, only what it takes shows.
+        """
+        before = self._life
+        self._life = _ioctl(sock, termios.FIONREAD), written
+        return self._life != before
 
     def stuck(self, sock: Transport, written: int, now: float) -> float:
         """Return for how many seconds, as far as is known, the peer has taken nothing.
@@ -197,14 +200,20 @@ class Outbox:
 
     def flush(self) -> None:
         """Hand the queued frames to the socket, unless the peer is behind."""
-        if self._backlog is None and self._frames and not self._write_frames():
-            self._backlog = _Backlog(self._flusher.loop, self._sock)
+        if self._backlog is not None or not self._frames:
+            return
+        if not self._write_frames():
+            self._backlog = _Backlog(self._flusher.loop, self._sock, self._written)
             self._backlog.watcher.start(self._writable)
+        if self._calls:
+            self._call_back(self._calls)
 
     def _writable(self) -> None:
         """Write on; the watcher calls this."""
         if self._write_frames():
             self._end_backlog()
+        if self._calls:
+            self._call_back(self._calls)
 
     def _write_frames(self) -> bool:
         """Write until nothing is left, or the socket takes no more: then return False."""
@@ -218,16 +227,12 @@ class Outbox:
                 return True
             self._unsent -= sent
             self._written += sent
-            if sent == len(data):
-                self._begun = False
-                COUNTERS.frames_out += len(batch)
-                del frames[: len(batch)]
-            else:
-                self._take_out(sent)
-            if self._calls:
-                self._call_back(self._calls)
             if sent < len(data):
-                return not frames
+                self._take_out(sent)
+                return False
+            self._begun = False
+            COUNTERS.frames_out += len(batch)
+            del frames[: len(batch)]
         return True
 
     def _fewest(self, size: int) -> int:
@@ -245,10 +250,12 @@ class Outbox:
         while sent > len(frames[count]):
             sent -= len(frames[count]) + 1
             count += 1
-        self._begun = sent > 0 or (self._begun and not count)
-        COUNTERS.frames_out += count
-        del frames[:count]
+        if count:
+            self._begun = False
+            COUNTERS.frames_out += count
+            del frames[:count]
         if sent:
+            self._begun = True
             frames[0] = frames[0][sent:]
 
     def _write(self, data: bytes) -> int:
@@ -289,21 +296,23 @@ class Outbox:
         if not self._frames:
             self._end_backlog()
         self.close("slow_consumer")
+        self._seal()  # it may have been closed by the peer before
 
     def _seal(self) -> None:
         """Take no more frames; what is queued is still written, but nobody waits for it any more."""
         self._limit = CLOSED
-        _run([entry for entry in self._calls or () if entry.finally_])
+        calls = self._calls or ()
+        self._calls = deque(entry for entry in calls if not entry.finally_) or None
+        _run([entry for entry in calls if entry.finally_])
 
     def _make_room(self) -> bool:
         """Say whether a frame may be queued all the same: the outbox is over its limit, or closed."""
         if self._limit == CLOSED:
             return False
         self.flush()
-        if self._unsent <= self._limit:
-            return True
-        self.cut_off()
-        return False
+        if self._unsent > self._limit != CLOSED:
+            self.cut_off()
+        return self._limit != CLOSED
 
     def _drop_frames(self, but: int = 0) -> None:
         """Drop all frames but the first few, and forget who waits for them."""

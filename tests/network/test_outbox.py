@@ -14,6 +14,7 @@ from gevent.event import Event
 
 from greenchat.metrics import COUNTERS
 from greenchat.network import connection
+from greenchat.network import outbox as network_outbox
 from greenchat.network.outbox import Flusher, Outbox
 from greenchat.protocol.framing import FrameDecoder
 from tests.network.support import DEADLINE, FakeSession, Served, echo, silent
@@ -167,6 +168,63 @@ def test_a_slow_consumer_is_not_told_that_dropped_frames_were_written() -> None:
     box._writable()
     assert b"".join(sock.sends) == b"partly written\nbye\n"
     assert box.called == []
+
+
+def test_a_slow_consumer_is_cut_off_after_the_frame_that_it_has_begun_whatever_it_turns_out_to_be() -> None:
+    sock = ScriptedSocket(3)
+    box = outbox(sock)
+    box.send(b"partly written")
+    box.send(b"x" * 1000)
+    box.flush()
+    box._decoder.feed(b"a classic client\0")
+    box.send(b"one too many")
+    box._writable()
+    assert b"".join(sock.sends) == b"partly written\0bye\0"
+
+
+def test_who_ended_its_half_and_then_fell_behind_gets_nothing_after_a_gap() -> None:
+    sock = ScriptedSocket(3)
+    box = outbox(sock)
+    box.close = lambda reason, retry_after=None: None  # type: ignore[method-assign]  # it has a reason
+    box.send(b"partly written")
+    box.send(b"x" * 1000)
+    box.flush()
+    waits = gevent.spawn(box.drain)
+    gevent.sleep(0)
+    box.send(b"one too many")
+    box.send(b"after it")
+    box._writable()
+    assert b"".join(sock.sends) == b"partly written\n"
+    assert waits.get() is False
+
+
+def test_a_peer_whose_socket_breaks_is_no_slow_consumer() -> None:
+    box = outbox(ScriptedSocket(BrokenPipeError()))
+    before = COUNTERS.slow_consumers
+    box.send(b"x" * 1001)
+    box.send(b"one too many")
+    assert box.reasons == []
+    assert COUNTERS.slow_consumers == before
+
+
+def test_a_callback_may_send_more_than_the_socket_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    make = network_outbox._Backlog
+    monkeypatch.setattr(network_outbox, "_Backlog", lambda *args: made.append(make(*args)) or made[-1])
+    sock = ScriptedSocket(6, 900, None)
+    box = outbox(sock)
+
+    def send_much() -> None:
+        for _ in range(3):
+            box.send(b"x" * 600)
+
+    box.send(b"first")
+    box.when_written(send_much)
+    box.flush()
+    while box._backlog:
+        box._writable()
+    assert [backlog.watcher.active for backlog in made] == [False]
+    assert b"".join(sock.sends) == b"first\n" + (b"x" * 600 + b"\n") * 3
 
 
 def test_a_slow_consumer_of_which_no_frame_is_begun_gets_bye_alone() -> None:
@@ -440,3 +498,18 @@ def test_who_is_cut_off_once_is_stuck_no_more(serve: Serve) -> None:
     peer.stuck(1000.0)
     peer.cut_off()
     assert peer.stuck(2000.0) == 0.0
+
+
+def test_who_takes_something_is_not_silent_though_it_is_not_read(serve: Serve) -> None:
+    client, session = serve(outbox_limit=100_000_000).pair(receive_buffer=4096)
+    peer = behind(session, 20_000_000)
+    gevent.sleep(0.2)  # the kernels agree on what fits between them
+    peer.silent()
+    assert peer.silent()
+    peer.missed, written = 3, peer._written
+    while peer._written == written:
+        client.wire.recv(1_048_576)
+        gevent.sleep(0)
+    assert not peer.silent()
+    assert peer.missed == 0
+    assert peer.silent()
