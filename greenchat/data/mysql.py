@@ -21,6 +21,7 @@ from greenchat.data.install import set_up
 from greenchat.data.query import DIALECTS
 from greenchat.data.runner import Greenlets, Runner
 from greenchat.data.statements import Bulk, Statements, Update
+from greenchat.data.view import create_view
 from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
 
 T = TypeVar("T")
@@ -62,36 +63,7 @@ MOST_ROWS = 256
 _LOCK = "SELECT GET_LOCK(SHA1(CONCAT('greenchat ', DATABASE())), %s)"
 _UNLOCK = "SELECT RELEASE_LOCK(SHA1(CONCAT('greenchat ', DATABASE())))"
 
-VIEW = """
-CREATE OR REPLACE VIEW `OfflineMessage` (userid, message) AS
-SELECT seat.userid, CASE
-    WHEN m.kind = 'recall' AND m.conversation > 0 THEN JSON_OBJECT('msgid', 17,
-        'id', m.sender, 'target', CAST(m.body AS SIGNED), 'seq', m.seq, 'time', m.created,
-        'peerid', m.sender)
-    WHEN m.kind = 'recall' THEN JSON_OBJECT('msgid', 17,
-        'id', m.sender, 'target', CAST(m.body AS SIGNED), 'seq', m.seq, 'time', m.created,
-        'groupid', -m.conversation)
-    WHEN m.body = '' AND m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', u.name,
-        'toid', seat.userid, 'seq', m.seq, 'time', m.created, 'recalled', JSON_EXTRACT('true', '$'))
-    WHEN m.body = '' THEN JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', u.name,
-        'groupid', -m.conversation, 'seq', m.seq, 'time', m.created, 'recalled', JSON_EXTRACT('true', '$'))
-    WHEN m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', u.name,
-        'toid', seat.userid, 'msg', m.body, 'seq', m.seq, 'time', m.created)
-    ELSE JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', u.name,
-        'groupid', -m.conversation, 'msg', m.body, 'seq', m.seq, 'time', m.created)
-    END
-FROM (
-    SELECT id >> 32 AS userid, id AS conversation, 0 AS joined_seq FROM `Conversation` WHERE id > 0
-    UNION ALL SELECT higher, id, 0 FROM `Conversation` WHERE id > 0 AND higher <> id >> 32
-    UNION ALL SELECT userid, -groupid, joined_seq FROM `GroupUser`
-) AS seat
-JOIN `Message` AS m ON m.conversation = seat.conversation AND m.seq > seat.joined_seq
-    AND m.sender <> seat.userid
-JOIN `User` AS u ON u.id = m.sender
-WHERE m.seq > COALESCE((SELECT MAX(k.delivered_seq) FROM `Cursor` AS k
-    WHERE k.userid = seat.userid AND k.conversation = seat.conversation), 0)
-ORDER BY seat.userid, m.conversation, m.seq
-"""
+_VIEW = create_view(create="CREATE OR REPLACE", integer="SIGNED", true="JSON_EXTRACT('true', '$')")
 
 
 class _Bulk(Bulk):
@@ -168,7 +140,7 @@ class MysqlDatabase:
                 _check_version(db)
                 if not db.exec_driver_sql(_LOCK, (SETUP_WAIT,)).scalar():
                     raise DatabaseAway(f"the database {self._where} is being set up by another server")
-                set_up(db, VIEW)
+                set_up(db, _VIEW)
                 db.exec_driver_sql(_UNLOCK)
         except StartupError:
             self.close()

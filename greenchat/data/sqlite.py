@@ -22,6 +22,7 @@ from greenchat.data.install import set_up
 from greenchat.data.query import DIALECTS, run_text
 from greenchat.data.runner import Runner, Threads
 from greenchat.data.statements import Bulk, Statements, Update
+from greenchat.data.view import create_view
 from greenchat.errors import StartupError
 from greenchat.protocol.instants import to_instant
 
@@ -42,36 +43,7 @@ _PRAGMAS = (
     "PRAGMA synchronous = FULL",
 )
 
-_VIEW = """
-CREATE VIEW "OfflineMessage" (userid, message) AS
-SELECT seat.userid, CASE
-    WHEN m.kind = 'recall' AND m.conversation > 0 THEN json_object('msgid', 17,
-        'id', m.sender, 'target', CAST(m.body AS INTEGER), 'seq', m.seq, 'time', m.created,
-        'peerid', m.sender)
-    WHEN m.kind = 'recall' THEN json_object('msgid', 17,
-        'id', m.sender, 'target', CAST(m.body AS INTEGER), 'seq', m.seq, 'time', m.created,
-        'groupid', -m.conversation)
-    WHEN m.body = '' AND m.conversation > 0 THEN json_object('msgid', 6, 'id', m.sender, 'name', u.name,
-        'toid', seat.userid, 'seq', m.seq, 'time', m.created, 'recalled', json('true'))
-    WHEN m.body = '' THEN json_object('msgid', 10, 'id', m.sender, 'name', u.name,
-        'groupid', -m.conversation, 'seq', m.seq, 'time', m.created, 'recalled', json('true'))
-    WHEN m.conversation > 0 THEN json_object('msgid', 6, 'id', m.sender, 'name', u.name,
-        'toid', seat.userid, 'msg', m.body, 'seq', m.seq, 'time', m.created)
-    ELSE json_object('msgid', 10, 'id', m.sender, 'name', u.name,
-        'groupid', -m.conversation, 'msg', m.body, 'seq', m.seq, 'time', m.created)
-    END
-FROM (
-    SELECT id >> 32 AS userid, id AS conversation, 0 AS joined_seq FROM "Conversation" WHERE id > 0
-    UNION ALL SELECT higher, id, 0 FROM "Conversation" WHERE id > 0 AND higher <> id >> 32
-    UNION ALL SELECT userid, -groupid, joined_seq FROM "GroupUser"
-) AS seat
-JOIN "Message" AS m ON m.conversation = seat.conversation AND m.seq > seat.joined_seq
-    AND m.sender <> seat.userid
-JOIN "User" AS u ON u.id = m.sender
-WHERE m.seq > COALESCE((SELECT MAX(k.delivered_seq) FROM "Cursor" AS k
-    WHERE k.userid = seat.userid AND k.conversation = seat.conversation), 0)
-ORDER BY seat.userid, m.conversation, m.seq
-"""
+_VIEW = create_view(create="CREATE", integer="INTEGER", true="json('true')")
 
 _HEADS = """
 SELECT json_group_object(id, last_seq) FROM "Conversation" WHERE id IN (SELECT value FROM json_each(?))
