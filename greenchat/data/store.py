@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -22,8 +23,8 @@ from greenchat.errors import Busy
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 MARKS_WAIT = 0.5
 """Seconds that marks gather before they are written: half of the second that is promised."""
@@ -256,41 +257,31 @@ class SqlStore:
 
     # How it runs
 
-    def _read(self, call: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _read(self, call: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Call ``call(connection, *args)`` off the loop, in a transaction that reads."""
-        try:
-            found = self._runner.read(self._database.patiently, partial(self._look, call, *args))
-        except TROUBLE as error:
-            self._reading.failed(error)
-            raise Busy from None
-        self._reading.well()
-        return found
+        return _attempt(self._reading, self._runner.read, self._within, self._database.reading, call, *args)
 
-    def _look(self, call: Callable[..., T], *args: Any) -> T:
-        with self._database.reading() as db:
-            found = call(db, *args)
-        return found
-
-    def _write(self, call: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _write(self, call: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Call ``call(connection, *args)`` in a transaction that writes: its own, or the committer's next."""
-        run = self._change if self._database.parallel else self._commit.run
-        result: T = run(call, *args)
+        if self._database.parallel:
+            return _attempt(self._changing, self._within, self._database.operating, call, *args)
+        result: T = self._commit.run(call, *args)
         return result
 
-    def _change(self, call: Callable[..., T], *args: Any) -> T:
-        """Do an operation in a transaction of its own."""
-        try:
-            result = self._database.patiently(partial(self._operate, call, *args))
-        except TROUBLE as error:
-            self._changing.failed(error)
-            raise Busy from None
-        self._changing.well()
-        return result
+    def _within(
+        self,
+        transaction: Callable[[], AbstractContextManager[Connection]],
+        call: Callable[[Connection, *Ts], T],
+        *args: *Ts,
+    ) -> T:
+        """Call ``call(connection, *args)`` in a transaction, and again while that may help and is safe."""
 
-    def _operate(self, call: Callable[..., T], *args: Any) -> T:
-        with self._database.operating() as db:
-            result = call(db, *args)
-        return result
+        def attempt() -> T:
+            with transaction() as db:
+                result = call(db, *args)
+            return result
+
+        return self._database.patiently(attempt)
 
     def _write_marks_soon(self) -> None:
         if not self._marks_timer and self._marks and not self._closed:
@@ -315,21 +306,23 @@ class SqlStore:
             except (IntegrityError, Doubtful) as error:
                 clash = error
             except CommitUnknown as lost:
-                raise InDoubt(lost, outcomes, results, partial(self._find_out, messages, outcomes)) from lost
+                find_out = partial(self._within, self._database.writing, was_committed, messages, outcomes)
+                raise InDoubt(lost, outcomes, results, find_out) from lost
             else:
                 return outcomes, results
         assert clash is not None
         raise clash
 
-    def _find_out(self, messages: Sequence[ports.Message], outcomes: Sequence[Outcome]) -> bool:
-        """Return whether a transaction of the committer was committed."""
 
-        def look() -> bool:
-            with self._database.writing() as db:
-                found = was_committed(db, messages, outcomes)
-            return found
-
-        return self._database.patiently(look)
+def _attempt(health: Health, run: Callable[..., T], *args: Any) -> T:
+    """Call ``run(*args)``, note how the database does, and raise Busy if it is in trouble."""
+    try:
+        result = run(*args)
+    except TROUBLE as error:
+        health.failed(error)
+        raise Busy from None
+    health.well()
+    return result
 
 
 def _nothing(db: Connection) -> None:
