@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, tuple_, update
 
+from greenchat.data.query import pieces
 from greenchat.data.schema import Conversation, Message
 from greenchat.data.statements import Statements
 from greenchat.errors import BadRequest, NoSuchMessage, RequestError
 from greenchat.ports import Message as Entering
-
-AT_A_TIME = 200
-"""Messages that one statement looks up: keeps it far below the databases' limits of parameters."""
 
 
 class Stored(NamedTuple):
@@ -139,8 +137,7 @@ def was_committed(db: Connection, messages: Sequence[Entering], outcomes: Sequen
         if isinstance(outcome, Stored) and not outcome.repeated
     ]
     db.execute(_LOCK_HEADS, {"ids": sorted({row[0] for row in new})}).all()
-    for start in range(0, len(new), AT_A_TIME):
-        some = new[start : start + AT_A_TIME]
+    for some in pieces(new):
         there = {tuple(row) for row in db.execute(_AT, {"places": [row[:2] for row in some]})}
         for row in some:
             recalled_since = (*row[:5], "", row[6])
@@ -174,8 +171,8 @@ def _known(db: Connection, messages: Sequence[Entering]) -> dict[tuple[int, str]
     """Find the messages in the log that have the cids of these."""
     cids = [(message.sender, message.cid) for message in messages if message.cid is not None]
     known = {}
-    for start in range(0, len(cids), AT_A_TIME):
-        for row in db.execute(_BY_CID, {"cids": cids[start : start + AT_A_TIME]}):
+    for some in pieces(cids):
+        for row in db.execute(_BY_CID, {"cids": some}):
             known[row.sender, row.cid] = _Known(
                 row.conversation, row.kind, row.body, row.created, row.seq, place=-1
             )

@@ -22,15 +22,12 @@ from sqlalchemy import (
 
 from greenchat import ports
 from greenchat.data.login import PAIR, login_state
-from greenchat.data.query import Query
+from greenchat.data.query import Query, pieces
 from greenchat.data.schema import Conversation, Cursor, Device, GroupUser, User, insert_new
 from greenchat.errors import AlreadyOnline
 
 GENERATION_BITS = 62
 """Of the first generation of a device's tokens; each end of its tokens adds one."""
-
-AT_A_TIME = 200
-"""Devices that one statement is about: keeps it far below the databases' limits of parameters."""
 
 _MINE = (Device.c.userid == bindparam("u"), Device.c.device == bindparam("d"))
 _DEVICES = (
@@ -170,9 +167,7 @@ def close_devices(db: Connection, devices: Iterable[tuple[int, str, str, int]], 
             online elsewhere now stays so.
         now: becomes ``last_seen`` of the users.
     """
-    closing = sorted(devices)
-    for start in range(0, len(closing), AT_A_TIME):
-        some = closing[start : start + AT_A_TIME]
+    for some in pieces(sorted(devices)):
         users = sorted({close[0] for close in some})
         db.execute(_LOCK_USERS, {"users": users}).all()
         db.execute(_CLOSE, {"those": some})
@@ -200,8 +195,7 @@ def look(db: Connection, devices: Sequence[tuple[int, str]], node: ports.Node) -
     """Return which of some devices are not online at a node, and what the others lack."""
     lost: dict[tuple[int, str], str | None] = dict.fromkeys(devices)
     heads: dict[int, int] = {}
-    for start in range(0, len(devices), AT_A_TIME):
-        some = devices[start : start + AT_A_TIME]
+    for some in pieces(devices):
         for userid, device, *where in db.execute(_WHERE, {"those": some}):
             if where == list(node):
                 del lost[userid, device]
@@ -216,7 +210,7 @@ def cursors(
 ) -> dict[tuple[int, str], int]:
     """Return the cursors of some devices in a conversation, as far as there are any."""
     found = {}
-    for start in range(0, len(devices), AT_A_TIME):
-        rows = db.execute(_CURSORS, {"c": conversation, "those": devices[start : start + AT_A_TIME]})
+    for some in pieces(devices):
+        rows = db.execute(_CURSORS, {"c": conversation, "those": some})
         found.update({(row.userid, row.device): row.delivered_seq for row in rows})
     return found

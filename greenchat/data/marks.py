@@ -10,12 +10,10 @@ from gevent.event import Event
 from sqlalchemy import Connection, Select, bindparam, select, tuple_
 
 from greenchat.data.devices import close_devices
+from greenchat.data.query import pieces
 from greenchat.data.schema import Cursor, GroupUser
 from greenchat.data.statements import Statements
 from greenchat.ports import Node
-
-AT_A_TIME = 200
-"""Cursors that one statement looks up: keeps it far below the databases' limits of parameters."""
 
 CursorKey = tuple[int, str, int]
 """User, device, conversation."""
@@ -168,5 +166,5 @@ def _stands(db: Connection, keys: list[CursorKey]) -> dict[CursorKey, int]:
 
 
 def _look_up(db: Connection, statement: Select[Any], keys: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-    for start in range(0, len(keys), AT_A_TIME):
-        yield from db.execute(statement, {"those": keys[start : start + AT_A_TIME]})
+    for some in pieces(keys):
+        yield from db.execute(statement, {"those": some})

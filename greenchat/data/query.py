@@ -1,10 +1,10 @@
-"""Statements that are compiled to SQL text once."""
+"""Statements that are compiled to SQL text once, and keys for a statement in pieces."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import ClauseElement, Connection, Dialect
 from sqlalchemy.dialects import mysql, sqlite
@@ -18,6 +18,10 @@ DIALECTS: dict[str, Dialect] = {
 """What statements are compiled for, by the name of a connection's dialect: parameters in a row."""
 
 Rows = Sequence[Sequence[Any]]
+T = TypeVar("T")
+
+AT_A_TIME = 200
+"""Keys that one statement is given: keeps it far below the databases' limits of parameters."""
 
 
 def _by_driver(db: Connection, text: str, values: tuple[Any, ...]) -> Rows:
@@ -45,6 +49,12 @@ _RUN: dict[str, Callable[[Connection, str, tuple[Any, ...]], Rows]] = {
 def run_text(db: Connection, text: str, values: tuple[Any, ...] = ()) -> Rows:
     """Run SQL text in the dialect of the connection, and return its rows, if it is one that has any."""
     return _RUN[db.dialect.name](db, text, values)
+
+
+def pieces(keys: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield keys in pieces of at most ``AT_A_TIME``, for a parameter that is expanding."""
+    for start in range(0, len(keys), AT_A_TIME):
+        yield keys[start : start + AT_A_TIME]
 
 
 class Query:
