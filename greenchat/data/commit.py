@@ -100,6 +100,7 @@ class GroupCommit:
         self._runner = runner
         self._max_batch = max_batch
         self._max_queue = max_queue
+        self._closing = False
         self._queue: deque[Append | Operation] = deque()
         self._doubt: tuple[Batch, InDoubt] | None = None
         self._health = Health("writing to")
@@ -111,6 +112,7 @@ class GroupCommit:
 
     def close(self) -> None:
         """Take nothing more: from now on all is refused with Busy; what waits is still committed."""
+        self._closing = True
         self._max_queue = 0
 
     def append(self, message: Message, delivery: Delivery) -> None:
@@ -174,8 +176,8 @@ class GroupCommit:
             committed = self._runner.write(doubt.was_committed)
         except Exception as error:
             self._health.failed(error)
-            if self._max_queue:  # it is not being closed
-                self._fail(Batch([], []))
+            if not self._closing:
+                self._fail_waiting()
                 self._runner.later(LOOK_AGAIN, self._runner.wake)
                 return False
             committed = False
@@ -207,6 +209,10 @@ class GroupCommit:
                 operation.waiter.set_exception(result)
             else:
                 operation.waiter.set(result)
+
+    def _fail_waiting(self) -> None:
+        """Fail all that waits now."""
+        self._fail(Batch([], []))
 
     def _fail(self, batch: Batch) -> None:
         """Fail a batch and all that waits behind it now.
