@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gevent
 from gevent.event import Event
 
 from greenchat.errors import RequestError
-from greenchat.ports import Message
+from greenchat.ports import Message, Store
 
 NOW = "2026-11-23T05:20:00.123Z"
 
@@ -36,6 +38,14 @@ class Told:
         gevent.sleep(0)
         assert len(self.outcomes) == 1
         return self.outcomes[0]
+
+
+def append(store: Store, *messages: Message) -> list[Any]:
+    """Append messages and return what was told of each."""
+    told = [Told() for _ in messages]
+    for message, delivery in zip(messages, told, strict=True):
+        store.append(message, delivery)
+    return [delivery.wait() for delivery in told]
 
 
 def pair(a: int, b: int) -> int:

@@ -20,7 +20,7 @@ from greenchat.data.schema import metadata
 from greenchat.errors import ConfigError, DatabaseAway, StartupError
 from greenchat.ports import Node, Span
 from scripts.lab.mariadb import PASSWORD, MariaDb
-from tests.data.shared import NOW, Told, pair, recall, text
+from tests.data.shared import NOW, append, pair, recall, text
 from tests.data.test_store_contract import StoreContract
 from tests.lab import private_mariadb
 from tests.scenarios import Scenario
@@ -83,13 +83,6 @@ def store(url: str) -> Iterator[SqlStore]:
     store.close()
 
 
-def send(store: SqlStore, *messages: Any) -> list[Any]:
-    told = [Told() for _ in messages]
-    for message, delivery in zip(messages, told, strict=True):
-        store.append(message, delivery)
-    return [delivery.wait() for delivery in told]
-
-
 # -- What it keeps
 
 
@@ -98,14 +91,14 @@ def test_all_of_unicode_comes_back(store: SqlStore) -> None:
     points = [*range(0xD800), *range(0xE000, 0x110000)]
     bodies = ["".join(map(chr, points[start : start + 4096])) for start in range(0, len(points), 4096)]
     assert max(len(body.encode()) for body in bodies) == 4 * 4096
-    send(store, *[text(-1, 1, body) for body in bodies])
+    append(store, *[text(-1, 1, body) for body in bodies])
     assert [entry.body for entry in store.entries([Span(-1, 0, 1000)])] == bodies
 
 
 def test_a_full_batch_of_the_longest_messages_is_stored(store: SqlStore) -> None:
     store.create_user("ann", "h", NOW)
     for body in ("\U0010ffff" * 4096, "\\" * 4096, "\0" * 4096):
-        outcomes = send(store, *[text(-1, 1, body, f"{ord(body[0])}.{n}") for n in range(1024)])
+        outcomes = append(store, *[text(-1, 1, body, f"{ord(body[0])}.{n}") for n in range(1024)])
         assert {type(outcome) for outcome in outcomes} == {tuple}
         assert store.entry(-1, outcomes[-1][0]).body == body
 
@@ -115,12 +108,12 @@ def test_blanks_at_the_end_count_everywhere(store: SqlStore) -> None:
         store.create_user(name, "h", NOW)
     assert [store.user(name=name).id for name in ("ann ", "ann", "ann  ")] == [2, 1, 3]
     chat = pair(1, 2)
-    assert [outcome[0] for outcome in send(store, text(chat, 1, "a", "c"), text(chat, 1, "b", "c "))] == [
+    assert [outcome[0] for outcome in append(store, text(chat, 1, "a", "c"), text(chat, 1, "b", "c "))] == [
         1,
         2,
     ]
-    assert send(store, text(chat, 1, " ", "s")) == [(3, NOW, False)]
-    assert send(store, recall(chat, 1, 3)) == [(4, NOW, False)]
+    assert append(store, text(chat, 1, " ", "s")) == [(3, NOW, False)]
+    assert append(store, recall(chat, 1, 3)) == [(4, NOW, False)]
     store.open_device(2, "d", HERE, NOW)
     store.open_device(2, "d ", HERE, NOW)
     store.move_cursor(2, "d ", chat, 2, 0, 0)
@@ -133,13 +126,13 @@ def talk(store: SqlStore) -> list[tuple[int, Any]]:
     ann, bob, cem = (store.create_user(name, "hash", NOW) for name in ("ann", 'b"ob', "cem"))
     group = store.create_group(ann, "tea", "", NOW)
     chat = pair(ann, bob)
-    send(store, text(-group, ann, "early"))
+    append(store, text(-group, ann, "early"))
     store.join_group(bob, group, NOW)
     bodies = ["one", 'two "🦀"\\\n\0\u2028', "oh no"]
-    send(store, *[text(chat, ann, body) for body in bodies], text(chat, bob, "my own"))
-    send(store, *[text(-group, ann, "tea?"), text(-group, bob, "or not"), text(-group, cem, "1e9")])
-    send(store, text(pair(bob, bob), bob, "to myself"), text(pair(ann, cem), cem, "not for bob"))
-    send(store, recall(chat, ann, 3), recall(-group, ann, 3), text(chat, ann, "7"))
+    append(store, *[text(chat, ann, body) for body in bodies], text(chat, bob, "my own"))
+    append(store, *[text(-group, ann, "tea?"), text(-group, bob, "or not"), text(-group, cem, "1e9")])
+    append(store, text(pair(bob, bob), bob, "to myself"), text(pair(ann, cem), cem, "not for bob"))
+    append(store, recall(chat, ann, 3), recall(-group, ann, 3), text(chat, ann, "7"))
     for device in "ab":
         store.open_device(bob, device, HERE, NOW)
     store.move_cursor(bob, "b", chat, 1, 0, 0)
@@ -313,7 +306,7 @@ def test_a_server_that_is_away_can_be_waited_for() -> None:
         server.start()
         store.start()
         assert store.create_user("ann", "h", NOW) == 1
-        assert send(store, text(-1, 1, "hi")) == [(1, NOW, False)]
+        assert append(store, text(-1, 1, "hi")) == [(1, NOW, False)]
         store.close()
 
 

@@ -21,7 +21,7 @@ from greenchat.data import SqlStore, open_store
 from greenchat.data.login import STATE
 from greenchat.errors import Busy, ConfigError, StartupError
 from greenchat.ports import Node
-from tests.data.shared import NOW, Told, pair, recall, text
+from tests.data.shared import NOW, append, pair, recall, text
 
 HERE = Node("here", 1)
 
@@ -39,13 +39,6 @@ def running(path: Path, **options: int) -> Iterator[SqlStore]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "chat.db"
-
-
-def send(store: SqlStore, *messages: object) -> list[object]:
-    told = [Told() for _ in messages]
-    for message, delivery in zip(messages, told, strict=True):
-        store.append(message, delivery)  # type: ignore[arg-type]
-    return [delivery.wait() for delivery in told]
 
 
 def refusal(path: Path | str) -> str:
@@ -192,13 +185,13 @@ def test_a_full_disk_is_busy_until_there_is_room_again(path: Path) -> None:
         def pages(limit: int) -> None:
             store._write(lambda db: db.exec_driver_sql(f"PRAGMA max_page_count = {limit}").scalar())
 
-        assert send(store, text(-1, ann, body, "c0")) == [(1, NOW, False)]
+        assert append(store, text(-1, ann, body, "c0")) == [(1, NOW, False)]
         pages(store._read(lambda db: db.exec_driver_sql("PRAGMA page_count").scalar_one()) + 5)
-        told = send(store, *[text(-1, ann, body, f"c{n}") for n in range(1, 50)])
+        told = append(store, *[text(-1, ann, body, f"c{n}") for n in range(1, 50)])
         assert {type(outcome) for outcome in told} == {Busy}
         assert store.head(-1) == 1
         pages(1 << 30)
-        told = send(store, *[text(-1, ann, body, f"c{n}") for n in range(50)])
+        told = append(store, *[text(-1, ann, body, f"c{n}") for n in range(50)])
         assert told == [(1, NOW, True), *[(n, NOW, False) for n in range(2, 51)]]
 
 
@@ -294,9 +287,9 @@ def test_the_view_shows_what_is_undelivered_as_it_would_be_delivered(path: Path)
         ann, bob, cem = (store.create_user(name, "hash", NOW) for name in ("ann", 'b"ob', "cem"))
         group = store.create_group(ann, "tea", "", NOW)
         chat = pair(ann, bob)
-        send(store, text(-group, ann, "early"))
+        append(store, text(-group, ann, "early"))
         store.join_group(bob, group, NOW)
-        send(
+        append(
             store,
             text(chat, ann, "one"),
             text(chat, ann, 'two "🦀"\n'),
@@ -307,7 +300,7 @@ def test_the_view_shows_what_is_undelivered_as_it_would_be_delivered(path: Path)
             text(pair(bob, bob), bob, "to myself"),
             text(pair(ann, cem), cem, "not for bob"),
         )
-        send(store, recall(chat, ann, 4), recall(-group, ann, 3))
+        append(store, recall(chat, ann, 4), recall(-group, ann, 3))
         for device in "ab":
             store.open_device(bob, device, HERE, NOW)
         store.move_cursor(bob, "b", chat, 1, 0, 0)

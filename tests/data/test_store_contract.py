@@ -23,7 +23,7 @@ from greenchat.errors import (
     NotAMember,
 )
 from greenchat.ports import Account, Group, Look, Member, Message, Node, Span, User
-from tests.data.shared import NOW, Told, pair, recall, text
+from tests.data.shared import NOW, Told, append, pair, recall, text
 
 HERE = Node("here", 1)
 THERE = Node("there", 1)
@@ -65,10 +65,7 @@ class StoreContract:
     # -- what the tests do
 
     def append(self, store: SqlStore, *messages: Message) -> list[Any]:
-        told = [Told() for _ in messages]
-        for message, delivery in zip(messages, told, strict=True):
-            store.append(message, delivery)
-        return [delivery.wait() for delivery in told]
+        return append(store, *messages)
 
     def fill(self, store: SqlStore, conversation: int, sender: int, count: int) -> None:
         self.append(store, *[text(conversation, sender, f"m{n}") for n in range(1, count + 1)])
