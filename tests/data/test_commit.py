@@ -13,7 +13,7 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy import text as sql
 from sqlalchemy.exc import OperationalError
 
-from greenchat.data import Inline, SqlStore, Threads
+from greenchat.data import Inline, SqlStore, Threads, accounts
 from greenchat.data.marks import Marks
 from greenchat.data.runner import Runner
 from greenchat.data.sqlite import SqliteDatabase
@@ -137,6 +137,21 @@ def test_the_loop_turns_while_a_large_batch_is_told_of(threaded: SqlStore) -> No
     assert turned_at[0] < 1000
 
 
+def test_seqs_are_right_past_the_bound_of_heads_that_are_remembered(
+    store: SqlStore, database: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenchat.data.sqlite.REMEMBERED", 3)
+    for n in range(20):
+        sometimes, always = Told(), Told()
+        store.append(text(-1 - n % 10, 1, "hi"), sometimes)
+        store.append(text(CHAT, 1, "hi"), always)
+        store.commit_waiting()
+        assert sometimes.outcomes == [(n // 10 + 1, NOW, False)]
+        assert always.outcomes == [(n + 1, NOW, False)]
+        assert len(database.statements._heads) <= 5
+    assert database.transactions == 20  # a wrong seq would clash, and be put right by a second try
+
+
 def test_operations_of_many_greenlets_share_a_transaction(threaded: SqlStore, database: Faulty) -> None:
     logins = [gevent.spawn(threaded.open_device, 1, f"d{n}", HERE, NOW) for n in range(8)]
     gevent.joinall(logins, timeout=10, raise_error=True)
@@ -170,6 +185,47 @@ def test_a_bad_operation_harms_nobody_else(threaded: SqlStore, database: Faulty)
     assert isinstance(taken.exception, NameTaken)
     assert good.value == 3
     assert threaded.setting("half", "undone") == "undone"
+
+
+def test_a_multi_row_statement_that_fails_undoes_its_own_operation(threaded: SqlStore) -> None:
+    runs: list[str] = []
+
+    def add(db: Connection, name: str) -> int:
+        runs.append(name)
+        return accounts.create_user(db, name, "h", NOW)
+
+    def fail(db: Connection) -> None:
+        runs.append("bad")
+        db.execute(sql('DROP TABLE "Cursor"'))
+        threaded._sql.raise_cursors.run(db, [(1, "", CHAT, 1), (2, "", CHAT, 1)])
+
+    told = send(threaded, 2)
+    before = gevent.spawn(threaded._write, add, "cem")
+    bad = gevent.spawn(threaded._write, fail)
+    behind = gevent.spawn(threaded._write, add, "dee")
+    assert [delivery.wait() for delivery in told] == [(1, NOW, False), (2, NOW, False)]
+    gevent.joinall([before, bad, behind], timeout=10)
+    assert runs == ["cem", "bad", "cem", "bad", "dee"]
+    assert isinstance(bad.exception, Busy)
+    assert (before.value, behind.value) == (3, 4)
+    assert [delivery.wait() for delivery in send(threaded, 2)] == [(3, NOW, False), (4, NOW, False)]
+    assert [span.upto for span in threaded.open_device(2, "", HERE, NOW).backlog] == [4]
+
+
+def test_a_multi_row_statement_that_breaks_a_constraint_undoes_its_transaction(threaded: SqlStore) -> None:
+    """It ends the transaction in SQLite, so all that were in it may try again."""
+    told = send(threaded, 2)
+    assert [delivery.wait() for delivery in told] == [(1, NOW, False), (2, NOW, False)]
+    told = send(threaded, 2)
+    good = gevent.spawn(threaded.create_user, "cem", "h", NOW)
+    bad = gevent.spawn(threaded._write, lambda db: threaded._sql.raise_cursors.run(db, [(1, "", CHAT, None)]))
+    assert all(isinstance(delivery.wait(), Busy) for delivery in told)
+    gevent.joinall([good, bad], timeout=10)
+    assert isinstance(good.exception, Busy)
+    assert isinstance(bad.exception, Busy)
+    assert threaded.head(CHAT) == 2
+    assert threaded.account(name="cem") is None
+    assert [delivery.wait() for delivery in send(threaded, 2)] == [(3, NOW, False), (4, NOW, False)]
 
 
 @pytest.mark.parametrize("at_commit", [False, True])
