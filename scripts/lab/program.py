@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import ClassVar
@@ -75,9 +75,11 @@ class Program:
             self._end(signal.SIGTERM)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal (SIGSTOP, SIGCONT)."""
+        """Send it a signal (SIGSTOP, SIGCONT); stop means stopped, with all its threads."""
         assert self._process
         self._process.send_signal(number)
+        while number == signal.SIGSTOP and self.running and not is_stopped(self.pid):
+            sleep(LOOK_AGAIN)
 
     def _start(
         self, arguments: Sequence[object], ready: Callable[[], bool], env: Mapping[str, str] | None = None
@@ -119,6 +121,15 @@ class Program:
             self._process.kill()
             raise LabError(f"{self.name} did not end within {DEADLINE:.0f} s") from None
         self._process = None
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether all threads of a process are stopped: on a busy machine some go on for a while."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # it has just ended
+            if stat.read_text().rpartition(")")[2].split()[0] not in "TZ":
+                return False
+    return True
 
 
 def find(name: str) -> str:
