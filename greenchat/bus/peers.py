@@ -99,7 +99,9 @@ class Peers:
 
     def drop(self, name: str) -> set[int]:
         """Forget a node, and return who was online there."""
-        self._peers.pop(name, None)
+        peer = self._peers.pop(name, None)
+        if peer is not None:
+            peer.out.lose()  # by the time there is a node of this name again, it may be wrong
         users = self.directory.users(name)
         self.directory.drop(name)
         self._progress.set()

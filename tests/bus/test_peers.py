@@ -39,6 +39,22 @@ def test_a_node_that_was_forgotten_notices_that_it_was_told_nothing_meanwhile(pe
     assert there.take(frame)
 
 
+@pytest.mark.parametrize("noticed", [True, False], ids=["dropped", "replaced"])
+def test_what_waited_for_a_node_that_is_gone_is_not_for_the_next_of_its_name(
+    peers: Peers, noticed: bool
+) -> None:
+    """It may be an hour old: whose session was to end has another, and who was here has left."""
+    out = peers.meet(OTHER).out
+    out.add(b"a session ends")
+    out.tell(7, True)
+    if noticed:
+        peers.drop("other")
+    peers.meet(Node("other", 2))
+    frame = sent(peers)
+    assert frame.is_position
+    assert Incoming().take(frame)  # and it looks for itself
+
+
 def test_a_frame_that_is_missing_makes_a_node_read_again(peers: Peers) -> None:
     out = Outgoing()
     read: list[Node] = []
