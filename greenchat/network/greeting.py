@@ -21,6 +21,7 @@ from greenchat.network.connection import log_end
 from greenchat.network.outbox import READABLE, Transport
 from greenchat.network.places import Crowded, Places
 from greenchat.network.tls import BrokenTls, Certificate
+from greenchat.protocol.addresses import display, plain
 from greenchat.protocol.proxy import MAX_HEADER, BadProxyHeader, ProxyHeader, read_header
 
 Admit = Callable[[Transport, str, float, RateLimited | None], None]
@@ -125,17 +126,6 @@ class Greeter:
                 log_end(address, None, failure, opened)
         if not failure:
             admit(transport, address, opened, refusal)
-
-
-def display(address: tuple[Any, ...]) -> str:
-    """Write a socket address as ``HOST:PORT``; IPv6 in brackets, IPv4 on a dual-stack socket plain."""
-    host, port = plain(address[0]), address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def plain(host: str) -> str:
-    """Return an address without the prefix that IPv4 has on a dual-stack socket."""
-    return host.removeprefix("::ffff:")
 
 
 def _client(sock: socket.socket, address: str) -> str:

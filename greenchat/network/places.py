@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from ipaddress import IPv4Address, ip_address
 from time import monotonic
 
 from greenchat.errors import RateLimited
 from greenchat.metrics import COUNTERS
 from greenchat.network.connection import Connection
+from greenchat.protocol.addresses import host_of, network_of
+
+__all__ = ["Crowded", "Places", "host_of"]
 
 REFUSED_AT_ONCE = 64
 """Connections over a limit that are refused in good manners (a reason, and time to read it) at a time."""
@@ -68,7 +70,7 @@ class Places:
         self._here = 0
         self._refused_here = 0
         self._greeted = 0  # have entered, and are not seated yet
-        self._addresses: dict[bytes, int] = {}
+        self._addresses: dict[str, int] = {}
         self._strangers: set[Connection] = set()
         self._refused: set[Connection] = set()
         self._swept = float("-inf")
@@ -144,7 +146,7 @@ class Places:
         COUNTERS.connections_refused += 1
         return Crowded(refusal)
 
-    def _refusal(self, key: bytes | None) -> RateLimited | None:
+    def _refusal(self, key: str | None) -> RateLimited | None:
         if self._here >= self._most:
             return self._told(TOO_MANY)
         if key is not None and self._addresses.get(key, 0) >= self._of_address:
@@ -173,15 +175,7 @@ class Places:
             self._strangers = {connection for connection in self._strangers if connection.is_stranger}
         return self._greeted + len(self._strangers) >= self._max_strangers
 
-    def _key(self, address: str) -> bytes | None:
+    def _key(self, address: str) -> str | None:
         """Return by what an address is counted; None if it is not."""
         host = host_of(address)
-        if not self._of_address or self._is_exempt(host):
-            return None
-        parsed = ip_address(host)
-        return parsed.packed if isinstance(parsed, IPv4Address) else parsed.packed[:8]
-
-
-def host_of(address: str) -> str:
-    """Return the host of ``HOST:PORT``."""
-    return address.rpartition(":")[0].strip("[]")
+        return network_of(host) if self._of_address and not self._is_exempt(host) else None

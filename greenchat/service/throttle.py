@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
-
 from greenchat.errors import RateLimited
 from greenchat.ports import Bus, Limits
+from greenchat.protocol.addresses import host_of, network_of
 
 HOUR = 3_600.0
 """Seconds that a counter of failures or registrations lasts."""
@@ -95,7 +94,7 @@ class Throttle:
     def bucket(self, address: str, now: float) -> Bucket | None:
         """Return what limits the requests of a connection; None if nothing does."""
         rate = self._limits.request_rate
-        if not rate or self._limits.is_exempt(_host(address)):
+        if not rate or self._limits.is_exempt(host_of(address)):
             return None
         return Bucket(rate, max(1, self._limits.request_burst), now)
 
@@ -106,19 +105,8 @@ class Throttle:
 
     def _addresses(self, what: str, address: str) -> list[str]:
         """Return the key of an address, if it counts at all."""
-        host = _host(address)
-        return [] if self._limits.is_exempt(host) else [f"{what}:{_network(host)}"]
-
-
-def _host(address: str) -> str:
-    """Return the host of ``HOST:PORT``."""
-    return address.rpartition(":")[0].strip("[]")
-
-
-def _network(host: str) -> str:
-    """Return what one household or server has: an IPv4 address, or 64 bits of IPv6 (RFC 6177)."""
-    parsed = ip_address(host)
-    return str(parsed.packed[:8].hex()) if isinstance(parsed, IPv6Address) else host
+        host = host_of(address)
+        return [] if self._limits.is_exempt(host) else [f"{what}:{network_of(host)}"]
 
 
 def _rounded(seconds: float) -> float:

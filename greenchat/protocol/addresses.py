@@ -1,0 +1,34 @@
+"""The addresses of peers, as all of greenchat writes them: ``HOST:PORT``, IPv6 in brackets."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+
+def display(address: tuple[Any, ...]) -> str:
+    """Write a socket address as ``HOST:PORT``; IPv6 in brackets, IPv4 on a dual-stack socket plain."""
+    host, port = plain(address[0]), address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def plain(host: str) -> str:
+    """Return an address without the prefix that IPv4 has on a dual-stack socket."""
+    return host.removeprefix("::ffff:")
+
+
+def host_of(address: str) -> str:
+    """Return the host of ``HOST:PORT``."""
+    return address.rpartition(":")[0].strip("[]")
+
+
+def network_of(host: str) -> str:
+    """Return what one household or server has: an IPv4 address, or a /64 of IPv6 (RFC 6177), in hex.
+
+    All nodes of a cluster count by this text, also those of another version: it MUST stay as it is.
+
+    Raises:
+        ValueError: the host is no address.
+    """
+    parsed = ip_address(host)
+    return parsed.packed[:8].hex() if isinstance(parsed, IPv6Address) else host
