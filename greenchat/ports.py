@@ -290,10 +290,11 @@ class Delivery(Protocol):
 class Store(Protocol):
     """The database.
 
-    Every method but ``append``, ``full``, ``move_cursor``, ``mark_read`` and ``close_device`` may
-    switch, is atomic, and when it returns its change is committed.  Each but ``start`` and ``close``
-    may raise ``Busy`` if the database is away: then nothing was changed, unless the connection was
-    lost in the commit.  A ``RequestError`` other than Busy says whose fault it is.
+    ``append``, ``full``, ``move_cursor``, ``mark_read`` and ``close_device`` return at once and never
+    raise.  Every other method may switch, is atomic, and when it returns its change is committed.
+    Each of those but ``start`` and ``close`` may raise ``Busy`` if the database is away: then nothing
+    was changed, unless the connection was lost in the commit.  A ``RequestError`` other than Busy
+    says whose fault it is.
     """
 
     def start(self) -> None:
