@@ -25,7 +25,7 @@ from tests.service.fake_bus import FakeBus, Wire
 from tests.service.fakes import FakePeer
 from tests.service.shared import NodeRunner, SharedDatabase
 from tests.service.turns import Turns
-from tests.service.world import NOON, Person, World
+from tests.service.world import LOG_FRAMES, NOON, Person, World
 
 # -- The people
 
@@ -298,3 +298,20 @@ class Cluster:
         """Do what a second brings to each node."""
         for node in self.nodes.values():
             node.bus.tick()
+
+
+# -- Who is there, and what they see
+
+
+def people(cluster: Cluster) -> tuple[Person, Person, Person]:
+    """Return ann at node a, bob at b and cem at c."""
+    return cluster["a"].user("ann"), cluster["b"].user("bob"), cluster["c"].user("cem")
+
+
+def entries(line: Person) -> list[int]:
+    """Return the seqs that came to a connection, by LOGIN_ACK or live, and forget all that came."""
+    found = []
+    for frame in line.pushed():
+        shown = frame.get("offlinemsg", [frame] if frame["msgid"] in LOG_FRAMES else [])
+        found += [entry["seq"] for entry in shown]
+    return found

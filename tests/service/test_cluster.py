@@ -5,23 +5,8 @@ from __future__ import annotations
 import pytest
 
 from greenchat.protocol.messages import MsgId
-from tests.service.cluster import Cluster
-from tests.service.world import LOG_FRAMES, Person
-
-
-def people(cluster: Cluster) -> tuple[Person, Person, Person]:
-    """Return ann at node a, bob at b and cem at c."""
-    return cluster["a"].user("ann"), cluster["b"].user("bob"), cluster["c"].user("cem")
-
-
-def entries(line: Person) -> list[int]:
-    """Return the seqs that came to a connection, by LOGIN_ACK or live, and forget all that came."""
-    found = []
-    for frame in line.pushed():
-        shown = frame.get("offlinemsg", [frame] if frame["msgid"] in LOG_FRAMES else [])
-        found += [entry["seq"] for entry in shown]
-    return found
-
+from tests.service.cluster import Cluster, entries, people
+from tests.service.world import Person, presence
 
 # -- Groups
 
@@ -468,11 +453,6 @@ def test_a_login_that_a_change_of_the_password_overtakes_leaves_the_device_onlin
 
 
 # -- Presence
-
-
-def presence(person: Person) -> list[tuple[int, str]]:
-    """Return what somebody was told of friends, and forget it."""
-    return [(frame["id"], frame["state"]) for frame in person.pushed(MsgId.PRESENCE)]
 
 
 def befriend(ann: Person, bob: Person) -> None:

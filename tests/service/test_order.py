@@ -12,13 +12,8 @@ from sqlalchemy import delete
 from greenchat.data.schema import Message
 from greenchat.protocol.messages import MsgId
 from greenchat.service import sequencer
-from tests.service.cluster import Cluster, ClusterNode, Line
+from tests.service.cluster import Cluster, ClusterNode, Line, people
 from tests.service.world import Person, seqs
-
-
-def people(cluster: Cluster) -> tuple[Person, Person, Person]:
-    """Return ann at node a, bob at b and cem at c."""
-    return cluster["a"].user("ann"), cluster["b"].user("bob"), cluster["c"].user("cem")
 
 
 def move(person: Person, node: ClusterNode) -> Line:

@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 
 from greenchat.protocol.messages import MsgId
-from tests.service.world import Person, World
-
-
-def presence(person: Person) -> list[tuple[int, str]]:
-    """Return what somebody was told, and forget it."""
-    return [(frame["id"], frame["state"]) for frame in person.pushed(MsgId.PRESENCE)]
+from tests.service.world import Person, World, presence
 
 
 @pytest.fixture

@@ -7,19 +7,8 @@ from typing import Any
 import pytest
 
 from greenchat.protocol.messages import MsgId
-from tests.service.cluster import Cluster, Line
-from tests.service.world import Person, seqs
-
-
-def people(cluster: Cluster) -> tuple[Person, Person, Person]:
-    """Return ann at node a, bob at b and cem at c."""
-    return cluster["a"].user("ann"), cluster["b"].user("bob"), cluster["c"].user("cem")
-
-
-def presence(person: Person) -> list[tuple[int, str]]:
-    """Return what somebody was told of friends, and forget it."""
-    return [(frame["id"], frame["state"]) for frame in person.pushed(MsgId.PRESENCE)]
-
+from tests.service.cluster import Cluster, Line, people
+from tests.service.world import presence, seqs
 
 # -- What was lost
 

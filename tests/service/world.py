@@ -159,6 +159,11 @@ class Person:
         return missed
 
 
+def presence(person: Person) -> list[tuple[int, str]]:
+    """Return what somebody was told of friends, and forget it."""
+    return [(frame["id"], frame["state"]) for frame in person.pushed(MsgId.PRESENCE)]
+
+
 class World:
     """A node with a database in a folder.
 
