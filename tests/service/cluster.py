@@ -280,8 +280,21 @@ class Cluster:
     def run(self) -> None:
         """Let everything go on that can, in the order of its coming."""
         while self.turns.run() or self.arrivals():
-            for ends in self.arrivals():
-                self.arrive(*ends)
+            self._arrive_all()
+
+    def run_youngest_first(self) -> None:
+        """Let everything go on that can, the last to come first: it overtakes those before it."""
+        while self.turns.turn(-1) or self.arrivals():
+            self._arrive_all()
+
+    def take_turns(self, turns: int) -> None:
+        """Give so many turns, each to the first to come that can go on; nothing arrives."""
+        for _ in range(turns):
+            self.turns.turn()
+
+    def _arrive_all(self) -> None:
+        for ends in self.arrivals():
+            self.arrive(*ends)
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, second by second, and all that it brings."""

@@ -255,12 +255,9 @@ def test_who_joins_while_a_message_is_stored_misses_no_later_one(cluster: Cluste
     phone = cluster["c"].log_in(bob, device="phone")
     bob.ok(MsgId.LEAVE_GROUP, groupid=groupid)
     cem.put(MsgId.GROUP_CHAT, groupid=groupid, msg="hi")
-    for _ in range(turns):
-        cluster.turns.turn()
+    cluster.take_turns(turns)
     bob.put(MsgId.ADD_GROUP, groupid=groupid)
-    while cluster.turns.turn(-1) or cluster.arrivals():  # the joining overtakes the message
-        for ends in cluster.arrivals():
-            cluster.arrive(*ends)
+    cluster.run_youngest_first()  # the joining overtakes the message
     cluster.pass_time(2)
     cem.say(groupid)
     joined = cluster["b"].store.membership(groupid)[bob.id]
@@ -367,8 +364,7 @@ def test_of_two_logins_of_a_device_at_a_time_one_at_most_succeeds(cluster: Clust
     _, bob, _ = people(cluster)
     bob.leave()
     lines = [cluster["a"].begin(bob)]
-    for _ in range(turns):
-        cluster.turns.turn()
+    cluster.take_turns(turns)
     lines.append(cluster["b"].begin(bob))
     cluster.run()
     cluster.pass_time(3)
@@ -381,8 +377,7 @@ def test_of_two_logins_of_a_device_at_a_time_one_at_most_succeeds(cluster: Clust
 def test_of_two_forced_logins_of_a_device_at_a_time_no_two_stay(cluster: Cluster, turns: int) -> None:
     _, bob, _ = people(cluster)
     lines = [cluster["a"].begin(bob, force=True)]
-    for _ in range(turns):
-        cluster.turns.turn()
+    cluster.take_turns(turns)
     lines.append(cluster["c"].begin(bob, force=True))
     cluster.run()
     cluster.pass_time(3)
@@ -420,12 +415,9 @@ def test_a_password_login_beside_a_logout_of_the_same_device_is_no_wrong_passwor
     """The logout ends the device's tokens, which were not used."""
     _, bob, _ = people(cluster)
     line = cluster["c"].begin(bob, force=True)
-    for _ in range(turns):
-        cluster.turns.turn()
+    cluster.take_turns(turns)
     bob.put(MsgId.LOGINOUT)
-    while cluster.turns.turn(-1) or cluster.arrivals():
-        for ends in cluster.arrivals():
-            cluster.arrive(*ends)
+    cluster.run_youngest_first()
     assert line.reply("login")["errno"] == 0
 
 
@@ -438,12 +430,9 @@ def test_a_login_that_a_change_of_the_password_overtakes_leaves_the_device_onlin
     befriend(ann, bob)
     cluster.seats[cluster["b"].me].clear()
     line = cluster["c"].begin(bob)
-    for _ in range(turns):
-        cluster.turns.turn()
+    cluster.take_turns(turns)
     bob.put(MsgId.CHANGE_PASSWORD, old="pw", new="new")
-    while cluster.turns.turn(-1) or cluster.arrivals():
-        for ends in cluster.arrivals():
-            cluster.arrive(*ends)
+    cluster.run_youngest_first()
     cluster.pass_time(3)
     lines = [one for one in (bob, line) if one.peer.closed is None and one.session.user]
     online = cluster.database.online()
@@ -483,12 +472,9 @@ def test_of_two_devices_that_come_at_a_time_one_is_told_of(cluster: Cluster, tur
     bob.leave()
     assert presence(ann) == [(bob.id, "offline")]
     cluster["b"].begin(bob)
-    for _ in range(turns):
-        cluster.turns.turn()
+    cluster.take_turns(turns)
     cluster["c"].begin(bob, device="phone")
-    while cluster.turns.turn(-1) or cluster.arrivals():  # the second overtakes the first
-        for ends in cluster.arrivals():
-            cluster.arrive(*ends)
+    cluster.run_youngest_first()  # the second overtakes the first
     assert presence(ann) == [(bob.id, "online")]
 
 
@@ -498,8 +484,7 @@ def test_of_two_devices_that_go_at_a_time_the_last_is_told_of(cluster: Cluster, 
     phone = cluster["c"].log_in(bob, device="phone")
     befriend(ann, bob)
     bob.peer.close("closed by peer")
-    for _ in range(turns):
-        cluster.turns.turn()
+    cluster.take_turns(turns)
     phone.peer.close("closed by peer")
     cluster.run()
     assert presence(ann) == [(bob.id, "offline")]

@@ -206,8 +206,7 @@ def test_who_logs_in_while_a_conversation_is_taken_up_misses_nothing(cluster: Cl
     with cluster.held(target="c"):
         ann.chat(bob)
     cluster.arrive(cluster["a"].me, cluster["c"].me)
-    for _ in range(turns):
-        cluster.turns.turn()  # node c takes the conversation up, because of 2
+    cluster.take_turns(turns)  # node c takes the conversation up, because of 2
     phone = cluster["c"].begin(bob, device="phone")
     while not phone.peer.frames:
         cluster.turns.turn(-1)  # the login goes on alone
