@@ -321,6 +321,12 @@ def people(cluster: Cluster) -> tuple[Person, Person, Person]:
     return cluster["a"].user("ann"), cluster["b"].user("bob"), cluster["c"].user("cem")
 
 
+def befriend(ann: Person, bob: Person) -> None:
+    """Let ann see what becomes of bob."""
+    ann.ok(MsgId.ADD_FRIEND, friendid=bob.id)
+    ann.pushed()
+
+
 def entries(line: Person) -> list[int]:
     """Return the seqs that came to a connection, by LOGIN_ACK or live, and forget all that came."""
     found = []
