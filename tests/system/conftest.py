@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from scripts.lab.mariadb import MariaDb
+from tests.lab import private_mariadb
 from tests.system.server import Server
 
 CALM = ("--heartbeat-interval", 60, "--login-timeout", 60)
@@ -28,3 +30,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
             return server
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def mariadb() -> Iterator[MariaDb]:
+    """A MariaDB for the tests of a file."""
+    with private_mariadb() as server:
+        yield server

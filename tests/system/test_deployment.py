@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from time import monotonic, sleep
 
-import pytest
 from redis import Redis
 
 from greenchat.client import Client, Event, Message
@@ -20,7 +19,7 @@ from scripts.lab.mariadb import MariaDb
 from scripts.lab.nginx import Nginx
 from scripts.lab.program import DEADLINE, find, free_port, free_ports
 from scripts.lab.supervisord import Supervisord
-from tests.lab import need, private_mariadb, private_redis
+from tests.lab import need, private_redis
 from tests.system.server import ROOT, Server
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
@@ -29,12 +28,6 @@ PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 def typed_into(program: str) -> list[list[str]]:
     """Return the lines of each text on the page that a program reads."""
     return [text.splitlines() for text in re.findall(rf"^{program} <<'END'\n(.*?)^END$", PAGE, re.M | re.S)]
-
-
-@pytest.fixture(scope="module")
-def mariadb() -> Iterator[MariaDb]:
-    with private_mariadb() as server:
-        yield server
 
 
 def test_the_least_rights_are_enough_for_a_cluster(mariadb: MariaDb) -> None:

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from scripts.lab.mariadb import MariaDb
 from scripts.lab.program import free_port
-from tests.lab import private_mariadb
 from tests.system.server import DEADLINE, Client, Server, command, environment, join
 
 Start = Callable[..., Server]
-
-
-@pytest.fixture(scope="module")
-def mariadb() -> Iterator[MariaDb]:
-    with private_mariadb() as server:
-        yield server
 
 
 def test_messages_outlive_a_kill_of_the_server_and_of_the_database(start: Start, mariadb: MariaDb) -> None:

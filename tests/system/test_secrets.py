@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import pytest
 
 from greenchat.config import Settings
 from scripts.lab.mariadb import MariaDb
-from tests.lab import private_mariadb
 from tests.system.server import ROOT, Client, Server
 from tests.system.test_life import fill_disk
 
@@ -64,12 +63,6 @@ def logged(server: Server) -> str:
         assert secret not in log
     assert "$argon2" not in log
     return log
-
-
-@pytest.fixture(scope="module")
-def mariadb() -> Iterator[MariaDb]:
-    with private_mariadb() as server:
-        yield server
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from greenchat.config import Settings, load
 from scripts.lab.mariadb import PASSWORD, MariaDb
 from scripts.lab.program import free_ports
 from scripts.lab.supervisord import CONF, READY, Supervisord
-from tests.lab import private_mariadb
 from tests.system.server import DEADLINE, ROOT, Client
 
 UNIT = ROOT / "conf" / "greenchat@.service"
@@ -35,12 +34,6 @@ NAMES = {
     "%i": "6001",
 }
 """What supervisord and systemd put into a command line."""
-
-
-@pytest.fixture(scope="module")
-def mariadb() -> Iterator[MariaDb]:
-    with private_mariadb() as server:
-        yield server
 
 
 @pytest.fixture
