@@ -1,17 +1,10 @@
-"""The bus over Redis: a directory with leases, and one channel for each node.
+"""The bus over Redis: who is where (see ``registry``), and one channel for each node.
 
-Keys, besides those of ``shared``, and channels, which Redis does not part by database::
-
-    greenchat:nodes             hash: name of each node that is to be cleaned up after, its incarnation
-    greenchat:node:NAME         hash: "" its incarnation, and for each user here the devices, as JSON;
-                                it lives for LEASE seconds unless it is renewed: it is the node's lease
-    greenchat:clean:NAME:N      who marks the users of a dead node offline
-    greenchat:DB:NAME           the channel of a node
+Redis does not part channels by database, so that of a node is ``greenchat:DB:NAME``.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Collection, Iterable
 from time import monotonic
@@ -20,8 +13,9 @@ import gevent
 import redis
 
 from greenchat.bus import stream
-from greenchat.bus.link import TROUBLE, Command, Commands, Link, Subscription, plain
+from greenchat.bus.link import TROUBLE, Command, Commands, Link, Subscription
 from greenchat.bus.peers import Absences, Peers
+from greenchat.bus.registry import Registry
 from greenchat.bus.shared import Shared
 from greenchat.errors import BusAway, Busy, StartupError
 from greenchat.ports import BusListener, Node, Seat
@@ -44,31 +38,8 @@ GRACE = 4.0
 """Seconds without a lease after which a node is dead.  Redis may have lost its data: then each node
 takes its lease again within two ticks."""
 
-CLEANING = 30
-"""Seconds after which another node cleans up, if the one that began has died of it."""
-
 RETURN = 3.0
 """Seconds in which users of a node that has left may come back elsewhere, before they count as gone."""
-
-_CLAIM = """
-if redis.call('HEXISTS', KEYS[1], '') == 1 then
-  if ARGV[2] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
-  else redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
-end
-local found = {}
-for i = 2, #KEYS do found[i - 1] = redis.call('HGET', KEYS[i], ARGV[1]) or '' end
-return found
-"""
-_RENEW = """
-local there = redis.call('HGET', KEYS[1], '')
-if there == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return there
-"""
-_FORGET_NODE = """
-if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
-"""
-
-NODES = "greenchat:nodes"
 
 
 class RedisBus(Shared):
@@ -106,7 +77,8 @@ class RedisBus(Shared):
         self._absences = Absences(GRACE)
         self._check()
         self._commands = Commands(self._link, self._posts, self._failed)
-        self._peers = Peers(node, listener, self._read_users, self._greet, self._has_left)
+        self._registry = Registry(self._commands, node, LEASE)
+        self._peers = Peers(node, listener, self._registry.users, self._greet, self._has_left)
         self._subscription = Subscription(
             self._link, self._channel(node.name), self._subscribed, self._received, self._lost
         )
@@ -128,11 +100,7 @@ class RedisBus(Shared):
         gevent.killall(self._keepers)
         try:
             if not self.away:
-                self._commands.ask(
-                    *self._frames(leaving=True),
-                    ("DEL", _key(self._me.name)),
-                    ("EVAL", _FORGET_NODE, 1, NODES, self._me.name, self._me.incarnation),
-                )
+                self._registry.leave(*self._frames(leaving=True))
         except Busy:
             logger.info("the bus is away: this node's lease will run out")
         self._subscription.close()
@@ -154,15 +122,7 @@ class RedisBus(Shared):
         names = self._peers.names()
         for peer in self._peers:
             peer.out.tell(userid, bool(devices))
-        keys = [_key(name) for name in (self._me.name, *names)]
-        value = json.dumps(devices) if devices else ""
-        found = plain(self._commands.ask(("EVAL", _CLAIM, len(keys), *keys, userid, value))[0])
-        return [
-            Seat(name, device)
-            for name, there in zip(names, found, strict=True)
-            if there
-            for device in json.loads(there)
-        ]
+        return self._registry.claim(userid, devices, names)
 
     def online(self, users: Iterable[int]) -> set[int]:
         return self._peers.directory.online(users)
@@ -188,34 +148,17 @@ class RedisBus(Shared):
 
     def _take_lease(self) -> None:
         """Say anew that this node is alive, and who is here.  May switch."""
-        users = [(userid, json.dumps(self._listener.devices(userid))) for userid in self._listener.users()]
-        fields = [field for user in users for field in user]
-        key, name, number = _key(self._me.name), self._me.name, self._me.incarnation
-        answers = self._commands.ask(
-            ("MULTI",),
-            ("DEL", key),
-            ("HSET", key, "", number, *fields),
-            ("PEXPIRE", key, int(LEASE * 1000)),
-            ("HSET", NODES, name, number),
-            ("EXEC",),
-        )
-        plain(answers[-1])
+        listener = self._listener
+        self._registry.enter((userid, listener.devices(userid)) for userid in listener.users())
 
     def _tick(self) -> None:
         """Renew the lease, send positions, and look who is alive.  May switch."""
         self._due = True
-        key, name, number = _key(self._me.name), self._me.name, self._me.incarnation
-        there, _, nodes = map(
-            plain,
-            self._commands.ask(
-                ("EVAL", _RENEW, 1, key, number, int(LEASE * 1000)),
-                ("HSET", NODES, name, number),
-                ("HGETALL", NODES),
-            ),
-        )
-        if there is not None and int(there) > number:
+        there, nodes = self._registry.renew()
+        number = self._me.incarnation
+        if there is not None and there > number:
             self._listener.superseded()
-        elif there is None or int(there) != number:
+        elif there != number:
             self._recover_lease()
         self._look_around(nodes)
         if not self.away:
@@ -243,15 +186,13 @@ class RedisBus(Shared):
         self.settle()
         self._listener.catch_up()
 
-    def _look_around(self, answer: list[bytes]) -> None:
+    def _look_around(self, registered: dict[str, int]) -> None:
         """Meet who has come, and bury who is dead."""
-        registered = dict(zip(map(bytes.decode, answer[::2]), map(int, answer[1::2]), strict=True))
         known = dict(self._suspects)
         known.update((name, Node(name, number)) for name, number in registered.items())
         known.update((peer.node.name, peer.node) for peer in self._peers)
         known.pop(self._me.name, None)
-        alive = self._commands.ask(*(("HGET", _key(name), "") for name in known)) if known else []
-        for node, there in zip(known.values(), map(plain, alive), strict=True):
+        for node, there in zip(known.values(), self._registry.incarnations(known), strict=True):
             if there is None:
                 if self._absences.is_dead(node) and not self.away:
                     self._bury(node)
@@ -259,8 +200,8 @@ class RedisBus(Shared):
                 self._absences.forget(node)
                 self._suspects.pop(node.name, None)
                 peer = self._peers.get(node.name)
-                if peer is None or peer.node.incarnation < int(there):
-                    self._peers.meet(Node(node.name, int(there)))
+                if peer is None or peer.node.incarnation < there:
+                    self._peers.meet(Node(node.name, there))
 
     def _bury(self, node: Node) -> None:
         logger.warning("node %s is gone: its lease has run out", node.name)
@@ -276,9 +217,8 @@ class RedisBus(Shared):
 
     def _clean_up(self, node: Node, users: set[int]) -> None:
         """Mark a node's users offline, if no other node does.  May switch."""
-        lock = f"greenchat:clean:{node.name}:{node.incarnation}"
         try:
-            if plain(self._commands.ask(("SET", lock, self._me.name, "NX", "EX", CLEANING))[0]):
+            if self._registry.may_clean_up(node):
                 self._mark_offline(node, users)
         except Busy:
             logger.warning("cannot clean up after node %s now; somebody will", node.name)
@@ -288,19 +228,12 @@ class RedisBus(Shared):
         while True:
             try:
                 self._listener.gone(node, users)
-                self._commands.ask(("EVAL", _FORGET_NODE, 1, NODES, node.name, node.incarnation))
+                self._registry.forget(node)
                 return
             except Busy:
                 gevent.sleep(TICK)
                 if not self._open or self._peers.is_there(node):
                     return
-
-    def _read_users(self, node: Node) -> set[int] | None:
-        key = _key(node.name)
-        number, fields = map(plain, self._commands.ask(("HGET", key, ""), ("HKEYS", key)))
-        if number is None or int(number) != node.incarnation:
-            return None
-        return {int(field) for field in fields if field}
 
     # -- What goes out
 
@@ -416,7 +349,3 @@ class RedisBus(Shared):
 
     def _channel(self, name: str) -> str:
         return f"greenchat:{self._link.database}:{name}"
-
-
-def _key(name: str) -> str:
-    return f"greenchat:node:{name}"
