@@ -19,9 +19,10 @@ from greenchat.network.greeting import Greeter
 from greenchat.network.heartbeat import Heartbeat
 from greenchat.network.limits import DEFAULTS, Limits
 from greenchat.network.outbox import Flusher, Transport
-from greenchat.network.places import Crowded, Places, host_of
+from greenchat.network.places import Crowded, Places
 from greenchat.network.shaper import Shaper
 from greenchat.network.tls import Certificate
+from greenchat.protocol.addresses import host_of
 from greenchat.protocol.framing import NEWLINE
 
 logger = logging.getLogger(__name__)

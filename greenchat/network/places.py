@@ -11,8 +11,6 @@ from greenchat.metrics import COUNTERS
 from greenchat.network.connection import Connection
 from greenchat.protocol.addresses import host_of, network_of
 
-__all__ = ["Crowded", "Places", "host_of"]
-
 REFUSED_AT_ONCE = 64
 """Connections over a limit that are refused in good manners (a reason, and time to read it) at a time."""
 

@@ -14,7 +14,7 @@ def display(address: tuple[Any, ...]) -> str:
 
 def plain(host: str) -> str:
     """Return an address without the prefix that IPv4 has on a dual-stack socket."""
-    return host.removeprefix("::ffff:")
+    return host.removeprefix("::ffff:") if "." in host else host
 
 
 def host_of(address: str) -> str:

@@ -23,6 +23,12 @@ def test_an_ipv6_address_is_in_brackets() -> None:
     assert display(("2001:db8::1", 6000, 0, 0)) == "[2001:db8::1]:6000"
 
 
+@pytest.mark.parametrize("host", ["::ffff:1", "::ffff:0:c000:207"])
+def test_an_ipv6_address_that_only_begins_like_one_of_ipv4_stays_one(host: str) -> None:
+    assert display((host, 6000, 0, 0)) == f"[{host}]:6000"
+    assert network_of(host_of(f"[{host}]:6000"))
+
+
 @given(st.ip_addresses().map(str), ports)
 def test_the_host_of_what_is_written_is_the_one_that_was_given(host: str, port: int) -> None:
     assert host_of(display((host, port))) == plain(host)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from greenchat.protocol.messages import MsgId
-from tests.service.cluster import Cluster, entries, people
-
-__all__ = ["entries", "people"]
+from tests.service.cluster import Cluster, people
 
 
 def test_a_message_goes_to_all_devices_of_both_wherever_they_are(cluster: Cluster) -> None:

@@ -10,8 +10,7 @@ from random import Random
 import pytest
 
 from greenchat.protocol.messages import MsgId
-from tests.service.cluster import Cluster
-from tests.service.test_cluster import entries, people
+from tests.service.cluster import Cluster, entries, people
 
 FOUND = (74, 373, 671, 2113, 3166, 3406, 3443, 21142)
 """Seeds that were not right once."""
