@@ -94,7 +94,8 @@ def _authenticate(caller: Caller, request: m.Login) -> Account:
     check_length("password", request.password, 1, service.limits.max_password)
     name = None if request.name is None else clean_name("name", request.name, service.limits.max_name)
     account = service.store.account(id=request.id, name=name, device=request.device)
-    who = f"{request.id or name}" if account is None else f"{account.id}"
+    userid = request.id if account is None else account.id
+    who = f"name:{name}" if userid is None else f"{userid}"
     service.throttle.begin_login(who, caller.peer.address)
     fits = service.passwords.verify(account and account.password, request.password)
     if account is None or not fits:

@@ -63,6 +63,13 @@ def test_id_and_name_are_one_account(world: World) -> None:
     assert errnos(person, 2, name="ann") + errnos(person, 3, id=1) == [1, 1, 1, 1, 11]
 
 
+@pytest.mark.parametrize("userid", [1, 77])
+def test_a_name_that_nobody_has_is_never_an_id(world: World, userid: int) -> None:
+    """Neither that of a user, nor one that does not exist: the two are told apart by nothing."""
+    errnos(world.connect(), 5, name=str(userid))
+    assert guess(world.connect(), id=userid)["errno"] == 1
+
+
 def test_the_right_password_forgets_the_wrong_ones(world: World) -> None:
     for _ in range(4):
         person = world.connect()
