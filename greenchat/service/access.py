@@ -18,9 +18,8 @@ def member_of(caller: Caller, groupid: int) -> Membership:
     """
     memberships = caller.service.memberships
     membership = memberships.load(groupid)
-    if caller.user not in membership and not caller.service.bus.alone:
-        # They may have joined at another node, from where word has not come yet.
-        membership = memberships.reload(groupid)
+    if caller.user not in membership:
+        membership = memberships.doubt(groupid)
     if caller.user not in membership:
         raise NotAMember
     return membership

@@ -32,7 +32,7 @@ def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     joined, is_new = service.store.join_group(userid, groupid, service.now())
     # Also if it is not new but not known here: perhaps the answer of the database was lost when it was.
     if is_new or service.memberships.load(groupid).get(userid) != joined:
-        service.joined(userid, groupid, joined)
+        service.memberships.joined(userid, groupid, joined)
         service.bus.send(service.bus.nodes(), encode_event(Joined(userid, groupid, joined)))
         service.recovery.check_user_soon(userid)
     group = group_item(service.store.group(userid, id=groupid))
@@ -45,7 +45,7 @@ def leave_group(caller: Caller, request: m.LeaveGroup) -> m.Reply:
     """Leave a group."""
     service, userid = caller.service, caller.id
     service.store.leave_group(userid, request.groupid)
-    service.left(userid, request.groupid)
+    service.memberships.left(userid, request.groupid)
     service.bus.send(service.bus.nodes(), encode_event(Left(userid, request.groupid)))
     return m.Ack(re=m.MsgId.LEAVE_GROUP)
 

@@ -135,10 +135,10 @@ class Neighbours:
             service.store.open_device(userid, device, service.node, service.now())
 
     def _joined(self, event: events.Joined) -> None:
-        self._service.joined(event.userid, event.groupid, event.joined)
+        self._service.memberships.joined(event.userid, event.groupid, event.joined)
 
     def _left(self, event: events.Left) -> None:
-        self._service.left(event.userid, event.groupid)
+        self._service.memberships.left(event.userid, event.groupid)
 
     def _block_changed(self, event: events.BlockChanged) -> None:
         self._service.forget_block(event.sender, event.receiver)

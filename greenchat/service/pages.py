@@ -131,11 +131,9 @@ def _reached(reader: Reader, conversation: int) -> int:
 
 
 def _is_member(reader: Reader, groupid: int) -> bool:
-    """Return whether the reader's user is in a group: what is committed after this is read is live."""
-    memberships = reader.service.memberships
+    """Return whether the reader's user is in a group.  May switch."""
     try:
-        while (members := memberships.get(groupid)) is None:  # it may be forgotten while it is read
-            memberships.load(groupid)
+        members = reader.service.memberships.settled(groupid)
     except NoSuchGroup:  # another node was wrong
         return False
     return reader.user in members

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 from greenchat.errors import Busy, NoSuchGroup
 from greenchat.ports import Later, Membership, Span, Store
-from greenchat.service.cache import Cache
 from greenchat.service.conversations import group_of, pair_of, peer_of
 from greenchat.service.entries import posted
 from greenchat.service.events import Posted
 from greenchat.service.hub import Hub, Online
+from greenchat.service.memberships import Memberships
 
 PATIENCE = 0.05
 """Seconds to wait for an entry that another one has overtaken, before it is read from the database."""
@@ -71,7 +71,7 @@ class Sequencer:
     """
 
     def __init__(
-        self, hub: Hub[Any], store: Store, memberships: Cache[int, Membership], alone: bool, later: Later
+        self, hub: Hub[Any], store: Store, memberships: Memberships, alone: bool, later: Later
     ) -> None:
         self._hub = hub
         self._store = store

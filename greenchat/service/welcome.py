@@ -38,9 +38,7 @@ def _owe_of_unknown_memberships(caller: Caller, groups: dict[int, int]) -> None:
     """
     memberships = caller.service.memberships
     for groupid, joined in groups.items():
-        members = memberships.get(groupid)
-        if members is not None and members.get(caller.id) != joined:
-            memberships.forget(groupid)
+        if memberships.forget_unless(caller.id, groupid, joined):
             caller.owe(of_group(groupid), joined)
 
 
