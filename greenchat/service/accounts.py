@@ -44,14 +44,14 @@ def login(caller: Caller, request: m.Login) -> None:
         if caller.user is not None:
             _settle(caller, request, account, seats)
     except BaseException:
-        sign_off(caller)
+        sign_off(caller.service, caller)
         raise
 
 
 def logout(caller: Caller, request: m.Loginout) -> m.Reply:
     """Log out; the device's tokens end, and the connection may log in again."""
     caller.service.store.end_tokens(caller.id, caller.device)
-    sign_off(caller)
+    sign_off(caller.service, caller)
     return m.Ack(re=m.MsgId.LOGINOUT)
 
 
@@ -65,7 +65,7 @@ def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
     generation = service.store.set_password(caller.id, account.password, new, device)
     for other in service.hub.of(userid):
         if other is not caller:
-            sign_off(other)
+            sign_off(service, other)
             other.peer.close("replaced")
     service.bus.send(service.bus.nodes((userid,)), encode_event(Ended(userid, None)))
     return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=service.tokens.issue(userid, device, generation))

@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from greenchat.errors import AlreadyOnline, NotAllowed
+from greenchat.ports import Peer
 
 
 class Online(Protocol):
-    """A session that is logged in, as far as the hub and the router know it."""
+    """A session that is logged in, as far as those know it who find it in the hub.
+
+    Attributes:
+        device: the name of the user's device.
+        entered: the login's number (see ``Hub``).
+    """
 
     device: str
     entered: int
+
+    @property
+    def id(self) -> int:
+        """Who is logged in.
+
+        Raises:
+            NotLoggedIn: nobody is any more.
+        """
+
+    @property
+    def user(self) -> int | None:
+        """Who is logged in; None once it has left."""
+
+    @property
+    def peer(self) -> Peer:
+        """The other end."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the login is done."""
+
+    def leave(self) -> None:
+        """Be nobody's session any more."""
 
     def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
         """Send a live event when it is its turn."""
@@ -23,11 +52,17 @@ class Online(Protocol):
     def lacks(self, conversation: int, cursor: int, head: int) -> None:
         """Owe what the device does not have of a conversation."""
 
+    def know_groups(self, joined: dict[int, int]) -> None:
+        """Take note of groups, and the last seq of each before the user joined it."""
 
-S = TypeVar("S", bound=Online)
+    def follow(self, groupid: int, joined: int, came: int | None) -> None:
+        """Let the messages of a group come from the first after joining."""
+
+    def has_left(self, groupid: int) -> None:
+        """Forget a group."""
 
 
-class Hub(Generic[S]):
+class Hub:
     """The sessions of the users who are logged in at this node.
 
     Args:
@@ -40,9 +75,9 @@ class Hub(Generic[S]):
     def __init__(self, max_devices: int) -> None:
         self.entries = 0
         self._max_devices = max_devices
-        self._sessions: dict[int, tuple[S, ...]] = {}
+        self._sessions: dict[int, tuple[Online, ...]] = {}
 
-    def of(self, userid: int) -> tuple[S, ...]:
+    def of(self, userid: int) -> tuple[Online, ...]:
         """Return the user's sessions here."""
         return self._sessions.get(userid, ())
 
@@ -50,7 +85,7 @@ class Hub(Generic[S]):
         """Return who is online here."""
         return self._sessions.keys()
 
-    def sessions(self) -> list[S]:
+    def sessions(self) -> list[Online]:
         """Return all sessions."""
         return [session for sessions in self._sessions.values() for session in sessions]
 
@@ -58,14 +93,14 @@ class Hub(Generic[S]):
         """Return who of these is online here."""
         return {userid for userid in users if userid in self._sessions}
 
-    def find(self, userid: int, device: str) -> S | None:
+    def find(self, userid: int, device: str) -> Online | None:
         """Return the user's session of this device."""
         for session in self.of(userid):
             if session.device == device:
                 return session
         return None
 
-    def check(self, userid: int, device: str, force: bool) -> S | None:
+    def check(self, userid: int, device: str, force: bool) -> Online | None:
         """Check whether a device may come online, and return the session that it would replace.
 
         Raises:
@@ -79,13 +114,13 @@ class Hub(Generic[S]):
             raise NotAllowed(f"only {self._max_devices} devices of a user may be online at a time")
         return there
 
-    def add(self, session: S, userid: int) -> None:
+    def add(self, session: Online, userid: int) -> None:
         """Add a session."""
         self.entries += 1
         session.entered = self.entries
         self._sessions[userid] = (*self.of(userid), session)
 
-    def remove(self, session: S, userid: int) -> None:
+    def remove(self, session: Online, userid: int) -> None:
         """Remove a session that was added."""
         left = tuple(other for other in self.of(userid) if other is not session)
         if left:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from greenchat.ports import Bus, Membership
 from greenchat.service.cache import Cache
@@ -34,7 +33,7 @@ class Memberships:
     """
 
     def __init__(
-        self, hub: Hub[Any], load: Callable[[int], Membership], bus: Bus, last: Callable[[int], int]
+        self, hub: Hub, load: Callable[[int], Membership], bus: Bus, last: Callable[[int], int]
     ) -> None:
         self._hub = hub
         self._bus = bus
@@ -108,8 +107,8 @@ class Memberships:
         if membership is not None:
             membership.pop(userid, None)
             self._known.put(groupid, membership)
-        for caller in self._hub.of(userid):
-            caller.has_left(groupid)
+        for session in self._hub.of(userid):
+            session.has_left(groupid)
 
     def _changeable(self, groupid: int) -> Membership | None:
         """Return a membership if it is known, and changes at this node only; else it is read anew."""
@@ -140,5 +139,5 @@ class Memberships:
         last = 0 if before is None else self._last(of_group(groupid))
         for userid, joined in members.items():
             came = last if before is None or userid in before else None
-            for caller in self._hub.of(userid):
-                caller.follow(groupid, joined, came)
+            for session in self._hub.of(userid):
+                session.follow(groupid, joined, came)

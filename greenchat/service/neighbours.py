@@ -123,7 +123,7 @@ class Neighbours:
         for session in self._service.hub.of(event.userid):
             if event.device in (None, session.device):
                 session.peer.close("replaced")
-                give_up(session)
+                give_up(self._service, session)
 
     def _reopen(self, event: events.Reopen) -> None:
         self._service.later(0, partial(self._open_again, event.userid, event.device))

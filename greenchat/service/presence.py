@@ -7,25 +7,25 @@ from functools import partial
 
 from greenchat.errors import Busy
 from greenchat.protocol.messages import PresencePush, State, encode
-from greenchat.service.caller import Caller
+from greenchat.service.hub import Online
 from greenchat.service.service import Service
 
 _log = logging.getLogger(__name__)
 
 
-def sign_off(caller: Caller) -> None:
-    """End a caller's login, if it has one: the device is offline, and friends are told.  May switch."""
-    userid, device = caller.user, caller.device
+def sign_off(service: Service, session: Online) -> None:
+    """End a session's login, if it has one: the device is offline, and friends are told.  May switch."""
+    userid = session.user
     if userid is not None:
-        caller.leave()
-        _has_left(caller.service, userid, device)
+        session.leave()
+        _has_left(service, userid, session.device)
 
 
-def give_up(caller: Caller) -> None:
+def give_up(service: Service, session: Online) -> None:
     """Do the same, but let all that may switch come later."""
-    userid, device, service = caller.id, caller.device, caller.service
-    caller.leave()
-    service.later(0, partial(_has_left, service, userid, device))
+    userid = session.id
+    session.leave()
+    service.later(0, partial(_has_left, service, userid, session.device))
 
 
 def _has_left(service: Service, userid: int, device: str) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from functools import partial
-from typing import Any
 
 from greenchat.errors import Busy
 from greenchat.ports import Bus, Later, Node, Store
 from greenchat.service.events import Missed, encode_event
-from greenchat.service.hub import Hub
+from greenchat.service.hub import Hub, Online
 from greenchat.service.sequencer import Sequencer
 
 TRY_AGAIN = 0.5
@@ -42,7 +41,7 @@ class Recovery:
 
     def __init__(
         self,
-        hub: Hub[Any],
+        hub: Hub,
         store: Store,
         bus: Bus,
         sequencer: Sequencer,
@@ -55,10 +54,10 @@ class Recovery:
         self._sequencer = sequencer
         self._node = node
         self._later = later
-        self._newcomers: list[Any] = []
+        self._newcomers: list[Online] = []
         self._joiners: set[int] = set()
 
-    def check_soon(self, session: Any) -> None:
+    def check_soon(self, session: Online) -> None:
         """Look at a session that has just logged in, once all nodes know.  Does not switch."""
         if not self._bus.alone:
             self._wait()
@@ -96,15 +95,15 @@ class Recovery:
             sessions.extend(self._hub.of(userid))
         self._try(sessions)
 
-    def _try(self, sessions: Collection[Any]) -> None:
+    def _try(self, sessions: Collection[Online]) -> None:
         try:
             self._look(sessions)
         except Busy:
             self._later(TRY_AGAIN, partial(self._try, sessions))
 
-    def _look(self, sessions: Collection[Any]) -> None:
+    def _look(self, sessions: Collection[Online]) -> None:
         """Find out what has become of sessions, and see to it."""
-        seats = {(session.user, session.device): session for session in sessions if session.settled}
+        seats = {(session.id, session.device): session for session in sessions if session.settled}
         devices = list(seats)
         for start in range(0, len(devices), AT_A_TIME):
             look = self._store.look(devices[start : start + AT_A_TIME], self._node)
@@ -116,7 +115,7 @@ class Recovery:
                 self._sequencer.expect(conversation, head)
 
 
-def _end(session: Any, is_elsewhere: bool) -> None:
+def _end(session: Online, is_elsewhere: bool) -> None:
     """End a session that this node has lost: taken over, or marked offline by who took it for dead."""
     if is_elsewhere:
         session.peer.close("replaced")

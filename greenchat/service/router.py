@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from greenchat.ports import Bus
 from greenchat.service.conversations import pair_of
@@ -22,7 +21,7 @@ class Router:
         sequencer: keeps the order of entries here.
     """
 
-    def __init__(self, hub: Hub[Any], bus: Bus, sequencer: Sequencer) -> None:
+    def __init__(self, hub: Hub, bus: Bus, sequencer: Sequencer) -> None:
         self._hub = hub
         self._bus = bus
         self._take = sequencer.take

@@ -11,7 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from greenchat.errors import Busy, NoSuchGroup
 from greenchat.ports import Later, Membership, Span, Store
@@ -70,9 +70,7 @@ class Sequencer:
         later: runs something so many seconds from now, where it may switch.
     """
 
-    def __init__(
-        self, hub: Hub[Any], store: Store, memberships: Memberships, alone: bool, later: Later
-    ) -> None:
+    def __init__(self, hub: Hub, store: Store, memberships: Memberships, alone: bool, later: Later) -> None:
         self._hub = hub
         self._store = store
         self._memberships = memberships
@@ -176,7 +174,7 @@ class Sequencer:
         """
         before = self._last.get(conversation)
         upto = max(self._store.head(conversation), gap.upto)
-        sessions = [(session, session.user, session.device) for session in self._sessions(conversation)]
+        sessions = [(session, session.id, session.device) for session in self._sessions(conversation)]
         devices = [(userid, device) for _, userid, device in sessions]
         cursors = self._store.cursors(conversation, devices) if devices else {}
         membership = self._members(conversation)
@@ -231,7 +229,7 @@ class Sequencer:
         groupid = group_of(conversation)
         return {} if groupid is None else self._memberships.get(groupid)
 
-    def _sessions(self, conversation: int) -> Iterator[Any]:
+    def _sessions(self, conversation: int) -> Iterator[Online]:
         pair = conversation > 0
         for userid in set(pair_of(conversation)) if pair else self._members(conversation) or ():
             yield from self._hub.of(userid)

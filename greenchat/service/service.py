@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from greenchat.ports import Bus, Later, Limits, Node, Store
 from greenchat.protocol.instants import to_instant
@@ -70,7 +69,7 @@ class Service:
         self.clock = clock
         self.monotonic = monotonic
         self.later = later
-        self.hub: Hub[Any] = Hub(limits.max_devices_online)  # of Callers, which are built on this
+        self.hub: Hub = Hub(limits.max_devices_online)
         self.throttle = Throttle(bus, limits)
         self.passwords = Passwords(offload)
         self.tokens = Tokens(store.setting(TOKEN_SECRET, new_secret()), limits.token_days, clock)

@@ -63,7 +63,7 @@ class Session(Caller):
 
     def closed(self, reason: str) -> None:
         """Take note that the connection has ended.  May switch."""
-        sign_off(self)
+        sign_off(self.service, self)
 
     def _refuse_frame(self, malformed: MalformedFrame) -> None:
         re, error = malformed.re, malformed.error

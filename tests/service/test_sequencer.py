@@ -25,7 +25,8 @@ class Session:
     """
 
     entered = 0
-    user, device = BOB, ""
+    id = user = BOB
+    device = ""
 
     def __init__(self) -> None:
         self.got: list[int] = []
@@ -51,7 +52,7 @@ class World:
         self.later: list[Callable[[], object]] = []
         self.meanwhile: Callable[[], object] = lambda: None
         self.when = "cursors"
-        hub: Hub[Any] = Hub(8)
+        hub = Hub(8)
         hub.add(self.session, BOB)
         memberships: Cache[int, Any] = Cache(lambda groupid: {})
         self.sequencer = Sequencer(
