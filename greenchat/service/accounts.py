@@ -130,9 +130,19 @@ def _by_token(service: Service, request: m.Login, text: str) -> Account:
 
 
 def _enter(caller: Caller, account: Account, request: m.Login) -> None:
-    """Become the one caller of this device here; from now on live events are held.  Does not switch."""
+    """Become the one caller of this device here; from now on live events are held.  Does not switch.
+
+    Raises:
+        AlreadyOnline: it is, and ``force`` was not given.
+        NotAllowed: too many other devices of the user are online here.
+        Busy: this server stops.
+    """
     service = caller.service
-    replaced = service.hub.check(account.id, request.device, _is_forced(caller, request))
+    replaced = service.hub.find(account.id, request.device)
+    if replaced is None:
+        _check_devices(service, len(service.hub.of(account.id)) + 1)
+    elif not _is_forced(caller, request):
+        raise AlreadyOnline
     if service.draining:
         raise Busy("this server stops", retry_after=1.0)
     if replaced is not None:
@@ -148,6 +158,17 @@ def _is_forced(caller: Caller, request: m.Login) -> bool:
     after the same user came back elsewhere.
     """
     return request.force and caller.peer.present
+
+
+def _check_devices(service: Service, online: int) -> None:
+    """Check how many devices of a user would be online with the one that comes.
+
+    Raises:
+        NotAllowed: too many.
+    """
+    limit = service.limits.max_devices_online
+    if online > limit:
+        raise NotAllowed(f"only {limit} devices of a user may be online at a time")
 
 
 def _take_place(caller: Caller, account: Account, request: m.Login) -> list[Seat] | None:
@@ -170,8 +191,7 @@ def _take_place(caller: Caller, account: Account, request: m.Login) -> list[Seat
     there = [seat.node for seat in seats if seat.device == request.device]
     if there and not _is_forced(caller, request):
         raise AlreadyOnline
-    if len(seats) - len(there) + len(service.hub.of(userid)) > service.limits.max_devices_online:
-        raise NotAllowed(f"only {service.limits.max_devices_online} devices may be online at a time")
+    _check_devices(service, len(seats) - len(there) + len(service.hub.of(userid)))
     _end_elsewhere(service, there, userid, request.device)
     return seats
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
-from greenchat.errors import AlreadyOnline, NotAllowed
 from greenchat.ports import Peer
 
 
@@ -65,16 +64,12 @@ class Online(Protocol):
 class Hub:
     """The sessions of the users who are logged in at this node.
 
-    Args:
-        max_devices: sessions that a user may have at a time.
-
     Attributes:
         entries: how many sessions have come so far; each keeps its number as ``entered``.
     """
 
-    def __init__(self, max_devices: int) -> None:
+    def __init__(self) -> None:
         self.entries = 0
-        self._max_devices = max_devices
         self._sessions: dict[int, tuple[Online, ...]] = {}
 
     def of(self, userid: int) -> tuple[Online, ...]:
@@ -99,20 +94,6 @@ class Hub:
             if session.device == device:
                 return session
         return None
-
-    def check(self, userid: int, device: str, force: bool) -> Online | None:
-        """Check whether a device may come online, and return the session that it would replace.
-
-        Raises:
-            AlreadyOnline: the device is online, and ``force`` was not given.
-            NotAllowed: too many other devices of the user are.
-        """
-        there = self.find(userid, device)
-        if there is not None and not force:
-            raise AlreadyOnline
-        if there is None and len(self.of(userid)) >= self._max_devices:
-            raise NotAllowed(f"only {self._max_devices} devices of a user may be online at a time")
-        return there
 
     def add(self, session: Online, userid: int) -> None:
         """Add a session."""

@@ -69,7 +69,7 @@ class Service:
         self.clock = clock
         self.monotonic = monotonic
         self.later = later
-        self.hub: Hub = Hub(limits.max_devices_online)
+        self.hub = Hub()
         self.throttle = Throttle(bus, limits)
         self.passwords = Passwords(offload)
         self.tokens = Tokens(store.setting(TOKEN_SECRET, new_secret()), limits.token_days, clock)

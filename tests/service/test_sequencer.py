@@ -52,7 +52,7 @@ class World:
         self.later: list[Callable[[], object]] = []
         self.meanwhile: Callable[[], object] = lambda: None
         self.when = "cursors"
-        hub = Hub(8)
+        hub = Hub()
         hub.add(self.session, BOB)
         memberships: Cache[int, Any] = Cache(lambda groupid: {})
         self.sequencer = Sequencer(
