@@ -164,9 +164,9 @@ class Caller:
         if self.gate is None:
             self.gate = Gate()
         self.gate.expect_after(conversation, after)
-        self._pay(self.gate, conversation)
+        self._catch_up_soon(self.gate, conversation)
 
-    def lacks(self, conversation: int, cursor: int, head: int) -> None:
+    def owe_missing(self, conversation: int, cursor: int, head: int) -> None:
         """Owe what the device does not have of a conversation up to ``head``, if it is not on its way.
 
         Args:
@@ -176,14 +176,15 @@ class Caller:
         """
         gate = self.gate
         if gate is not None and gate.expects(conversation):
-            if gate.owes(conversation, head):
-                self._pay(gate, conversation)
+            if gate.extend(conversation, head):
+                self._catch_up_soon(gate, conversation)
         elif self._marks is not None:
             after = self.reached(conversation, cursor)
             if after < head:
                 self.owe(conversation, after)
 
-    def _pay(self, gate: Gate, conversation: int) -> None:
+    def _catch_up_soon(self, gate: Gate, conversation: int) -> None:
+        """Have a conversation sent from the log without a SYNC, in a turn of its own."""
         if conversation not in gate.owed:
             gate.owed.add(conversation)
             self.service.later(0, partial(catch_up, self, gate))
@@ -240,7 +241,7 @@ class Caller:
             self._groups.pop(groupid, None)
         conversation = of_group(groupid)
         if self.gate is not None and self.gate.expects(conversation):
-            self._pay(self.gate, conversation)
+            self._catch_up_soon(self.gate, conversation)
 
     def open_gate(self) -> None:
         """Let the live events go that waited for a login to be answered."""

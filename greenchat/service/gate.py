@@ -70,11 +70,12 @@ class Gate:
         self._heads.pop(conversation, None)
         self.owed.discard(conversation)
 
-    def owes(self, conversation: int, head: int) -> bool:
-        """Return whether the server must send a conversation's entries up to ``head`` by itself.
+    def extend(self, conversation: int, head: int) -> bool:
+        """Take note that a conversation that is expected goes on to ``head``.
 
-        Not if the client asks for them: pages of that conversation are still to come.  Only for one
-        that is expected.
+        Returns:
+            Whether the server must send what comes up to there by itself.  Not if the client asks for
+            it: pages of that conversation are still to come.
         """
         offered = self._offered[conversation]
         are_asked_for = conversation not in self.owed and self._heads[conversation] > offered

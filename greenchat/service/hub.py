@@ -48,7 +48,7 @@ class Online(Protocol):
     def has_sent(self, conversation: int, seq: int) -> None:
         """Take note that it is the turn of a message that this session sent itself."""
 
-    def lacks(self, conversation: int, cursor: int, head: int) -> None:
+    def owe_missing(self, conversation: int, cursor: int, head: int) -> None:
         """Owe what the device does not have of a conversation."""
 
     def know_groups(self, joined: dict[int, int]) -> None:

@@ -90,15 +90,15 @@ def next_page(reader: Reader, only: int | None = None, room: int = PAGE_BYTES) -
 def catch_up(reader: Reader, gate: Gate) -> None:
     """Send what the gate is owed as live messages, and try again until nothing is.  May switch."""
     try:
-        paid = _pay(reader, gate)
+        paid = _send_owed(reader, gate)
     except Busy:
         paid = False
     if not paid:
         reader.service.later(TRY_AGAIN, partial(catch_up, reader, gate))
 
 
-def _pay(reader: Reader, gate: Gate) -> bool:
-    """Return whether nothing is owed any more, or nobody is there to have it."""
+def _send_owed(reader: Reader, gate: Gate) -> bool:
+    """Send what is owed; return whether that was all, or nobody is there to have it.  May switch."""
     service = reader.service
     while gate.owed and reader.gate is gate:
         if gate.held is not None or gate.reading:

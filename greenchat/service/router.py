@@ -27,15 +27,15 @@ class Router:
         self._take = sequencer.take
         self._alone = bus.alone
 
-    def post(self, entry: Posted, members: Collection[int] | None, but: Online) -> None:
+    def post(self, entry: Posted, members: Collection[int] | None, origin: Online) -> None:
         """Give an entry that was committed here to all who take part.
 
         Args:
             entry: what is committed.
             members: of a group, who is in it; None if that is to be looked up first: all nodes get it then.
-            but: the session that sent it, and has it.
+            origin: the session that sent it, and has it.
         """
-        self._take(entry, members, but)
+        self._take(entry, members, origin)
         if self._alone:
             return
         nodes = self._bus.nodes(members if entry.conversation < 0 else pair_of(entry.conversation))

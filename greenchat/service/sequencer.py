@@ -40,7 +40,7 @@ class _Held(NamedTuple):
     """An entry that waits for those before it, and the session that sent it."""
 
     entry: Posted
-    but: Online | None
+    origin: Online | None
 
 
 class _Gap:
@@ -84,7 +84,7 @@ class Sequencer:
         """Return the last seq that was handed out, 0 if that is not known."""
         return self._last.get(conversation, 0)
 
-    def take(self, entry: Posted, members: Collection[int] | None, but: Online | None = None) -> None:
+    def take(self, entry: Posted, members: Collection[int] | None, origin: Online | None = None) -> None:
         """Hand an entry to the sessions here when it is its turn; one that was is dropped.
 
         Never switches.
@@ -92,7 +92,7 @@ class Sequencer:
         Args:
             entry: what is committed.
             members: of a group, who is in it; None if that is to be looked up first.
-            but: the session that sent it.
+            origin: the session that sent it.
         """
         conversation, seq = entry.conversation, entry.seq
         last = self._last.get(conversation)
@@ -101,12 +101,12 @@ class Sequencer:
         if last is not None and seq <= last:
             return
         if last == seq - 1 and members is not None and conversation not in self._gaps:
-            self._hand_out(entry, members, but)
+            self._hand_out(entry, members, origin)
             self._advance(conversation, seq)
             return
         known = last is not None and members is not None and self._is_followed(conversation)
         patience = PATIENCE if known else 0
-        self._gap(conversation, seq, patience).held[seq] = _Held(entry, but)
+        self._gap(conversation, seq, patience).held[seq] = _Held(entry, origin)
         self._drain(conversation)
 
     def expect(self, conversation: int, head: int) -> None:
@@ -183,7 +183,7 @@ class Sequencer:
         for session, userid, device in sessions:
             if session.user == userid:
                 cursor = max(cursors.get((userid, device), 0), membership.get(userid, 0))
-                session.lacks(conversation, cursor, upto)
+                session.owe_missing(conversation, cursor, upto)
         self._advance(conversation, upto)
 
     def _drain(self, conversation: int) -> None:
@@ -198,7 +198,7 @@ class Sequencer:
         members = self._members(conversation)
         while members is not None and (held := gap.held.pop(last + 1, None)):
             last += 1
-            self._hand_out(held.entry, members, held.but)
+            self._hand_out(held.entry, members, held.origin)
             self._advance(conversation, last)
         for seq in [seq for seq in gap.held if seq <= last]:
             del gap.held[seq]
@@ -234,7 +234,7 @@ class Sequencer:
         for userid in set(pair_of(conversation)) if pair else self._members(conversation) or ():
             yield from self._hub.of(userid)
 
-    def _hand_out(self, entry: Posted, members: Collection[int], but: Online | None) -> None:
+    def _hand_out(self, entry: Posted, members: Collection[int], origin: Online | None) -> None:
         conversation, seq, sender, frame = entry.conversation, entry.seq, entry.sender, entry.frame
         of = self._hub.of
         for userid in members if conversation < 0 else (peer_of(conversation, sender),):
@@ -242,10 +242,10 @@ class Sequencer:
                 for session in of(userid):
                     session.deliver(conversation, seq, frame)
         for session in of(sender):
-            sent_it = session is but
+            sent_it = session is origin
             if sent_it:
                 session.has_sent(conversation, seq)
             elif entry.own:
                 session.deliver(conversation, seq, entry.own)
             else:  # it has logged in since
-                session.lacks(conversation, seq - 1, seq)
+                session.owe_missing(conversation, seq - 1, seq)

@@ -104,7 +104,7 @@ def test_what_is_owed_more_while_the_head_is_being_read_is_not_forgotten() -> No
     gate = Gate()
     gate.expect(Span(1, 5, 5))
     gate.owed.add(1)
-    assert gate.owes(1, 6)
+    assert gate.extend(1, 6)
     gate.expect_head(1, 5)  # as it was read before
     assert gate.plan(1) == [Span(1, 5, 6)]
 
@@ -112,8 +112,8 @@ def test_what_is_owed_more_while_the_head_is_being_read_is_not_forgotten() -> No
 def test_what_the_client_asks_for_is_not_owed() -> None:
     gate = Gate()
     gate.expect(Span(1, 5, 7))
-    assert not gate.owes(1, 8)
+    assert not gate.extend(1, 8)
     assert gate.plan() == [Span(1, 5, 8)]
     gate.offer(1, 8)
-    assert not gate.owes(1, 8)
-    assert gate.owes(1, 9)
+    assert not gate.extend(1, 8)
+    assert gate.extend(1, 9)

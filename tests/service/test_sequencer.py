@@ -34,7 +34,7 @@ class Session:
     def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
         self.got.append(seq)
 
-    def lacks(self, conversation: int, cursor: int, head: int) -> None:
+    def owe_missing(self, conversation: int, cursor: int, head: int) -> None:
         self.got.extend(range(cursor + 1, head + 1))
 
 
