@@ -6,7 +6,8 @@ from greenchat.errors import NotAMember
 from greenchat.ports import Membership
 from greenchat.protocol.messages import InConversation
 from greenchat.service.caller import Caller
-from greenchat.service.conversations import exactly_one, of_group, of_pair
+from greenchat.service.checks import exactly_one
+from greenchat.service.conversations import of_group, of_pair
 
 
 def member_of(caller: Caller, groupid: int) -> Membership:

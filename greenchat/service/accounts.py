@@ -8,11 +8,10 @@ from greenchat.errors import AlreadyLoggedIn, AlreadyOnline, BadCredentials, Bad
 from greenchat.ports import Account, LoginState, Seat
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
-from greenchat.service.conversations import exactly_one
+from greenchat.service.checks import check_length, check_printable, clean_name, exactly_one
 from greenchat.service.events import Ended, Reopen, encode_event
 from greenchat.service.presence import sign_off, tell_followers
 from greenchat.service.service import Service
-from greenchat.service.texts import check_length, check_printable, clean_name
 from greenchat.service.welcome import welcome
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from greenchat.errors import BadRequest
-
 _SHIFT = 32
 
 
@@ -31,13 +29,3 @@ def peer_of(conversation: int, userid: int) -> int:
     """Return the other user of a pair's conversation."""
     low = conversation >> _SHIFT
     return conversation & 0xFFFFFFFF if userid == low else low
-
-
-def exactly_one(**fields: object) -> None:
-    """Check that one of two fields was given, and not both.
-
-    Raises:
-        BadRequest: none or both were; the sentence names them.
-    """
-    if sum(value is not None for value in fields.values()) != 1:
-        raise BadRequest(f"exactly one of {' and '.join(fields)} is needed")

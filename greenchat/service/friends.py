@@ -6,12 +6,11 @@ from greenchat.errors import NotAllowed, TooLarge
 from greenchat.ports import User
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
-from greenchat.service.conversations import exactly_one
+from greenchat.service.checks import clean_name, exactly_one
 from greenchat.service.events import BlockChanged, encode_event
 from greenchat.service.people import user_items, visibly_online
 from greenchat.service.presence import presence_frame, state_of
 from greenchat.service.service import Service
-from greenchat.service.texts import clean_name
 
 MAX_IDS = 1000
 """Ids in one ARE_FRIENDS (docs/protocol.md)."""

@@ -7,9 +7,9 @@ from greenchat.ports import SMALL_GROUP, Member
 from greenchat.protocol import messages as m
 from greenchat.service.access import member_of
 from greenchat.service.caller import Caller
+from greenchat.service.checks import check_length, clean_name
 from greenchat.service.events import Joined, Left, encode_event
 from greenchat.service.people import group_item, member_items, visibly_online
-from greenchat.service.texts import check_length, clean_name
 
 DEFAULT_MEMBERS = 100
 MAX_MEMBERS = 500

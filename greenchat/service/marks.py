@@ -10,7 +10,7 @@ from greenchat.errors import BadRequest
 from greenchat.protocol import messages as m
 from greenchat.service.access import member_of, readable
 from greenchat.service.caller import Caller
-from greenchat.service.conversations import exactly_one
+from greenchat.service.checks import exactly_one
 from greenchat.service.service import Service
 
 

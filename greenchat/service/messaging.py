@@ -13,9 +13,9 @@ from greenchat.protocol import messages as m
 from greenchat.protocol.instants import to_seconds
 from greenchat.service.access import member_of, readable
 from greenchat.service.caller import Caller
+from greenchat.service.checks import check_length
 from greenchat.service.conversations import group_of, of_group, of_pair
 from greenchat.service.entries import posted
-from greenchat.service.texts import check_length
 
 LIGHT = 512
 """Members that a group's message may have to weigh no more than another.  Of 256 messages to 10,000 members

@@ -1,4 +1,4 @@
-"""The rules for texts that people choose (docs/protocol.md, Limits and Fine points)."""
+"""What the fields of a request may be, beyond their types (docs/protocol.md, Limits and Fine points)."""
 
 from __future__ import annotations
 
@@ -46,3 +46,13 @@ def check_printable(field: str, text: str) -> None:
     """
     if any(unicodedata.category(character) == "Cc" for character in text):
         raise BadRequest(f"{field}: control characters are not allowed")
+
+
+def exactly_one(**fields: object) -> None:
+    """Check that one of two fields was given, and not both.
+
+    Raises:
+        BadRequest: none or both were; the sentence names them.
+    """
+    if sum(value is not None for value in fields.values()) != 1:
+        raise BadRequest(f"exactly one of {' and '.join(fields)} is needed")

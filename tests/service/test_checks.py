@@ -1,4 +1,4 @@
-"""The rules for names and other texts."""
+"""What the fields of a request may be: names and other texts, and one of two."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenchat.errors import BadRequest, RequestError, TooLarge
-from greenchat.service.texts import check_length, check_printable, clean_name
+from greenchat.service.checks import check_length, check_printable, clean_name, exactly_one
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,15 @@ def test_every_control_character_is_found() -> None:
         with pytest.raises(BadRequest):
             check_printable("device", f"a{chr(code)}")
     check_printable("device", "".join(map(chr, range(0x20, 0x7F))) + "\u200d\xad")
+
+
+@pytest.mark.parametrize(("peerid", "groupid"), [(None, None), (1, 2)])
+def test_neither_and_both_of_two_fields_are_bad(peerid: int | None, groupid: int | None) -> None:
+    with pytest.raises(BadRequest, match=r"^exactly one of peerid and groupid is needed$"):
+        exactly_one(peerid=peerid, groupid=groupid)
+
+
+@pytest.mark.parametrize("value", [1, 0, "", False])
+def test_one_of_two_fields_will_do_whatever_it_holds(value: object) -> None:
+    exactly_one(peerid=value, groupid=None)
+    exactly_one(peerid=None, groupid=value)
