@@ -21,10 +21,9 @@ def register(caller: Caller, request: m.Reg) -> m.Reply:
         raise AlreadyLoggedIn
     service = caller.service
     name = clean_name("name", request.name, service.limits.max_name)
-    check_length("password", request.password, 1, service.limits.max_password)
+    _check_password(service, "password", request.password)
     service.throttle.check_registration(caller.peer.address)
-    password = _hash(service, "password", request.password)
-    userid = service.store.create_user(name, password, service.now())
+    userid = service.store.create_user(name, service.passwords.hash(request.password), service.now())
     return m.RegAck(id=userid, name=name)
 
 
@@ -60,7 +59,8 @@ def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
     account = service.store.account(id=userid)
     if account is None or not service.passwords.verify(account.password, request.old):
         raise BadCredentials("old: this is not your password")
-    new = _hash(service, "new", request.new)
+    _check_password(service, "new", request.new)
+    new = service.passwords.hash(request.new)
     generation = service.store.set_password(caller.id, account.password, new, device)
     for other in service.hub.of(userid):
         if other is not caller:
@@ -70,9 +70,8 @@ def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
     return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=service.tokens.issue(userid, device, generation))
 
 
-def _hash(service: Service, field: str, password: str) -> str:
+def _check_password(service: Service, field: str, password: str) -> None:
     check_length(field, password, 1, service.limits.max_password)
-    return service.passwords.hash(password)
 
 
 def _authenticate(caller: Caller, request: m.Login) -> Account:
@@ -90,7 +89,7 @@ def _authenticate(caller: Caller, request: m.Login) -> Account:
         return _by_token(service, request, request.token)
     exactly_one(id=request.id, name=request.name)
     assert request.password is not None
-    check_length("password", request.password, 1, service.limits.max_password)
+    _check_password(service, "password", request.password)
     name = None if request.name is None else clean_name("name", request.name, service.limits.max_name)
     account = service.store.account(id=request.id, name=name, device=request.device)
     userid = request.id if account is None else account.id
