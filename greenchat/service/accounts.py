@@ -61,6 +61,7 @@ def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
         raise BadCredentials("old: this is not your password")
     _check_password(service, "new", request.new)
     new = service.passwords.hash(request.new)
+    # caller.id: who was replaced or has gone meanwhile changes nothing, and ends nobody (NotLoggedIn).
     generation = service.store.set_password(caller.id, account.password, new, device)
     for other in service.hub.of(userid):
         if other is not caller:

@@ -233,6 +233,16 @@ def test_a_changed_password_ends_the_users_other_sessions(world: World, ann: Per
     assert ann.live() == [1]
 
 
+def test_a_password_is_not_changed_for_who_was_replaced_meanwhile(world: World, ann: Person) -> None:
+    """Verifying and hashing take a while, and in it the same device may have logged in again."""
+    again = world.connect()
+    world.passwords.hooks.append(lambda: again.login(id=ann.id, force=True))
+    ann.put(MsgId.CHANGE_PASSWORD, old="pw", new="new")
+    assert again.peer.closed is None
+    again.leave()
+    world.log_in(ann)
+
+
 def test_a_login_that_began_with_the_old_password_does_not_outlive_its_change(
     world: World, ann: Person
 ) -> None:
