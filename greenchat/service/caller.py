@@ -21,23 +21,10 @@ from greenchat.protocol.messages import (
 from greenchat.service.conversations import of_group
 from greenchat.service.gate import MOMENT, Event, Gate
 from greenchat.service.pages import catch_up
+from greenchat.service.position import Position
 from greenchat.service.service import Service
 
 _RECALL = b'{"msgid":17,'
-
-
-class Mark:
-    """What this device has of a conversation, as it told us or sent itself (see ``Store.move_cursor``)."""
-
-    __slots__ = ("own_from", "own_to", "received")
-
-    def __init__(self) -> None:
-        self.received = self.own_from = self.own_to = 0
-
-    def after(self, cursor: int) -> int:
-        """Return up to where the device has the conversation, given its cursor in the database."""
-        reached = max(cursor, self.received)
-        return max(reached, self.own_to) if reached >= self.own_from - 1 else reached
 
 
 class Weighed(Delivery, Protocol):
@@ -62,8 +49,8 @@ class Caller:
     __slots__ = (
         "_groups",
         "_in_flight",
-        "_marks",
         "_paused",
+        "_positions",
         "device",
         "entered",
         "gate",
@@ -82,7 +69,7 @@ class Caller:
         self.entered = 0
         self.gate: Gate | None = None
         self._groups: dict[int, int] | None = None
-        self._marks: dict[int, Mark] | None = None
+        self._positions: dict[int, Position] | None = None
         self._in_flight = 0
         self._paused = False
 
@@ -178,7 +165,7 @@ class Caller:
         if gate is not None and gate.expects(conversation):
             if gate.extend(conversation, head):
                 self._catch_up_soon(gate, conversation)
-        elif self._marks is not None:
+        elif self._positions is not None:
             after = self.reached(conversation, cursor)
             if after < head:
                 self.owe(conversation, after)
@@ -257,27 +244,27 @@ class Caller:
         self.user, self.name, self.device = userid, name, device
         self.gate = Gate()
         self.gate.shut()
-        self._marks = {}
+        self._positions = {}
         self.service.hub.add(self, userid)
 
     def leave(self) -> None:
         """Be nobody's session any more.  Does not switch."""
         self.service.hub.remove(self, self.id)
-        self.user = self.gate = self._groups = self._marks = None
+        self.user = self.gate = self._groups = self._positions = None
 
     # -- What the device has
 
     def received(self, conversation: int, seq: int) -> None:
         """Take note that the device has all of a conversation up to ``seq``."""
-        mark = self._mark(conversation)
-        if seq > mark.received:
-            mark.received = seq
-            self._move_cursor(conversation, mark)
+        position = self._position(conversation)
+        if seq > position.received:
+            position.received = seq
+            self._move_cursor(conversation, position)
 
     def reached(self, conversation: int, cursor: int) -> int:
         """Return up to where the device has a conversation, given its cursor in the database."""
-        mark = self._marks.get(conversation) if self._marks else None
-        return cursor if mark is None else mark.after(cursor)
+        position = self._positions.get(conversation) if self._positions else None
+        return cursor if position is None else position.after(cursor)
 
     def count_as_received_once_written(self, conversation: int, seq: int) -> None:
         """For an original client, which sends no RECEIVED."""
@@ -287,29 +274,17 @@ class Caller:
         if userid == self.user:
             self.received(conversation, seq)
 
-    def _sent(self, conversation: int, seq: int) -> None:
-        """Take note of the device's own message: it counts as received if nothing before it is pending."""
-        mark = self._mark(conversation)
-        if seq <= mark.own_to:
-            return  # a repetition
-        if not mark.own_to or seq != mark.own_to + 1:
-            if mark.received >= mark.own_from - 1:  # the run before this one is not ahead either
-                mark.received = max(mark.received, mark.own_to)
-            mark.own_from = seq
-        mark.own_to = seq
-        self._move_cursor(conversation, mark)
-
-    def _mark(self, conversation: int) -> Mark:
-        if self._marks is None:
+    def _position(self, conversation: int) -> Position:
+        if self._positions is None:
             raise NotLoggedIn  # it was replaced while the request was handled
-        mark = self._marks.get(conversation)
-        if mark is None:
-            mark = self._marks[conversation] = Mark()
-        return mark
+        position = self._positions.get(conversation)
+        if position is None:
+            position = self._positions[conversation] = Position()
+        return position
 
-    def _move_cursor(self, conversation: int, mark: Mark) -> None:
+    def _move_cursor(self, conversation: int, position: Position) -> None:
         self.service.store.move_cursor(
-            self.id, self.device, conversation, mark.received, mark.own_from, mark.own_to
+            self.id, self.device, conversation, position.received, position.own_from, position.own_to
         )
 
     # -- Messages under way
@@ -328,7 +303,9 @@ class Caller:
         self._landed(weight)
         self._send_reply(ack, ack.re)
         if sender == self.user:
-            self._sent(conversation, ack.seq)
+            position = self._position(conversation)
+            if position.sent(ack.seq):
+                self._move_cursor(conversation, position)
 
     def refuse_message(self, error: RequestError, request: Request, weight: int) -> None:
         """Tell the peer that its message, which weighed so much, was not stored."""
