@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from greenchat.errors import BadRequest, MalformedFrame, RequestError, TooLarge, UnknownMsgid
+from greenchat.errors import BadRequest, MalformedFrame, NotLoggedIn, RequestError, TooLarge, UnknownMsgid
 
 MAX_ID = 2**31 - 1
 """The largest id of a user or group: positive 32-bit integers."""
@@ -497,9 +497,10 @@ REQUESTS: dict[int, type[Request]] = {msgid_of(kind): kind for kind in ANY_REQUE
 """The Struct of each msgid that a client may send."""
 
 UNANSWERED = frozenset({MsgId.RECEIVED, MsgId.TYPING, MsgId.READ})
-"""Requests without a reply: only these errnos of theirs are told (3 and 5)."""
+"""Requests without a reply."""
 
-TOLD_OF_UNANSWERED = frozenset({3, 5})
+TOLD_OF_UNANSWERED = frozenset({BadRequest.errno, NotLoggedIn.errno})
+"""The errnos with which they are answered all the same, if they fail."""
 
 _FAILURES: dict[int, type[Reply]] = {
     MsgId.LOGIN: LoginAck,
