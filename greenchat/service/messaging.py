@@ -18,9 +18,9 @@ from greenchat.service.conversations import group_of, of_group, of_pair
 from greenchat.service.entries import posted
 
 LIGHT = 512
-"""Members that a group's message may have to weigh no more than another.  Of 256 messages to 10,000 members
-the deliveries would take seconds, in which nobody else's are made; so 12 may be under way.  A quarter of this
-would keep apart what is cheap together: a delivery to 5,000 members then costs three times as much."""
+"""Members for each of which a message to a group weighs one more.  One to 10,000 weighs 20, so that a
+connection has at most 13 under way, not 256: their deliveries take seconds, in which nobody else's are made.
+Measured with 64, a delivery to 5,000 cost three times as much, since fewer were made together."""
 
 
 def one_chat(caller: Caller, request: m.OneChat) -> None:
