@@ -117,7 +117,7 @@ class Registry:
         return [None if there is None else int(there) for there in answers]
 
     def users(self, node: Node) -> set[int] | None:
-        """Return who is online at a node; None if it has no lease."""
+        """Return who is online at a node; None if this incarnation of it has no lease."""
         key = _key(node.name)
         number, fields = map(plain, self._commands.ask(("HGET", key, ""), ("HKEYS", key)))
         if number is None or int(number) != node.incarnation:

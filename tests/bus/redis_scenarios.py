@@ -123,6 +123,16 @@ def users_are_seen(url: str) -> None:
         late.bus.close()
 
 
+def who_was_there_before_a_new_start_is_not_there_any_more(url: str) -> None:
+    """Who is online at a node is asked of one incarnation of it."""
+    with cluster(url, "a") as [a]:
+        a.login(1, "phone")
+        users = a.bus._registry.users
+        assert users(Node("a", 1)) == {1}
+        assert users(Node("a", 2)) is None
+        assert users(Node("b", 1)) is None
+
+
 def devices_are_claimed(url: str) -> None:
     """Who claims a user is told of the user's devices at the other nodes."""
     with cluster(url, "a", "b") as [a, b]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -14,11 +14,12 @@ from sqlalchemy import text as sql
 from sqlalchemy.exc import OperationalError
 
 from greenchat.data import Inline, SqlStore, Threads, accounts
+from greenchat.data.commit import GroupCommit, InDoubt, Operation
 from greenchat.data.marks import Marks
 from greenchat.data.runner import Runner
 from greenchat.data.sqlite import SqliteDatabase
 from greenchat.errors import Busy, NameTaken, RequestError
-from greenchat.ports import Node
+from greenchat.ports import Message, Node
 from tests.data.shared import NOW, Told, pair, text
 
 CHAT = pair(1, 2)
@@ -318,6 +319,28 @@ def test_what_waits_is_committed_at_the_end_and_nothing_is_taken_after(threaded:
     assert [delivery.outcomes for delivery in told] == [[(n, NOW, False)] for n in range(1, 6)]
     late = send(threaded, 1)[0]
     assert isinstance(late.outcomes[0], Busy)
+
+
+def test_what_is_in_doubt_when_all_ends_is_refused_like_what_waits_behind_it() -> None:
+    def transact(messages: Sequence[Message], operations: Sequence[Operation]) -> Any:
+        def was_committed() -> bool:
+            raise OSError("it cannot be asked either")
+
+        raise InDoubt(OSError("the line broke during COMMIT"), [], [], was_committed)
+
+    runner = Inline()
+    commit = GroupCommit(transact, runner)
+    runner.start(commit.commit_waiting)
+    in_doubt, behind = Told(), Told()
+    commit.append(text(CHAT, 1, "in doubt"), in_doubt)
+    commit.commit_waiting()
+    commit.append(text(CHAT, 1, "behind"), behind)
+    commit.commit_waiting()
+    assert (len(in_doubt.outcomes), len(behind.outcomes)) == (0, 1)
+    assert isinstance(behind.wait(), Busy)
+    commit.close()
+    commit.commit_waiting()
+    assert isinstance(in_doubt.wait(), Busy)
 
 
 def test_marks_stay_until_they_are_written(store: SqlStore, database: Faulty) -> None:

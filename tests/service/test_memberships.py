@@ -9,7 +9,10 @@ from random import Random
 
 import pytest
 
+from greenchat.bus.local import LocalBus
 from greenchat.protocol.messages import MsgId
+from greenchat.service.hub import Hub
+from greenchat.service.memberships import Memberships
 from tests.service.cluster import Cluster, entries, people
 
 FOUND = (74, 373, 671, 2113, 3166, 3406, 3443, 21142)
@@ -78,3 +81,15 @@ def test_who_joins_and_leaves_gets_all_of_the_last_membership_once(cluster: Clus
     joined, head = cluster["b"].store.membership(groupid)[bob.id], cluster["b"].store.head(-groupid)
     for seqs in got:
         assert [seq for seq in seqs if seq > joined] == list(range(joined + 1, head + 1))
+
+
+def test_what_is_forgotten_while_it_is_read_is_read_again() -> None:
+    def load(groupid: int) -> dict[int, int]:
+        reads.append(groupid)
+        if len(reads) == 1:
+            memberships.clear()
+        return {len(reads): 0}
+
+    reads: list[int] = []
+    memberships = Memberships(Hub(), load, LocalBus(), lambda conversation: 0)
+    assert memberships.settled(7) == {2: 0} == memberships.get(7)
