@@ -75,10 +75,17 @@ class Program:
             self._end(signal.SIGTERM)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal (SIGSTOP, SIGCONT); stop means stopped, with all its threads."""
+        """Send it a signal (SIGSTOP, SIGCONT); stop means stopped, with all its threads.
+
+        Raises:
+            LabError: it does not stop.
+        """
         assert self._process
         self._process.send_signal(number)
+        end = monotonic() + DEADLINE
         while number == signal.SIGSTOP and self.running and not is_stopped(self.pid):
+            if monotonic() > end:
+                raise LabError(f"{self.name} did not stop within {DEADLINE:.0f} s")
             sleep(LOOK_AGAIN)
 
     def _start(
