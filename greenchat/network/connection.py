@@ -184,12 +184,12 @@ class Connection(Outbox):
     def silent(self) -> bool:
         """Say whether the peer, of which nothing was heard, has shown no life since this was last asked.
 
-        That is not known while it is paused or being served.  Of a peer that is behind, what it
-        sends is not read, but counted, and so is what it takes.
+        That is not known while it is paused or being served.  A peer that is too far behind is not read:
+        then what it sends is counted, and so is what it takes.
         """
         if not self._idle or self._paused:
             return False
-        if self._backlog is not None and self._backlog.shows_life(self._sock, self._written):
+        if self._backlog is not None and self._held() and self._backlog.shows_life(self._sock, self._written):
             self.missed = 0
             return False
         return True

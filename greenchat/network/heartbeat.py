@@ -30,7 +30,8 @@ class Heartbeat:
     """Count the missed beats of connections and close the silent ones.
 
     Any byte is a beat.  Who is not logged in may be silent, but only for so long; classic clients
-    know no heartbeats; who is not read at the moment cannot be heard.
+    know no heartbeats; who is not read at the moment cannot be heard, and who is not read because it is
+    behind lives as long as it takes something.
 
     Args:
         connections: the live connections; read at each tick.

@@ -142,7 +142,7 @@ class Outbox:
         self._decoder = decoder
         self._flusher = flusher
         self._limit = limit
-        self._frames: list[bytes] = []
+        self._frames: list[bytes | memoryview] = []
         self._begun = False  # the first of them is the rest of one that is partly written
         self._unsent = 0  # bytes of the frames
         self._written = 0  # bytes ever
@@ -256,7 +256,7 @@ class Outbox:
             del frames[:count]
         if sent:
             self._begun = True
-            frames[0] = frames[0][sent:]
+            frames[0] = memoryview(frames[0])[sent:]
 
     def _write(self, data: bytes) -> int:
         try:
