@@ -95,7 +95,10 @@ class Limits(Protocol):
 
     @property
     def max_in_flight(self) -> int:
-        """Messages of one connection that may wait to be committed before it is read no more."""
+        """Messages of one connection that may wait to be committed before it is read no more.
+
+        One to a large group counts as several.
+        """
 
     @property
     def request_rate(self) -> float:

@@ -18,7 +18,7 @@ from greenchat.service.conversations import group_of, of_group, of_pair
 from greenchat.service.entries import posted
 
 LIGHT = 512
-"""Members for each of which a message to a group weighs one more.  One to 10,000 weighs 20, so that a
+"""A message to a group weighs one more for every so many members.  One to 10,000 weighs 20, so that a
 connection has at most 13 under way, not 256: their deliveries take seconds, in which nobody else's are made.
 Measured with 64, a delivery to 5,000 cost three times as much, since fewer were made together."""
 
