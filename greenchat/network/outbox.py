@@ -133,8 +133,8 @@ class Outbox:
     """
 
     # fmt: off
-    __slots__ = ("_backlog", "_begun", "_calls", "_decoder", "_flusher", "_frames", "_limit", "_lost",
-                 "_sock", "_unsent", "_written")
+    __slots__ = ("_backlog", "_calls", "_decoder", "_flusher", "_frames", "_limit", "_lost", "_sock",
+                 "_unsent", "_written")
     # fmt: on
 
     def __init__(self, sock: Transport, decoder: FrameDecoder, flusher: Flusher, limit: int) -> None:
@@ -142,8 +142,7 @@ class Outbox:
         self._decoder = decoder
         self._flusher = flusher
         self._limit = limit
-        self._frames: list[bytes | memoryview] = []
-        self._begun = False  # the first of them is the rest of one that is partly written
+        self._frames: list[bytes | memoryview] = []  # the rest of one that is partly written is a view
         self._unsent = 0  # bytes of the frames
         self._written = 0  # bytes ever
         self._backlog: _Backlog | None = None
@@ -230,7 +229,6 @@ class Outbox:
             if sent < len(data):
                 self._take_out(sent)
                 return False
-            self._begun = False
             COUNTERS.frames_out += len(batch)
             del frames[: len(batch)]
         return True
@@ -250,12 +248,9 @@ class Outbox:
         while sent > len(frames[count]):
             sent -= len(frames[count]) + 1
             count += 1
-        if count:
-            self._begun = False
-            COUNTERS.frames_out += count
-            del frames[:count]
+        COUNTERS.frames_out += count
+        del frames[:count]
         if sent:
-            self._begun = True
             frames[0] = memoryview(frames[0])[sent:]
 
     def _write(self, data: bytes) -> int:
@@ -292,7 +287,8 @@ class Outbox:
         It MUST get whole frames: the one that is partly written, then BYE.
         """
         COUNTERS.slow_consumers += 1
-        self._drop_frames(max(self._begun, self._fewest(self._sock.in_flight)))
+        is_begun = bool(self._frames) and isinstance(self._frames[0], memoryview)
+        self._drop_frames(keep=max(is_begun, self._fewest(self._sock.in_flight)))
         if not self._frames:
             self._end_backlog()
         self.close("slow_consumer")
@@ -314,9 +310,9 @@ class Outbox:
             self.cut_off()
         return self._limit != CLOSED
 
-    def _drop_frames(self, but: int = 0) -> None:
+    def _drop_frames(self, keep: int = 0) -> None:
         """Drop all frames but the first few, and forget who waits for them."""
-        del self._frames[but:]
+        del self._frames[keep:]
         self._unsent = sum(len(frame) + 1 for frame in self._frames)
         self._calls = deque(entry for entry in self._calls or () if entry.finally_) or None
 

@@ -23,7 +23,7 @@ def host_of(address: str) -> str:
 
 
 def network_of(host: str) -> str:
-    """Return what one household or server has: an IPv4 address, or a /64 of IPv6 (RFC 6177), in hex.
+    """Return what one household or server has: an IPv4 address, or the hex of an IPv6 /64 (RFC 6177).
 
     All nodes of a cluster count by this text, also those of another version: it MUST stay as it is.
 
