@@ -468,6 +468,15 @@ class Store(Protocol):
             NoSuchGroup
         """
 
+    def joined(self, userid: int, groupid: int) -> int | None:
+        """Return the last seq of a group before the user joined it; None if the user is no member.
+
+        Costs one row, however large the group.
+
+        Raises:
+            NoSuchGroup
+        """
+
     def members(self, groupid: int, after: int, limit: int) -> list[Member]:
         """Return up to ``limit`` members whose id is above ``after``, by id."""
 

@@ -7,6 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from greenchat import ports
 from greenchat.data.log import head
+from greenchat.data.query import Query
 from greenchat.data.schema import AllGroup, Cursor, GroupUser, User, insert_row
 from greenchat.errors import GroupNameTaken, NoSuchGroup, NotAllowed, NotAMember
 
@@ -30,6 +31,16 @@ _RESIZE = (
 )
 _GROUP = select(AllGroup.c.id, AllGroup.c.groupname, AllGroup.c.groupdesc, AllGroup.c.size)
 _MEMBERSHIP = select(GroupUser.c.userid, GroupUser.c.joined_seq).where(GroupUser.c.groupid == bindparam("g"))
+_JOINED = Query(
+    select(GroupUser.c.joined_seq)
+    .join_from(
+        AllGroup,
+        GroupUser,
+        (GroupUser.c.groupid == AllGroup.c.id) & (GroupUser.c.userid == bindparam("u")),
+        isouter=True,
+    )
+    .where(AllGroup.c.id == bindparam("g"))
+)
 _PAGE = (
     select(User.c.id, User.c.name, GroupUser.c.grouprole)
     .join_from(GroupUser, User, User.c.id == GroupUser.c.userid)
@@ -78,9 +89,16 @@ def leave_group(db: Connection, userid: int, groupid: int) -> None:
     db.execute(_LEAVE, {"g": groupid, "u": userid})
     db.execute(_RESIZE, {"g": groupid, "by": -1})
     db.execute(_FORGET_CURSORS, {"c": -groupid, "u": userid})
-    heir = db.scalar(_LONGEST, {"g": groupid})
-    if place.grouprole == "creator" and heir is not None:
+    # Only then: it sorts all members, and anybody may join and leave a large group again and again.
+    heir = longest_standing(db, groupid) if place.grouprole == "creator" else None
+    if heir is not None:
         db.execute(_PROMOTE, {"g": groupid, "u": heir})
+
+
+def longest_standing(db: Connection, groupid: int) -> int | None:
+    """Return the member who has been in a group for the longest time, None if nobody is in it."""
+    userid: int | None = db.scalar(_LONGEST, {"g": groupid})
+    return userid
 
 
 def group(db: Connection, userid: int, id: int | None, name: str | None) -> ports.Group:
@@ -100,6 +118,15 @@ def membership(db: Connection, groupid: int) -> ports.Membership:
     if not joined and db.scalar(_EXISTS, {"g": groupid}) is None:
         raise NoSuchGroup
     return joined
+
+
+def joined(db: Connection, userid: int, groupid: int) -> int | None:
+    """Return the last seq before the user joined a group, None for no member, or raise NoSuchGroup."""
+    rows = _JOINED.run(db, g=groupid, u=userid)
+    if not rows:
+        raise NoSuchGroup
+    seq: int | None = rows[0][0]
+    return seq
 
 
 def members(db: Connection, groupid: int, after: int, limit: int) -> list[ports.Member]:

@@ -217,6 +217,9 @@ class SqlStore:
     def membership(self, groupid: int) -> ports.Membership:
         return self._read(groups.membership, groupid)
 
+    def joined(self, userid: int, groupid: int) -> int | None:
+        return self._read(groups.joined, userid, groupid)
+
     def members(self, groupid: int, after: int, limit: int) -> list[ports.Member]:
         return self._read(groups.members, groupid, after, limit)
 

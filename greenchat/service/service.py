@@ -79,6 +79,7 @@ class Service:
         self.memberships = Memberships(
             self.hub,
             store.membership,
+            store.joined,
             bus,
             lambda conversation: self.sequencer.last(conversation),  # noqa: PLW0108 - it is built on this
         )

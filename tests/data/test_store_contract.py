@@ -414,6 +414,7 @@ class StoreContract:
         assert store.group(bob, id=group) == Group(group, "tea", "at five", 2, "creator")
         assert store.group(users[2], name="tea") == Group(group, "tea", "at five", 2, "normal")
         assert store.membership(group) == {ann: 0, bob: 0}
+        assert [store.joined(user, group) for user in users[:3]] == [0, 0, None]
         members = [Member(ann, "ann", "normal"), Member(bob, "bob", "creator")]
         assert store.members(group, 0, 10) == members
         assert store.members(group, ann, 10) == members[1:]
@@ -462,6 +463,7 @@ class StoreContract:
             lambda: store.leave_group(users[0], 99),
             lambda: store.group(users[0], id=99),
             lambda: store.membership(99),
+            lambda: store.joined(users[0], 99),
         ):
             with pytest.raises(NoSuchGroup):
                 call()

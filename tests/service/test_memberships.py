@@ -6,14 +6,17 @@ Each device gets what is said after the joining, once and in order, however late
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 
 from greenchat.bus.local import LocalBus
+from greenchat.data import groups
 from greenchat.protocol.messages import MsgId
 from greenchat.service.hub import Hub
 from greenchat.service.memberships import Memberships
 from tests.service.cluster import Cluster, entries, people
+from tests.service.world import Person, World
 
 FOUND = (74, 373, 671, 2113, 3166, 3406, 3443, 21142)
 """Seeds that were not right once."""
@@ -91,5 +94,113 @@ def test_what_is_forgotten_while_it_is_read_is_read_again() -> None:
         return {len(reads): 0}
 
     reads: list[int] = []
-    memberships = Memberships(Hub(), load, LocalBus(), lambda conversation: 0)
+    memberships = Memberships(Hub(), load, lambda userid, groupid: None, LocalBus(), lambda conversation: 0)
     assert memberships.settled(7) == {2: 0} == memberships.get(7)
+
+
+# -- The cost of questions about a group
+
+QUESTIONS: list[tuple[MsgId, dict[str, Any], bool]] = [
+    (MsgId.GROUP_CHAT, {"msg": "hi"}, True),
+    (MsgId.RECALL, {"target": 1}, True),
+    (MsgId.HISTORY, {}, True),
+    (MsgId.GROUP_INFO, {}, True),
+    (MsgId.LEAVE_GROUP, {}, True),
+    (MsgId.RECEIVED, {"seq": 1}, False),
+    (MsgId.READ, {"seq": 1}, False),
+    (MsgId.TYPING, {}, False),
+]
+"""Each request about a group, its fields, and True if it has a reply."""
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The groups whose whole membership was read from the database."""
+    read, found = groups.membership, []
+
+    def membership(db: Any, groupid: int) -> Any:
+        found.append(groupid)
+        return read(db, groupid)
+
+    monkeypatch.setattr(groups, "membership", membership)
+    return found
+
+
+def ask(person: Person, question: tuple[MsgId, dict[str, Any], bool], groupid: int) -> None:
+    """Send a request that is refused because the user is no member."""
+    msgid, fields, is_answered = question
+    if is_answered:
+        person.refused(8, msgid, groupid=groupid, **fields)
+    else:
+        person.send(msgid, groupid=groupid, **fields)
+        assert person.pushed() == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question[0].name)
+def test_a_strangers_question_never_reads_the_membership_of_a_group(
+    cluster: Cluster, reads: list[int], question: tuple[MsgId, dict[str, Any], bool], known: bool
+) -> None:
+    ann, bob, stranger = people(cluster)
+    groupid = ann.group("g", bob)
+    if known:
+        stranger.node.service.memberships.load(groupid)
+    reads.clear()
+    for _ in range(3):
+        ask(stranger, question, groupid)
+    assert reads == []
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question[0].name)
+def test_nor_does_it_on_a_server_that_is_alone(
+    world: World, reads: list[int], question: tuple[MsgId, dict[str, Any], bool]
+) -> None:
+    ann, stranger = world.user("ann"), world.user("stranger")
+    groupid = ann.group("g")
+    reads.clear()
+    ask(stranger, question, groupid)
+    assert reads == []
+
+
+@pytest.mark.parametrize(
+    ("msgid", "fields"),
+    [(MsgId.RECEIVED, {"seq": 1}), (MsgId.HISTORY, {}), (MsgId.GROUP_INFO, {})],
+    ids=lambda value: value.name if isinstance(value, MsgId) else "",
+)
+def test_a_members_own_question_costs_a_row_too_when_the_membership_is_not_known(
+    cluster: Cluster, reads: list[int], msgid: MsgId, fields: dict[str, Any]
+) -> None:
+    """All members of a large group confirm each message; none of them reads who the others are."""
+    ann, bob, _ = people(cluster)
+    groupid = ann.group("g", bob)
+    ann.say(groupid)
+    bob.node.service.memberships.clear()
+    reads.clear()
+    bob.send(msgid, groupid=groupid, **fields)
+    assert reads == []
+
+
+def test_a_member_who_joined_unheard_is_found_and_the_membership_is_corrected(
+    cluster: Cluster, reads: list[int]
+) -> None:
+    ann, bob, _ = people(cluster)
+    groupid = ann.group("g", bob)
+    node = ann.node.service.memberships
+    node.load(groupid).pop(bob.id)
+    reads.clear()
+    assert node.joined_seq(bob.id, groupid) == 0
+    assert (reads, bob.id in node.get(groupid)) == ([groupid], True)
+
+
+def test_leaving_looks_for_an_heir_of_creators_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search sorts all members, and anybody may join and leave a large group again and again."""
+    ann, bob, cem = (world.user(name) for name in ("ann", "bob", "cem"))
+    groupid = ann.group("g", bob, cem)
+    sought: list[str] = []
+    seek = groups.longest_standing
+    monkeypatch.setattr(groups, "longest_standing", lambda *args: sought.append("") or seek(*args))
+    bob.ok(MsgId.LEAVE_GROUP, groupid=groupid)
+    assert sought == []
+    ann.ok(MsgId.LEAVE_GROUP, groupid=groupid)
+    assert sought == [""]
+    assert cem.ok(MsgId.GROUP_INFO, groupid=groupid)["group"]["role"] == "creator"
