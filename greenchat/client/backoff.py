@@ -27,4 +27,8 @@ class Backoff(NamedTuple):
         """
         if at_least is not None:
             return at_least + random.uniform(0, self.base)
-        return random.uniform(0, min(self.cap, self.base * 2 ** min(attempt, 60)))
+        return random.uniform(0, self.bound(attempt))
+
+    def bound(self, attempt: int) -> float:
+        """Return the longest wait before an attempt, in seconds."""
+        return min(self.cap, self.base * 2 ** min(attempt, 60))

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable, Iterator
-from functools import partial
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from greenchat.client.backoff import Backoff
-from greenchat.client.line import Line
-from greenchat.client.pushes import (
-    Conversation,
-    Entry,
-    Frame,
-    Login,
-    Push,
-    in_group,
-    read_entry,
-    with_user,
-)
-from greenchat.client.tls import connect
+from greenchat.client.access import Access, understood
+from greenchat.client.pushes import Conversation, Entry, Frame, in_group, with_user
+from greenchat.client.reading import read_entries, read_group, read_user
 from greenchat.errors import NotLoggedIn
 from greenchat.protocol.messages import MsgId
 
-TIMEOUT = 10.0
 CHAT_TIMEOUT = 30.0
 """Seconds that a message waits, also for a lost connection to come back."""
 
@@ -44,8 +29,21 @@ class Page(NamedTuple):
     more: bool
 
 
-class Client:
+class Client(Access):
     """Talk to a greenchat server.
+
+    Example::
+
+        with Client("127.0.0.1", 6000) as client:
+            client.login("ann", "secret")
+            for push in client.pushes():
+                if isinstance(push, Message):
+                    database.save(push)
+
+    Each message comes **at least once**.  It is acknowledged to the server when the loop asks for the next
+    push (or ``on_push`` has returned); if ``save`` raises here, or the program dies in it, the message is
+    offered again at the next login.  So handle a message that came before, which is known by its
+    ``conversation`` and ``seq``, as done.
 
     It connects when it registers or logs in.  Once logged in it keeps itself online: heartbeats,
     RECEIVED, SYNC and coming back after a lost connection happen by themselves; what changes is
@@ -57,6 +55,9 @@ class Client:
     - ConnectionLost when it broke under a request that may not be repeated;
     - TimeoutError when no reply came: whether it was done is not known.
 
+    After a fork the client belongs to the parent alone: in the child its methods raise Disconnected, and
+    neither ``close`` nor the child's end touches the parent's connection.
+
     Messages and recalls outlive a lost connection and a busy server: they are sent again under the
     same ``cid``, and those of one conversation one after the other, so that none overtakes another.
 
@@ -65,106 +66,27 @@ class Client:
         tls: for a connection with TLS, ``ssl.create_default_context()`` if the server's certificate is
             from a known authority; without it there is none.
         on_push: called with each push, one at a time, on a thread of its own; it may call any
-            method.  Its exceptions are logged.  Without it read ``pushes``: they are kept until then.
+            method.  When it raises, that is logged, and the message is not acknowledged: the others go on
+            meanwhile, and it comes again after the next login, also one that the client makes by itself
+            when it comes back.  Those of its conversation that were handled since do not come again to
+            this client, but would to another program on the device.  Without it read ``pushes``: they are
+            kept until then.
         timeout: seconds that a request waits if it says nothing else.
         backoff: how long to wait before coming back after a lost connection.
+        renew_after: seconds (at least half as many) after which the client leaves the server for a moment
+            and comes back, for a new token: with one that has expired it could not come back after a lost
+            connection.  It must be shorter than the server's ``token_days``.  Nothing is lost, and no
+            request is broken by it; an ``Event("renewed")`` tells.
+
+    Example of a callback::
+
+        def on_push(push: Push) -> None:
+            if isinstance(push, Message) and push.text:
+                print(push.name, push.text)  # acknowledged once this has returned
+
+        client = Client("127.0.0.1", 6000, on_push=on_push)
+        client.login("ann", "secret")
     """
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        tls: ssl.SSLContext | None = None,
-        on_push: Callable[[Push], None] | None = None,
-        timeout: float = TIMEOUT,
-        backoff: Backoff = Backoff(),  # noqa: B008 (immutable)
-    ) -> None:
-        self._timeout = timeout
-        self._line = Line(partial(connect, host, port, context=tls), on_push, backoff)
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # -- The connection
-
-    @property
-    def login_state(self) -> Login | None:
-        """Who is logged in, also while the connection is away; None when nobody is."""
-        return self._line.login
-
-    @property
-    def online(self) -> bool:
-        """Whether there is a connection that is logged in."""
-        return self._line.online
-
-    def pushes(self, timeout: float | None = None) -> Iterator[Push]:
-        """Yield what the server pushes, each message once, until ``timeout`` seconds pass without
-        any, or the client is closed.  What was yielded is acknowledged to the server."""
-        while (push := self._line.next_push(timeout)) is not None:
-            yield push
-
-    def close(self) -> None:
-        """Acknowledge what was handed over, end the connection and all threads.  It is no logout."""
-        self._line.close()
-
-    def register(self, name: str, password: str, *, timeout: float | None = None) -> int:
-        """Register a user and return the id.
-
-        Raises:
-            NameTaken: somebody has it.
-        """
-        return int(self._ask(MsgId.REG, {"name": name, "password": password}, timeout)["id"])
-
-    def login(
-        self,
-        user: int | str,
-        password: str | None = None,
-        *,
-        token: str | None = None,
-        device: str = "",
-        force: bool = False,
-        timeout: float | None = None,
-    ) -> Login:
-        """Log in; the messages that were missed come as pushes.
-
-        Args:
-            user: id, or name.
-            password, token: one of them.  The password is not kept; the server's token is.
-            device: up to 36 characters, kept by the caller; a user is online once per device.
-            force: take over from another connection of the same device.
-
-        Raises:
-            BadCredentials: the user, password or token is wrong.
-            AlreadyOnline: the device is online, and ``force`` was not given.
-            AlreadyLoggedIn: this client is.
-        """
-        who: Frame = {"id": user} if isinstance(user, int) else {"name": user}
-        secret = {"token": token} if token is not None else {"password": password or ""}
-        fields = {**who, **secret, "device": device, "force": force}
-        return self._line.log_in(fields, self._seconds(timeout))
-
-    def logout(self, *, timeout: float | None = None) -> None:
-        """Log out, which ends the token too; the client may log in again."""
-        self._line.log_out(self._seconds(timeout))
-
-    def change_password(self, old: str, new: str, *, timeout: float | None = None) -> None:
-        """Change the password; the user's other sessions end.
-
-        Raises:
-            BadCredentials: ``old`` is wrong.
-        """
-        self._ask(
-            MsgId.CHANGE_PASSWORD,
-            {"old": old, "new": new},
-            timeout,
-            then=lambda reply: self._line.new_token(reply["token"]),
-        )
 
     # -- Messages
 
@@ -230,14 +152,20 @@ class Client:
         """
         wanted = {"before": before, "day": day, "limit": limit}
         fields = {name: value for name, value in wanted.items() if value is not None}
-        reply = self._ask(MsgId.HISTORY, {conversation.kind: conversation.id, **fields}, timeout, again=True)
         me = self._me()
-        return Page([read_entry(entry, me) for entry in reply["messages"]], reply["more"])
+        page: Page = self._ask(
+            MsgId.HISTORY,
+            {conversation.kind: conversation.id, **fields},
+            timeout,
+            lambda reply: Page(read_entries(reply["messages"], me), bool(reply["more"])),
+            again=True,
+        )
+        return page
 
     def sync(self, *, timeout: float | None = None) -> bool:
         """Ask for the next page of undelivered messages now, to come as pushes; return whether there
         are more.  It happens by itself too."""
-        return bool(self._ask(MsgId.SYNC, {}, timeout, then=self._line.page)["more"])
+        return bool(self._ask(MsgId.SYNC, {}, timeout, lambda reply: reply["more"], then=self._line.page))
 
     def typing(self, conversation: Conversation) -> None:
         """Tell who is in the conversation that the user is typing; never waits, may be lost."""
@@ -256,7 +184,9 @@ class Client:
         Raises:
             NoSuchUser
         """
-        return dict(self._ask(MsgId.FIND, {"name": name}, timeout, again=True)["user"])
+        return dict(
+            self._ask(MsgId.FIND, {"name": name}, timeout, lambda reply: read_user(reply["user"]), again=True)
+        )
 
     def add_friend(self, userid: int, *, timeout: float | None = None) -> Frame:
         """See a user's state from now on; returns ``{id, name, state}``.
@@ -264,7 +194,15 @@ class Client:
         Raises:
             NoSuchUser, NotAllowed
         """
-        return dict(self._ask(MsgId.ADD_FRIEND, {"friendid": userid}, timeout, again=True)["friend"])
+        return dict(
+            self._ask(
+                MsgId.ADD_FRIEND,
+                {"friendid": userid},
+                timeout,
+                lambda reply: read_user(reply["friend"]),
+                again=True,
+            )
+        )
 
     def remove_friend(self, userid: int, *, timeout: float | None = None) -> None:
         """See a user's state no longer."""
@@ -272,7 +210,9 @@ class Client:
 
     def are_friends(self, userids: list[int], *, timeout: float | None = None) -> list[int]:
         """Return which of up to 1,000 users are friends."""
-        return list(self._ask(MsgId.ARE_FRIENDS, {"ids": userids}, timeout, again=True)["ids"])
+        return list(
+            self._ask(MsgId.ARE_FRIENDS, {"ids": userids}, timeout, lambda reply: reply["ids"], again=True)
+        )
 
     def block(self, userid: int, *, timeout: float | None = None) -> None:
         """Take no messages from a user."""
@@ -290,7 +230,11 @@ class Client:
         Raises:
             NoSuchGroup
         """
-        return dict(self._ask(MsgId.FIND, {"groupname": name}, timeout, again=True)["group"])
+        return dict(
+            self._ask(
+                MsgId.FIND, {"groupname": name}, timeout, lambda reply: read_group(reply["group"]), again=True
+            )
+        )
 
     def create_group(self, name: str, desc: str = "", *, timeout: float | None = None) -> int:
         """Create a group, become its first member, and return its id.
@@ -298,7 +242,8 @@ class Client:
         Raises:
             GroupNameTaken
         """
-        return int(self._ask(MsgId.CREATE_GROUP, {"groupname": name, "groupdesc": desc}, timeout)["groupid"])
+        fields = {"groupname": name, "groupdesc": desc}
+        return int(self._ask(MsgId.CREATE_GROUP, fields, timeout, lambda reply: reply["groupid"]))
 
     def join_group(self, groupid: int, *, timeout: float | None = None) -> Frame:
         """Join a group; returns it as in ``Login.groups``.
@@ -306,7 +251,8 @@ class Client:
         Raises:
             NoSuchGroup
         """
-        return dict(self._ask(MsgId.ADD_GROUP, {"groupid": groupid}, timeout)["group"])
+        fields = {"groupid": groupid}
+        return dict(self._ask(MsgId.ADD_GROUP, fields, timeout, lambda reply: read_group(reply["group"])))
 
     def leave_group(self, groupid: int, *, timeout: float | None = None) -> None:
         """Leave a group.
@@ -328,26 +274,24 @@ class Client:
             timeout: seconds.
         """
         fields = {"groupid": groupid, "after": after, **({} if limit is None else {"limit": limit})}
-        reply = self._ask(MsgId.GROUP_INFO, fields, timeout, again=True)
-        return {name: reply[name] for name in ("group", "users", "more")}
+        return dict(self._ask(MsgId.GROUP_INFO, fields, timeout, _read_group_info, again=True))
 
     # -- Within
-
-    def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else timeout
-
-    def _ask(self, msgid: MsgId, fields: Frame, timeout: float | None, **how: Any) -> Frame:
-        return self._line.request(msgid, fields, self._seconds(timeout), **how)
 
     def _store(
         self, msgid: MsgId, conversation: Conversation, fields: Frame, cid: str | None, timeout: float
     ) -> Stored:
         named = fields if cid is None else {"cid": cid, **fields}
         reply = self._line.store(msgid, conversation, named, timeout)
-        return Stored(conversation, reply["seq"], reply["time"])
+        return understood(lambda frame: Stored(conversation, frame["seq"], frame["time"]), reply)
 
     def _me(self) -> int:
         login = self._line.login
         if login is None:
             raise NotLoggedIn
         return login.id
+
+
+def _read_group_info(reply: Frame) -> Frame:
+    users = [read_user(user) for user in reply["users"]]
+    return {"group": read_group(reply["group"]), "users": users, "more": reply["more"]}

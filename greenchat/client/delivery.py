@@ -1,4 +1,8 @@
-"""Handing pushes to the application, in order, by iteration or by callback."""
+"""Handing pushes to the application, in order, by iteration or by callback.
+
+A push is *done* when the callback has returned, or when the thread that took it asks for the next one; only
+then is it acknowledged to the server.  So a program that dies in between is offered it again.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from greenchat.client.inbox import Inbox
 from greenchat.client.pushes import Entry, Event, Push
@@ -15,23 +20,41 @@ from greenchat.client.reader import join
 log = logging.getLogger(__name__)
 
 
+class Item(NamedTuple):
+    """A push in the queue, and the inbox where it counts; None for what no server has sent."""
+
+    inbox: Inbox | None
+    push: Push
+
+
+class _Hand(threading.local):
+    """What a thread has taken and is not done with.
+
+    An attribute of the thread, and not keyed by its id, which the system gives to the next thread when one
+    has died: what that one had in hand must not count as done.
+    """
+
+    item: Item | None = None
+
+
 class Delivery:
     """The queue between the reader and the application.
 
     Args:
         lock: of the Line; ``put``, ``drop`` and ``empty`` are called under it.
         on_push: called with each push, one at a time, on a thread of its own; None for ``next``.
-        on_handed: called under the lock after a push was handed over; its argument tells whether
-            there is something new to be acknowledged.
+        on_change: called under the lock after a push was taken or is done; its argument tells
+            whether there is something new to be acknowledged.
     """
 
     def __init__(
-        self, lock: threading.RLock, on_push: Callable[[Push], None] | None, on_handed: Callable[[bool], None]
+        self, lock: threading.RLock, on_push: Callable[[Push], None] | None, on_change: Callable[[bool], None]
     ) -> None:
         self._lock = lock
-        self._on_handed = on_handed
+        self._on_change = on_change
         self._arrived = threading.Condition(lock)
-        self._queue: deque[tuple[Inbox | None, Push]] = deque()
+        self._queue: deque[Item] = deque()
+        self._hand = _Hand()
         self._closed = False
         self._thread: threading.Thread | None = None
         if on_push:
@@ -42,24 +65,37 @@ class Delivery:
 
     @property
     def empty(self) -> bool:
-        """Whether all was handed over."""
+        """True if all was handed over."""
         return not self._queue
 
     def put(self, push: Push, inbox: Inbox | None = None) -> None:
-        """Queue a push; ``inbox`` is where it counts as handed over."""
+        """Queue a push; ``inbox`` is where it counts as done."""
         if not self._closed:
-            self._queue.append((inbox, push))
+            self._queue.append(Item(inbox, push))
             self._arrived.notify()
 
     def next(self, timeout: float | None) -> Push | None:
-        """Wait for the next push; None after ``timeout`` seconds without one, or when closed."""
-        inbox, push = self._take(timeout)
-        self._handed(inbox, push)
-        return push
+        """Be done with the push that this thread took last, and wait for the next one.
+
+        Returns:
+            The push; None after ``timeout`` seconds without one, or when closed.
+        """
+        self.acknowledge()
+        self._hand.item = self._take(timeout)
+        return self._hand.item.push if self._hand.item else None
+
+    def acknowledge(self) -> None:
+        """Be done with the push that this thread took last, if any."""
+        item, self._hand.item = self._hand.item, None
+        if item:
+            self._done(item)
 
     def drop(self) -> None:
         """Forget what belongs to a login that ended: the server offers it again at the next."""
-        self._queue = deque((inbox, push) for inbox, push in self._queue if isinstance(push, Event))
+        for inbox, push in self._queue:
+            if inbox:
+                inbox.lapse(push)
+        self._queue = deque(item for item in self._queue if isinstance(item.push, Event))
 
     def close(self) -> None:
         """Hand over no more, and wait for a callback that is running."""
@@ -69,26 +105,29 @@ class Delivery:
             self._arrived.notify_all()
         join(self._thread)
 
-    def _take(self, timeout: float | None) -> tuple[Inbox | None, Push | None]:
+    def _take(self, timeout: float | None) -> Item | None:
         """Wait for a push that is news; our own messages that come back are passed over."""
         with self._lock:
             while self._arrived.wait_for(lambda: self._queue or self._closed, timeout) and self._queue:
-                inbox, push = self._queue.popleft()
-                if not (inbox and isinstance(push, Entry) and inbox.is_own(push)):
-                    return inbox, push
-                self._handed(inbox, push)
-        return None, None
+                item = self._queue.popleft()
+                if not (item.inbox and isinstance(item.push, Entry) and item.inbox.is_own(item.push)):
+                    self._on_change(False)
+                    return item
+                self._done(item)
+        return None
 
-    def _handed(self, inbox: Inbox | None, push: Push | None) -> None:
+    def _done(self, item: Item) -> None:
         with self._lock:
-            due = bool(inbox and push and inbox.handed(push, time.monotonic()))
-            self._on_handed(due)
+            self._on_change(bool(item.inbox and item.inbox.done(item.push, time.monotonic())))
 
     def _dispatch(self, on_push: Callable[[Push], None]) -> None:
-        while (taken := self._take(None))[1] is not None:
-            inbox, push = taken
+        while item := self._take(None):
             try:
-                on_push(push)  # type: ignore[arg-type]
-            except Exception:  # the application's bug harms nobody else
-                log.exception("on_push failed")
-            self._handed(inbox, push)
+                on_push(item.push)
+            except Exception:  # the application's bug harms no other push
+                log.exception("on_push failed; a message is offered to it again at the next login")
+                with self._lock:
+                    if item.inbox:
+                        item.inbox.lapse(item.push)
+            else:
+                self._done(item)

@@ -1,4 +1,17 @@
-"""The entries that one user's device was sent: each shown once, in order, then acknowledged.  Sans I/O."""
+"""The entries that one user's device was sent: each shown once, in order, then acknowledged.  Sans I/O.
+
+RECEIVED is cumulative, so what is acknowledged of a conversation is one number: all up to it is done.  An
+entry is *open* from its arrival until the application is done with it.
+
+| the entry is | offered again by the server | ``done`` | ``lapse`` |
+|---|---|---|---|
+| new | becomes open | – | – |
+| open: queued, or the application is at it | dropped | closed | lapsed |
+| lapsed: the callback failed, or the login ended before it was taken | becomes open | closed | lapsed |
+| closed | dropped, and acknowledged again | – | – |
+
+What stands before the first open or lapsed entry is acknowledged, and nothing behind it.
+"""
 
 from __future__ import annotations
 
@@ -31,23 +44,29 @@ class Inbox:
         self.me = me
         self.due: float | None = None
         self._taken: dict[Conversation, int] = {}
-        self._handed: dict[Conversation, int] = {}
+        # Open (True) or lapsed (False) seqs.  They are added in order, so the first is the least.
+        self._open: dict[Conversation, dict[int, bool]] = {}
         self._own: dict[Hashable, None] = {}
         self._marks: dict[tuple[MsgId, Conversation], int] = {}
         self._count = 0
 
     def accept(self, entry: Entry, now: float) -> bool:
         """Take an entry; False if it was taken before (it may have to be acknowledged anew)."""
-        conversation = entry.conversation
-        if entry.seq > self._taken.get(conversation, 0):
-            self._taken[conversation] = entry.seq
+        conversation, seq = entry.conversation, entry.seq
+        still_open = self._open.get(conversation, {})
+        if seq > self._taken.get(conversation, 0):
+            self._taken[conversation] = seq
+            self._open.setdefault(conversation, {})[seq] = True
             return True
-        if entry.seq <= self._handed.get(conversation, 0):
-            self.mark(MsgId.RECEIVED, conversation, self._handed[conversation], now)
+        if seq in still_open:
+            has_lapsed = not still_open[seq]
+            still_open[seq] = True
+            return has_lapsed
+        self._confirm(conversation, seq, now)
         return False
 
     def is_own(self, entry: Entry) -> bool:
-        """Tell whether the entry was sent from here, so that it is no news."""
+        """Return True if the entry was sent from here, so that it is no news."""
         if (entry.conversation, entry.seq) in self._own:
             return True
         return isinstance(entry, Message) and entry.cid is not None and entry.cid in self._own
@@ -58,18 +77,26 @@ class Inbox:
         if len(self._own) > REMEMBERED:
             del self._own[next(iter(self._own))]
 
-    def handed(self, push: Push, now: float) -> bool:
-        """Note that the application has got a push, in the order taken; return as ``mark``."""
+    def done(self, push: Push, now: float) -> bool:
+        """Note that the application is done with a push; return as ``mark``."""
         if not isinstance(push, Entry):
             return False
-        self._handed[push.conversation] = push.seq
-        return self.mark(MsgId.RECEIVED, push.conversation, push.seq, now)
+        still_open = self._open.get(push.conversation, {})
+        still_open.pop(push.seq, None)
+        if not still_open:
+            self._open.pop(push.conversation, None)
+        return self._confirm(push.conversation, push.seq, now)
+
+    def lapse(self, push: Push) -> None:
+        """Note that the application did not get a push, or failed on it: it is taken when offered again."""
+        if isinstance(push, Entry) and push.seq in self._open.get(push.conversation, {}):
+            self._open[push.conversation][push.seq] = False
 
     def mark(self, msgid: MsgId, conversation: Conversation, seq: int, now: float) -> bool:
         """Tell the server soon that all up to ``seq`` has been received or read (both are cumulative).
 
         Returns:
-            Whether ``due`` has changed.
+            True if ``due`` has changed.
         """
         before = self.due
         key = (msgid, conversation)
@@ -91,7 +118,8 @@ class Inbox:
         self._count, self.due = 0, None
         return frames
 
-    def restart(self) -> None:
-        """Expect again what was taken and never handed over: that was dropped with its login."""
-        self._taken = dict(self._handed)
-        self.take_marks()
+    def _confirm(self, conversation: Conversation, seq: int, now: float) -> bool:
+        """Acknowledge all before the first entry that is open, if that covers ``seq``; return as ``mark``."""
+        still_open = self._open.get(conversation)
+        position = next(iter(still_open)) - 1 if still_open else self._taken[conversation]
+        return position >= seq and self.mark(MsgId.RECEIVED, conversation, position, now)

@@ -8,6 +8,7 @@ while waiting for the server or while the application's code runs.
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -19,14 +20,27 @@ from greenchat.client.inbox import Inbox
 from greenchat.client.link import Link
 from greenchat.client.outbound import Outbound, Session
 from greenchat.client.outstanding import EARLY, TRANSIENT, ConnectionLost, encode
-from greenchat.client.pushes import Conversation, Entry, Event, Frame, Login, Push, read_login, read_push
+from greenchat.client.paging import Paging
+from greenchat.client.pushes import Conversation, Entry, Event, Frame, Login, Push
 from greenchat.client.reader import Reader
+from greenchat.client.reading import Unreadable, read_heartbeat, read_login, read_push, read_seconds
 from greenchat.client.tls import Socket
-from greenchat.errors import AlreadyLoggedIn, Disconnected, GreenchatError, NotLoggedIn, RequestError
+from greenchat.errors import (
+    AlreadyLoggedIn,
+    AlreadyOnline,
+    Disconnected,
+    GreenchatError,
+    NotAllowed,
+    NotLoggedIn,
+    RequestError,
+)
 from greenchat.protocol.messages import MsgId
 
 FINAL = frozenset({"replaced", "protocol"})
 """Reasons of a BYE after which coming back would be wrong: somebody else took over, or we are the fault."""
+
+PASSING = (*TRANSIENT, AlreadyOnline, NotAllowed)
+"""Refusals of a token that may pass.  NotAllowed too: devices of a server that died count for a while."""
 
 REPLIES = frozenset({MsgId.LOGIN_ACK, MsgId.REG_ACK, MsgId.ACK, MsgId.HISTORY_ACK, MsgId.ERROR})
 SYNC_LANE = "sync"
@@ -42,24 +56,33 @@ class Line:
         on_push: called with each push, one at a time, on a thread of its own, so that it may
             make requests and wait for them.
         backoff: how long to wait before coming back.
+        renew_after: seconds after which a token is renewed, at most; half as many at least.
     """
 
     def __init__(
-        self, dial: Callable[[float], Socket], on_push: Callable[[Push], None] | None, backoff: Backoff
+        self,
+        dial: Callable[[float], Socket],
+        on_push: Callable[[Push], None] | None,
+        backoff: Backoff,
+        renew_after: float,
     ) -> None:
         self._backoff = backoff
+        self._renew_after = renew_after
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._out = Outbound(backoff)
         self._session: Session | None = None
         self._inbox: tuple[str, Inbox] | None = None
-        self._closed = self._syncing = self._more = False
+        self._paging = Paging(backoff)
+        self._closed = False
+        self._renewal: Literal["", "ending", "coming"] = ""
+        self._renew_at = 0.0
         self._ended = ""  # why the last login ended, if it was not logged out
         self._farewell = ""  # why this connection is to be ended
         self._final = ""  # why there is no coming back after it
         self._retry_after: float | None = None
         self._attempts = 0
-        self._delivery = Delivery(self._lock, on_push, self._after_handing_over)
+        self._delivery = Delivery(self._lock, on_push, self._after_change)
         self._reader = Reader(dial, self)
 
     # -- For the application's threads
@@ -159,15 +182,19 @@ class Line:
                 self._out.link.send(encode(frame))
 
     def next_push(self, timeout: float | None) -> Push | None:
-        """Wait for the next push and acknowledge it; None after ``timeout`` seconds or when closed."""
+        """Acknowledge what this thread took last, and wait for the next push; as ``Delivery.next``."""
         return self._delivery.next(timeout)
+
+    def acknowledge(self) -> None:
+        """Acknowledge what this thread took last."""
+        self._delivery.acknowledge()
 
     def page(self, reply: Frame) -> None:
         """Take in a page of undelivered entries; the next is asked for when they are handed over."""
         with self._lock:
-            for frame in reply.get("offlinemsg", []):
-                self._take_push(frame, offline=True)
-            self._syncing, self._more = False, bool(reply.get("more"))
+            pushes = [self._take_push(frame, offline=True) for frame in reply.get("offlinemsg", [])]
+            entries = [push for push in pushes if isinstance(push, Entry)]
+            self._paging.page(entries, bool(reply.get("more")))
             self._sync()
 
     def new_token(self, token: str) -> None:
@@ -175,6 +202,7 @@ class Line:
         with self._lock:
             if self._session:
                 self._session = self._session._replace(login=self._session.login._replace(token=token))
+                self._plan_renewal()
 
     def close(self) -> None:
         """End everything: who waits gets Disconnected, threads end.  The second call does nothing."""
@@ -194,6 +222,7 @@ class Line:
     def tick(self) -> float | None:
         """Do what is due by the clock, and return the seconds until more is."""
         with self._lock:
+            self._renew()
             return self._out.tick()
 
     def adopt(self, link: Link, again: bool) -> bool:
@@ -211,8 +240,9 @@ class Line:
         with self._lock:
             try:
                 self._handle(frame)
-            except Exception:  # one frame that cannot be understood must not end the reader
-                log.exception("cannot understand a frame from the server")
+            except Exception as error:  # one frame that cannot be understood must not end the reader
+                log.warning("cannot understand a frame from the server: %r", error)
+                log.debug("it was %r", frame, exc_info=True)
             return self._farewell or None
 
     def broken(self, reason: str) -> float | None:
@@ -226,11 +256,15 @@ class Line:
                 pending.fail(ConnectionLost(reason) if self._session else Disconnected(reason))
             if self._session is None:
                 self._out.fail_all(Disconnected(reason))
+            elif self._renewal == "ending":
+                self._renewal = "coming"
+                return 0.0
             return self.unreachable(reason)
 
     def unreachable(self, reason: str) -> float | None:
         """Return when to try next, and tell the application; None if there is nothing to come back for."""
         with self._lock:
+            self._renewal = ""
             if self._closed or self._session is None:
                 return None
             delay = self._backoff.delay(self._attempts, self._retry_after)
@@ -250,39 +284,46 @@ class Line:
         if msgid in REPLIES:
             self._out.reply(frame)
         elif msgid == MsgId.BYE:
-            self._farewell, self._retry_after = str(frame["reason"]), frame.get("retry_after")
+            self._farewell, self._retry_after = str(frame["reason"]), read_seconds(frame.get("retry_after"))
             self._final = self._farewell if self._farewell in FINAL else ""
         elif msgid != MsgId.HEARTBEAT:
             self._take_push(frame)
 
-    def _take_push(self, frame: Frame, offline: bool = False) -> None:
+    def _take_push(self, frame: Frame, offline: bool = False) -> Push | None:
+        """Queue what a frame says, and return it; None if it says nothing that can be understood."""
         if self._session is None:
-            return
+            return None
         inbox = self._session.inbox
-        push = read_push(frame, inbox.me, offline)
+        try:
+            push = read_push(frame, inbox.me, offline)
+        except Unreadable as error:  # one bad field costs one push, not its page nor the reader
+            log.warning("skipped what the server sent: %s", error)
+            return None
         if isinstance(push, Entry) and not inbox.accept(push, time.monotonic()):
             self._out.wake()
         elif push:
             self._delivery.put(push, inbox)
+        return push
 
-    def _after_handing_over(self, due: bool) -> None:
+    def _after_change(self, due: bool) -> None:
         if due:
             self._out.wake()
         self._sync()
 
     def _sync(self) -> None:
         """Ask for the next page once the last is handed over: a slow application is not flooded."""
-        if self._more and self.online and not self._syncing and self._delivery.empty:
-            self._syncing = True
-            self._out.add(self._out.pending(MsgId.SYNC, {}, lane=SYNC_LANE, then=self.page))
+        if self._paging.more and self.online and not self._paging.asking and self._delivery.empty:
+            self._paging.asking = True
+            page = self._out.pending(MsgId.SYNC, {}, lane=SYNC_LANE, then=self.page)
+            page.due = time.monotonic() + self._paging.pause
+            self._out.add(page)
+            self._out.wake()
 
     # -- Sessions
 
     def _welcome(self, fields: Frame, reply: Frame) -> None:
         login = read_login(reply, fields["device"], fields.get("token", ""))
-        if self._inbox and self._inbox[0] == login.device and self._inbox[1].me == login.id:
-            self._inbox[1].restart()
-        else:
+        if not (self._inbox and self._inbox[0] == login.device and self._inbox[1].me == login.id):
             self._inbox = login.device, Inbox(login.id)
         self._come_online("connected", login, self._inbox[1], reply)
 
@@ -296,16 +337,19 @@ class Line:
     def _welcome_back(self, reply: Frame) -> None:
         if self._session:
             old, inbox = self._session.login, self._session.inbox
-            self._come_online("back", read_login(reply, old.device, old.token), inbox, reply)
+            kind: Literal["back", "renewed"] = "renewed" if self._renewal else "back"
+            self._come_online(kind, read_login(reply, old.device, old.token), inbox, reply)
 
     def _come_online(
-        self, kind: Literal["connected", "back"], login: Login, inbox: Inbox, reply: Frame
+        self, kind: Literal["connected", "back", "renewed"], login: Login, inbox: Inbox, reply: Frame
     ) -> None:
-        interval, max_missed = float(reply["heartbeat"]["interval"]), reply["heartbeat"]["max_missed"]
+        interval, max_missed = read_heartbeat(reply)
         if self._out.link:
             # It echoes our heartbeats: after so long a silence it is dead, whatever TCP thinks.
             self._out.link.patience(interval * (max_missed + 2))
-        self._session, self._attempts = Session(login, inbox, interval), 0
+        self._session, self._attempts, self._renewal = Session(login, inbox, interval), 0, ""
+        self._plan_renewal()
+        self._paging.begin()
         self._delivery.put(Event(kind, login=login))
         self._out.online(self._session)
         self.page(reply)
@@ -313,7 +357,25 @@ class Line:
     def _refused(self, error: RequestError) -> None:
         """The token was not taken: try later, or give up and tell the application."""
         self._farewell, self._retry_after = str(error), error.retry_after
-        self._final = "" if isinstance(error, TRANSIENT) else error.error
+        self._final = "" if isinstance(error, PASSING) else error.error
+
+    def _plan_renewal(self) -> None:
+        # At a time of its own, so that those who came at once after a restart do not renew at once.
+        self._renew_at = time.monotonic() + self._renew_after * random.uniform(0.5, 1)
+
+    def _renew(self) -> None:
+        """Leave the server in order, to log in again, when the token has aged.
+
+        A token is issued at a login only, and this connection is logged in; a second connection of the same
+        device would end this one.  It is done when no request is under way that may not be repeated, and
+        those that are made meanwhile wait.
+        """
+        link = self._out.link
+        if link and self.online and time.monotonic() >= self._renew_at and self._out.repeatable:
+            self._out.send_marks()
+            self._out.session = None
+            self._renewal = "ending"
+            link.finish()
 
     def _end_session(self, reason: str) -> None:
         """Forget the login; no reason: it was logged out."""

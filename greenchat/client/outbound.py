@@ -94,6 +94,11 @@ class Outbound:
         self.pump()
         self.wake()
 
+    @property
+    def repeatable(self) -> bool:
+        """True if all requests under way may be sent again on another connection."""
+        return self._outstanding.repeatable
+
     def broken(self) -> list[Pending]:
         """Note the end of the connection; return the requests that may not be repeated."""
         self.link = self.session = None

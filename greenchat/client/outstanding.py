@@ -9,6 +9,7 @@ from typing import Any
 import simplejson
 
 from greenchat.client.pushes import Frame
+from greenchat.client.reading import read_seconds
 from greenchat.errors import ERRORS, BadRequest, Busy, Disconnected, RateLimited, RequestError, TooLarge
 from greenchat.protocol.framing import MAX_REQUEST_FRAME
 from greenchat.protocol.messages import MsgId
@@ -137,6 +138,11 @@ class Outstanding:
         """Return when the next request that was put off is to be sent."""
         return min((pending.due for pending in self._first() if not pending.sent), default=None)
 
+    @property
+    def repeatable(self) -> bool:
+        """True if none was sent that may not be sent again."""
+        return all(pending.again or not pending.sent for pending in self._pending.values())
+
     def broken(self) -> list[Pending]:
         """Make ready to send again what may be; take out and return what was under way and may not."""
         lost = [pending for pending in self._pending.values() if pending.sent and not pending.again]
@@ -186,7 +192,7 @@ def error_of(reply: Frame) -> RequestError | None:
     name: Any = reply.get("error")
     kind = ERRORS.get(name, RequestError)
     sentence = str(reply.get("errmsg") or name or "the server gave no reason")
-    error = kind(sentence, retry_after=reply.get("retry_after"))
+    error = kind(sentence, retry_after=read_seconds(reply.get("retry_after")))
     if kind is RequestError:
         error.errno, error.error = reply["errno"], str(name)
     return error

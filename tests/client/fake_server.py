@@ -85,10 +85,13 @@ class Peer:
         self.send(reply | fields)
         return login
 
+    def rest(self) -> list[dict[str, Any]]:
+        """Return all frames until the client ends the connection."""
+        return [json.loads(line) for line in self._lines]
+
     def at_end(self) -> bool:
         """Wait for the client to end the connection; passes over what it still sends."""
-        while self._lines.readline():
-            pass
+        self.rest()
         return True
 
     def close(self) -> None:

@@ -10,11 +10,25 @@ from typing import Any
 import pytest
 
 from greenchat import errors
-from greenchat.client import Client, Event, Message, Presence, Read, Recall, Typing, in_group, with_user
+from greenchat.client import (
+    Backoff,
+    Client,
+    Event,
+    Message,
+    Presence,
+    Read,
+    Recall,
+    Typing,
+    in_group,
+    with_user,
+)
 from greenchat.protocol.messages import MsgId
 from tests.client.fake_server import TIME, FakeServer, Peer, chat_from
 
 Run = Callable[..., Future[Any]]
+
+BOB = {"id": 2, "name": "bob", "state": "online"}
+TEAM = {"id": 5, "groupname": "team"}
 
 
 def take(client: Client, count: int) -> list[Any]:
@@ -65,26 +79,26 @@ def test_an_error_is_raised_as_its_class(client: Client, peer: Peer, run: Run) -
 @pytest.mark.parametrize(
     ("call", "sent", "reply", "result"),
     [
-        (lambda c: c.add_friend(2), {"msgid": 7, "friendid": 2}, {"friend": {"id": 2}}, {"id": 2}),
+        (lambda c: c.add_friend(2), {"msgid": 7, "friendid": 2}, {"friend": BOB}, BOB),
         (lambda c: c.remove_friend(2), {"msgid": 18, "friendid": 2}, {}, None),
         (lambda c: c.block(2), {"msgid": 19, "userid": 2}, {}, None),
         (lambda c: c.unblock(2), {"msgid": 20, "userid": 2}, {}, None),
         (lambda c: c.are_friends([2, 3]), {"msgid": 22, "ids": [2, 3]}, {"ids": [3]}, [3]),
-        (lambda c: c.find_user("bob"), {"msgid": 30, "name": "bob"}, {"user": {"id": 2}}, {"id": 2}),
-        (lambda c: c.find_group("g"), {"msgid": 30, "groupname": "g"}, {"group": {"id": 5}}, {"id": 5}),
+        (lambda c: c.find_user("bob"), {"msgid": 30, "name": "bob"}, {"user": BOB}, BOB),
+        (lambda c: c.find_group("g"), {"msgid": 30, "groupname": "g"}, {"group": TEAM}, TEAM),
         (
             lambda c: c.create_group("g", "d"),
             {"msgid": 8, "groupname": "g", "groupdesc": "d"},
             {"groupid": 5},
             5,
         ),
-        (lambda c: c.join_group(5), {"msgid": 9, "groupid": 5}, {"group": {"id": 5}}, {"id": 5}),
+        (lambda c: c.join_group(5), {"msgid": 9, "groupid": 5}, {"group": TEAM}, TEAM),
         (lambda c: c.leave_group(5), {"msgid": 21, "groupid": 5}, {}, None),
         (
             lambda c: c.group_info(5, limit=2),
             {"msgid": 29, "groupid": 5, "after": 0, "limit": 2},
-            {"group": {"id": 5}, "users": [], "more": False},
-            {"group": {"id": 5}, "users": [], "more": False},
+            {"group": TEAM, "users": [BOB], "more": False},
+            {"group": TEAM, "users": [BOB], "more": False},
         ),
         (
             lambda c: c.group_chat(5, "x"),
@@ -169,9 +183,115 @@ def test_pushes_come_as_their_types_in_order(client: Client, peer: Peer) -> None
     ]
 
 
-def test_a_push_that_makes_no_sense_harms_no_other(client: Client, peer: Peer) -> None:
-    peer.send({"msgid": 6}, {"no": "msgid"}, {"msgid": [1]}, chat_from(2, 1))
-    assert take(client, 1)[0].seq == 1
+SENSELESS = [
+    {"msgid": 6},
+    {"no": "msgid"},
+    {"msgid": [1]},
+    {"msgid": True},
+    *(chat_from(2, 1) | bad for bad in [{"time": "noon"}, {"time": 5}, {"time": "0001-01-01T00:00:00.000Z"}]),
+    *(chat_from(2, 1) | bad for bad in [{"time": "9999-12-31T23:59:59.999Z"}, {"seq": "1"}, {"seq": 1.5}]),
+    *(
+        chat_from(2, 1) | bad
+        for bad in [{"seq": 0}, {"seq": -1}, {"seq": 2**70}, {"name": None}, {"name": 5}]
+    ),
+    *(chat_from(2, 1) | bad for bad in [{"msg": ["a"]}, {"toid": {}}, {"id": "2"}, {"cid": 7}]),
+    {"msgid": 17, "id": 2, "target": None, "peerid": 2, "seq": 1, "time": TIME},
+    {"msgid": 23, "id": 2, "state": "\x1b[2J"},
+    {"msgid": 26, "id": 2},
+    {"msgid": 27, "id": 2, "groupid": 5, "seq": None},
+]
+
+
+@pytest.mark.parametrize("frame", SENSELESS)
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_push_that_makes_no_sense_harms_no_other(
+    server: FakeServer, client: Client, run: Run, frame: dict[str, Any], offline: bool
+) -> None:
+    login = run(client.login, "ann", "secret")
+    peer = server.accept()
+    peer.welcome(offlinemsg=[frame, chat_from(2, 1)] if offline else [])
+    login.result(10)
+    if not offline:
+        peer.send(frame, chat_from(2, 1))
+    assert next(push for push in take(client, 2) if not isinstance(push, Event)).seq == 1
+
+
+@pytest.mark.parametrize(
+    "senseless",
+    [
+        {"id": "1"},
+        {"name": None},
+        {"heartbeat": {"interval": 0, "max_missed": 5}},
+        {"heartbeat": {"interval": "1", "max_missed": 5}},
+        {"heartbeat": {"interval": 1, "max_missed": 0}},
+        {"heartbeat": None},
+        {"friends": [{"id": 2}]},
+        {"groups": [{"id": 2, "groupname": "g", "users": [{}]}]},
+        {"offlinemsg": 5},
+    ],
+)
+def test_a_login_reply_that_makes_no_sense_is_an_error(
+    server: FakeServer, client: Client, run: Run, senseless: dict[str, Any]
+) -> None:
+    login = run(client.login, "ann", "secret")
+    server.accept().welcome(**senseless)
+    with pytest.raises(errors.Disconnected, match="cannot be understood"):
+        login.result(10)
+
+
+@pytest.mark.parametrize("reply", [{}, {"user": {}}, {"user": {"id": 2, "name": 3, "state": "online"}}])
+def test_a_reply_that_makes_no_sense_is_an_error(
+    client: Client, peer: Peer, run: Run, reply: dict[str, Any]
+) -> None:
+    found = run(client.find_user, "bob")
+    peer.ack(peer.get(MsgId.FIND), **reply)
+    with pytest.raises(errors.Disconnected, match="cannot be understood"):
+        found.result(10)
+
+
+@pytest.mark.parametrize("senseless", ["soon", -1, 1e300, True, [1]])
+def test_a_time_to_wait_that_makes_no_sense_is_not_waited(
+    client: Client, peer: Peer, run: Run, senseless: object
+) -> None:
+    group = run(client.create_group, "g")
+    peer.refuse(peer.get(MsgId.CREATE_GROUP), 11, "rate_limited", retry_after=senseless)
+    with pytest.raises(errors.RateLimited) as raised:
+        group.result(10)
+    assert raised.value.retry_after in (None, 86_400)
+
+
+def test_passwords_are_sent_in_nfc_and_a_stored_one_still_fits(
+    server: FakeServer, client: Client, run: Run
+) -> None:
+    typed, composed = "e\u0301te\u0301", "\xe9t\xe9"
+    registered = run(client.register, "ann", typed)
+    peer = server.accept()
+    request = peer.get(MsgId.REG)
+    assert request["password"] == composed
+    peer.send({"msgid": 5, "errno": 0, "id": 1, "name": "ann", "cid": request["cid"]})
+    registered.result(10)
+    login = run(client.login, "ann", typed)
+    request = peer.get(MsgId.LOGIN)
+    assert request["password"] == composed
+    peer.refuse(request, 1, "bad_credentials", msgid=2)
+    assert peer.welcome()["password"] == typed
+    login.result(10)
+    changed = run(client.change_password, typed, typed)
+    request = peer.get(MsgId.CHANGE_PASSWORD)
+    assert (request["old"], request["new"]) == (composed, composed)
+    peer.refuse(request, 1, "bad_credentials")
+    request = peer.get(MsgId.CHANGE_PASSWORD)
+    assert (request["old"], request["new"]) == (typed, composed)
+    peer.ack(request, token="T2")
+    changed.result(10)
+
+
+def test_a_wrong_password_is_tried_once(client: Client, server: FakeServer, run: Run) -> None:
+    login = run(client.login, "ann", "wrong")
+    peer = server.accept()
+    peer.refuse(peer.get(MsgId.LOGIN), 1, "bad_credentials", msgid=2)
+    with pytest.raises(errors.BadCredentials):
+        login.result(10)
 
 
 def test_the_network_may_cut_and_join_frames_as_it_likes(client: Client, peer: Peer, run: Run) -> None:
@@ -203,9 +323,9 @@ def test_what_does_not_fit_a_frame_is_refused_before_it_is_sent(client: Client, 
     chat.result(10)
 
 
-def test_what_is_handed_over_is_acknowledged_once_a_conversation(client: Client, peer: Peer) -> None:
+def test_what_is_done_is_acknowledged_once_a_conversation(client: Client, peer: Peer) -> None:
     peer.send(*(chat_from(2, seq) for seq in range(1, 41)), *(chat_from(3, seq) for seq in range(1, 11)))
-    take(client, 49)
+    take(client, 50)
     acknowledged: dict[int, int] = {}
     frames = 0
     while acknowledged != {2: 40, 3: 9}:
@@ -250,12 +370,53 @@ def test_undelivered_pages_are_asked_for_until_there_are_no_more(
     assert [(push.seq, push.offline) for push in take(client, 3)] == [(2, True), (3, True), (4, False)]  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("page", [[], [chat_from(2, 1)], [{"msgid": 6, "seq": "?"}]])
+def test_a_page_without_progress_is_followed_by_a_pause(
+    server: FakeServer, run: Run, page: list[dict[str, Any]]
+) -> None:
+    """ "More" and nothing new, for ever: 3,500 requests a second once."""
+    with Client("127.0.0.1", server.port, backoff=Backoff(0.05, 1000)) as client:
+        login = run(client.login, "ann", "secret")
+        peer = server.accept()
+        peer.welcome(offlinemsg=[chat_from(2, 1)], more=True, heartbeat={"interval": 0.1, "max_missed": 500})
+        login.result(10)
+        taking = run(list, client.pushes())
+        asked = beats = 0
+        while beats < 10:
+            frame = peer.next()
+            beats += frame["msgid"] == MsgId.HEARTBEAT
+            if frame["msgid"] == MsgId.SYNC:
+                asked += 1
+                peer.ack(frame, offlinemsg=page, more=True)
+        assert 1 <= asked <= 6, "each pause is twice as long"
+        peer.send(chat_from(3, 1))
+        client.close()
+        assert [push.seq for push in taking.result(10) if isinstance(push, Message)][:1] == [1]
+
+
+def test_pages_that_a_new_login_offers_again_are_progress(
+    server: FakeServer, client: Client, peer: Peer
+) -> None:
+    """What was queued is dropped when it comes again, but the server's next page is another one."""
+    peer.send(*(chat_from(2, seq) for seq in (1, 2, 3)))
+    peer.send({"msgid": 23, "id": 2, "state": "online"})
+    assert [push.seq for push in take(client, 4)[:3]] == [1, 2, 3]
+    peer.cut()
+    peer = server.accept()
+    peer.welcome(offlinemsg=[chat_from(2, 1)], more=True)
+    assert [push.kind for push in take(client, 2)] == ["lost", "back"]
+    for seq in (2, 3, 4):
+        peer.ack(peer.get(MsgId.SYNC), offlinemsg=[chat_from(2, seq)], more=seq < 4)
+    assert take(client, 1)[0].seq == 4
+
+
 def test_own_messages_that_are_offered_again_are_no_news(client: Client, peer: Peer, run: Run) -> None:
     chat = run(client.chat, 2, "mine")
     request = peer.get(MsgId.ONE_CHAT)
     mine = {"msgid": 6, "id": 1, "name": "ann", "toid": 2, "seq": 2, "time": TIME, "msg": "mine"}
     peer.send(chat_from(2, 1), mine | {"cid": request["cid"]}, mine | {"seq": 3, "cid": "other device"})
     assert [push.seq for push in take(client, 2)] == [1, 3]
+    client.acknowledge()
     peer.stored(request, 2)
     assert chat.result(10).seq == 2
     while peer.get(MsgId.RECEIVED)["seq"] != 3:
@@ -279,11 +440,10 @@ def test_a_callback_may_make_requests_and_its_errors_harm_nothing(
         peer = server.accept()
         peer.welcome()
         login.result(10)
-        peer.send(chat_from(2, 1, "bad"), chat_from(2, 2, "good"))
+        peer.send(chat_from(2, 1, "bad"), chat_from(3, 2, "good"))
         peer.stored(peer.get(MsgId.ONE_CHAT), 3)
         assert answered.wait(10)
-        while peer.get(MsgId.RECEIVED)["seq"] != 2:
-            pass
+        assert peer.get(MsgId.RECEIVED) == {"msgid": 13, "peerid": 3, "seq": 2}
     assert "a bug of the application" in caplog.text
 
 
@@ -292,6 +452,7 @@ def test_a_second_login_on_the_same_connection_works(client: Client, peer: Peer,
         client.login("bob", "other")
     peer.send(chat_from(2, 1), chat_from(2, 2))
     assert take(client, 1)[0].seq == 1
+    client.acknowledge()
     logout = run(client.logout)
     assert peer.get(MsgId.RECEIVED) == {"msgid": 13, "peerid": 2, "seq": 1}
     peer.ack(peer.get(MsgId.LOGINOUT))
@@ -341,9 +502,9 @@ def test_close_ends_who_waits(client: Client, peer: Peer, run: Run) -> None:
         client.login("ann", "secret")
 
 
-def test_close_tells_the_server_what_was_handed_over(client: Client, peer: Peer, run: Run) -> None:
-    peer.send(chat_from(2, 1))
-    take(client, 1)
+def test_close_tells_the_server_what_was_done(client: Client, peer: Peer, run: Run) -> None:
+    peer.send(chat_from(2, 1), chat_from(2, 2))
+    take(client, 2)
     closed = run(client.close)
     assert peer.get(MsgId.RECEIVED)["seq"] == 1
     assert peer.at_end()

@@ -19,9 +19,9 @@ def inbox() -> Inbox:
 
 def test_marks_gather_for_a_tenth_of_a_second(inbox: Inbox) -> None:
     assert inbox.due is None
-    assert inbox.handed(entry(1), now=5.0)
-    assert not inbox.handed(entry(2), now=5.05)
-    inbox.handed(entry(7, peer=3), now=5.06)
+    assert finish(inbox, entry(1), now=5.0)
+    assert not finish(inbox, entry(2), now=5.05)
+    finish(inbox, entry(7, peer=3), now=5.06)
     inbox.mark(MsgId.READ, in_group(4), 9, now=5.07)
     assert inbox.due == pytest.approx(5.1)
     assert inbox.take_marks() == [
@@ -34,9 +34,9 @@ def test_marks_gather_for_a_tenth_of_a_second(inbox: Inbox) -> None:
 
 def test_marks_of_64_entries_are_due_at_once(inbox: Inbox) -> None:
     for seq in range(1, 64):
-        inbox.handed(entry(seq), now=5.0)
+        finish(inbox, entry(seq), now=5.0)
     assert inbox.due == pytest.approx(5.1)
-    assert inbox.handed(entry(64), now=5.01)
+    assert finish(inbox, entry(64), now=5.01)
     assert inbox.due == 5.01
 
 
@@ -46,15 +46,50 @@ def test_a_mark_never_goes_back(inbox: Inbox) -> None:
     assert inbox.take_marks()[0]["seq"] == 9
 
 
-def test_an_entry_is_taken_once_and_acknowledged_again_if_it_was_handed_over(inbox: Inbox) -> None:
+def test_an_entry_is_taken_once_and_acknowledged_again_if_it_is_done(inbox: Inbox) -> None:
     assert inbox.accept(entry(1), now=0)
     assert not inbox.accept(entry(1), now=0)
-    assert inbox.take_marks() == [], "it was acknowledged before the application had it"
-    inbox.handed(entry(1), now=0)
+    assert inbox.take_marks() == [], "it was acknowledged before the application was done with it"
+    inbox.done(entry(1), now=0)
     inbox.take_marks()
     assert not inbox.accept(entry(1), now=0)
-    assert inbox.take_marks() == [{"msgid": 13, "peerid": 2, "seq": 1}]
+    assert received(inbox) == 1
     assert inbox.accept(entry(5), now=0), "a gap is our own messages; they are not sent to us"
+
+
+def test_nothing_behind_an_open_entry_is_acknowledged(inbox: Inbox) -> None:
+    for seq in (4, 5, 6):
+        inbox.accept(entry(seq), now=0)
+    inbox.done(entry(5), now=0)
+    inbox.done(entry(6), now=0)
+    assert received(inbox) is None
+    inbox.done(entry(4), now=0)
+    assert received(inbox) == 6
+
+
+def test_an_entry_that_lapsed_is_taken_once_more_and_holds_up_the_acknowledgement(inbox: Inbox) -> None:
+    for seq in (4, 5):
+        inbox.accept(entry(seq), now=0)
+    inbox.lapse(entry(4))
+    inbox.done(entry(5), now=0)
+    assert received(inbox) is None
+    assert [inbox.accept(entry(seq), now=0) for seq in (4, 4, 5, 6)] == [True, False, False, True]
+    assert received(inbox) is None
+    inbox.done(entry(4), now=0)
+    assert received(inbox) == 5
+    inbox.lapse(entry(4))
+    assert not inbox.accept(entry(4), now=0), "what is done does not lapse"
+
+
+def finish(inbox: Inbox, message: Message, now: float) -> bool:
+    """Take an entry and be done with it."""
+    inbox.accept(message, now)
+    return inbox.done(message, now)
+
+
+def received(inbox: Inbox) -> int | None:
+    """Return up to where the conversation is acknowledged now, if that is to be told."""
+    return next((mark["seq"] for mark in inbox.take_marks()), None)
 
 
 def test_the_memory_of_own_messages_is_bounded(inbox: Inbox) -> None:

@@ -17,9 +17,12 @@ import pytest
 from greenchat import errors
 from greenchat.client import Backoff, Client, ConnectionLost, Event, with_user
 from greenchat.protocol.messages import MsgId
-from tests.client.fake_server import FakeServer, Peer, chat_from
+from tests.client.conftest import SOON
+from tests.client.fake_server import TIME, FakeServer, Peer, chat_from
 
 Run = Callable[..., Future[Any]]
+
+BOB = {"id": 2, "name": "bob", "state": "online"}
 
 
 def events(client: Client, last: str) -> list[Any]:
@@ -58,7 +61,7 @@ def test_a_message_whose_ack_was_lost_is_sent_again_under_its_cid(
     first = peer.get(MsgId.ONE_CHAT)
     peer.cut_half_way(b'{"msgid":11,"re":6,"errno":0,"cid":"' + first["cid"].encode())
     peer = server.accept()
-    offered = {"msgid": 6, "id": 1, "name": "ann", "toid": 2, "seq": 1, "time": "t", "msg": "once"}
+    offered = {"msgid": 6, "id": 1, "name": "ann", "toid": 2, "seq": 1, "time": TIME, "msg": "once"}
     peer.welcome(offlinemsg=[offered | {"cid": first["cid"]}])
     again = peer.get(MsgId.ONE_CHAT)
     assert again == first
@@ -133,7 +136,7 @@ def test_the_wait_that_a_rate_limit_asks_for_is_kept(client: Client, peer: Peer,
     peer.send(chat_from(3, 1))
     next(client.pushes(10))
     found = run(client.find_user, "bob")
-    peer.ack(peer.get(MsgId.FIND), user={})
+    peer.ack(peer.get(MsgId.FIND), user=BOB)
     found.result(10)
     client.close()
     with pytest.raises(errors.Disconnected):
@@ -165,9 +168,9 @@ def test_what_must_not_be_repeated_fails_and_what_may_is_asked_again(
     peer = server.accept()
     peer.welcome()
     seen = {frame["msgid"]: frame for frame in (peer.next_request(), peer.next_request())}
-    peer.ack(seen[MsgId.FIND], user={"id": 2})
+    peer.ack(seen[MsgId.FIND], user=BOB)
     peer.ack(seen[MsgId.CREATE_GROUP], groupid=6)
-    assert found.result(10) == {"id": 2}
+    assert found.result(10) == BOB
     assert late.result(10) == 6
 
 
@@ -176,6 +179,7 @@ def test_what_was_shown_is_not_shown_again_but_acknowledged_again(
 ) -> None:
     peer.send(chat_from(2, 1), chat_from(2, 2))
     assert [push.seq for push in islice(client.pushes(10), 2)] == [1, 2]  # type: ignore[union-attr]
+    client.acknowledge()
     while peer.get(MsgId.RECEIVED)["seq"] != 2:
         pass
     peer.cut()
@@ -184,6 +188,7 @@ def test_what_was_shown_is_not_shown_again_but_acknowledged_again(
     assert [push.kind for push in events(client, "back")] == ["lost", "back"]
     assert peer.get(MsgId.RECEIVED)["seq"] == 2
     assert next(client.pushes(10)).seq == 3  # type: ignore[union-attr]
+    client.acknowledge()
     assert peer.get(MsgId.RECEIVED)["seq"] == 3
 
 
@@ -213,6 +218,63 @@ def test_a_server_too_busy_for_the_token_is_asked_later(
     peer.refuse(peer.get(MsgId.LOGIN), 13, "busy", msgid=2)
     server.accept().welcome()
     assert [push.kind for push in events(client, "back")] == ["lost", "retry", "back"]
+
+
+@pytest.mark.parametrize(
+    ("errno", "error"), [(2, "already_online"), (11, "rate_limited"), (14, "not_allowed")]
+)
+def test_a_refusal_that_may_pass_is_no_end(
+    server: FakeServer, client: Client, peer: Peer, errno: int, error: str
+) -> None:
+    """The devices of a server that died count for a while: too many (14) are so no more a little later."""
+    peer.cut()
+    for _ in range(2):
+        peer = server.accept()
+        peer.refuse(peer.get(MsgId.LOGIN), errno, error, msgid=2)
+    server.accept().welcome()
+    assert [push.kind for push in events(client, "back")] == ["lost", "retry", "retry", "back"]
+
+
+def test_an_aged_token_is_renewed_and_no_request_notices(server: FakeServer, run: Run) -> None:
+    with Client("127.0.0.1", server.port, backoff=SOON, renew_after=0.01) as client:
+        login = run(client.login, "ann", "secret")
+        peer = server.accept()
+        peer.welcome(heartbeat={"interval": 0.05, "max_missed": 500})
+        login.result(10)
+        group = run(client.create_group, "g")
+        request = peer.get(MsgId.CREATE_GROUP)
+        for _ in range(4):
+            assert peer.next()["msgid"] == MsgId.HEARTBEAT, "it left while a request was under way"
+        peer.send(chat_from(2, 1))
+        peer.ack(request, groupid=6)
+        assert group.result(10) == 6
+        assert peer.at_end()
+        late = run(client.create_group, "h")
+        peer.close()
+        peer = server.accept()
+        again = peer.welcome(token="T2")
+        assert (again["token"], again["force"]) == ("T1", True)
+        peer.ack(peer.get(MsgId.CREATE_GROUP), groupid=7)
+        assert late.result(10) == 7
+        seen = events(client, "renewed")
+        assert [push.kind for push in seen if isinstance(push, Event)] == ["connected", "renewed"]
+        assert seen[-1].login.token == "T2"
+        server.close()
+
+
+def test_a_renewal_that_fails_goes_on_as_a_lost_connection(server: FakeServer, run: Run) -> None:
+    with Client("127.0.0.1", server.port, backoff=SOON, renew_after=0.01) as client:
+        login = run(client.login, "ann", "secret")
+        peer = server.accept()
+        peer.welcome(heartbeat={"interval": 0.05, "max_missed": 500})
+        login.result(10)
+        assert peer.at_end()
+        peer.close()
+        peer = server.accept()
+        peer.refuse(peer.get(MsgId.LOGIN), 13, "busy", msgid=2)
+        server.accept().welcome()
+        assert [push.kind for push in events(client, "back")] == ["connected", "lost", "back"]
+        server.close()
 
 
 @pytest.mark.parametrize("reason", ["replaced", "protocol"])

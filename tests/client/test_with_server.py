@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from queue import Queue
+from time import monotonic
 from typing import Any
 
 import pytest
 
 from greenchat import errors
-from greenchat.client import Backoff, Client, Message, Presence, Push, Recall, in_group, with_user
+from greenchat.client import Backoff, Client, Event, Message, Presence, Push, Recall, in_group, with_user
 from tests.system.server import DEADLINE, Server
 
 
@@ -81,6 +83,27 @@ def test_all_that_was_missed_comes_in_order_page_by_page(server: Server) -> None
         assert [bob.next(Message).text for _ in range(230)] == [str(number) for number in range(230)]
         ann.chat(bob.id, "live")
         assert bob.next(Message)[1:] == (231, ann.id, "ann", "live", *bob_time(bob), None, False)
+
+
+def test_a_client_outlives_its_first_token(tmp_path: Path) -> None:
+    """Connected longer than a token lives, then the server is restarted."""
+    lifetime = 8.0
+    with (
+        closing(Server(tmp_path, "--token-days", lifetime / 86_400)) as server,
+        Client("127.0.0.1", server.port, backoff=Backoff(0.05, 0.2), renew_after=1.0) as ann,
+    ):
+        ann.register("ann", "secret")
+        first = ann.login("ann", "secret")
+        expired = monotonic() + lifetime + 1.0
+        while monotonic() < expired:
+            push = next(ann.pushes(DEADLINE))
+            assert isinstance(push, Event)
+            assert push.kind in ("connected", "renewed")
+        server.kill()
+        server.start()
+        assert ann.find_user("ann")["id"] == first.id
+        with Client("127.0.0.1", server.port) as other, pytest.raises(errors.BadCredentials):
+            other.login("ann", token=first.token)
 
 
 def bob_time(bob: User) -> tuple[str]:
