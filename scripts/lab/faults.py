@@ -6,6 +6,7 @@ It stands between one node and one of its backends, so that this node alone can 
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import struct
 from collections import deque
@@ -21,6 +22,12 @@ HELD = 262_144
 SLICE = 0.05
 """Seconds of a narrow line that are written at a time."""
 
+COMMIT = b"\x07\x00\x00\x00\x03COMMIT"
+"""COMMIT as a client of MySQL sends it: the length, the number of the packet, the command, the text."""
+
+DOUBTED = 0.3
+"""Of the COMMITs on a doubtful line.  Half of these are carried out and their answers lost, half are lost."""
+
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing sends RST."""
 
@@ -28,8 +35,8 @@ RESET = struct.pack("ii", 1, 0)
 class FaultProxy:
     """Carries connections from a port of its own to another port of 127.0.0.1.
 
-    All faults but ``cut`` and ``swallow`` lose nothing: TCP would bring it, late.  They hold for the
-    connections that exist and for those that come, and until ``heal``.
+    All faults but ``cut``, ``swallow`` and ``doubt`` lose nothing: TCP would bring it, late.  They hold for
+    the connections that exist and for those that come, and until ``heal``.
 
     Args:
         aside: where it runs.
@@ -38,6 +45,7 @@ class FaultProxy:
     Attributes:
         port: where it listens; kept while it refuses.
         carried: bytes that went through, both ways.
+        doubted: COMMITs whose client cannot know what came of them.
     """
 
     def __init__(self, aside: Background, target: int) -> None:
@@ -46,6 +54,8 @@ class FaultProxy:
         self.latency = 0.0
         self.rate = 0.0
         self.swallowing = False
+        self.doubtful = False
+        self.doubted = 0
         self.flowing = asyncio.Event()
         self.flowing.set()
         self._aside = aside
@@ -78,6 +88,10 @@ class FaultProxy:
         """Accept everything and carry nothing; whose bytes were lost is reset at ``heal``."""
         self._aside.run(self._set(swallowing=True))
 
+    def doubt(self) -> None:
+        """Reset connections at some of their COMMITs, before these are carried out or after, at random."""
+        self._aside.run(self._set(doubtful=True))
+
     def heal(self) -> None:
         """Be a good line again."""
         self._aside.run(self._heal())
@@ -95,9 +109,14 @@ class FaultProxy:
     # -- On the loop
 
     async def _set(
-        self, latency: float = 0.0, rate: float = 0.0, stalled: bool = False, swallowing: bool = False
+        self,
+        latency: float = 0.0,
+        rate: float = 0.0,
+        stalled: bool = False,
+        swallowing: bool = False,
+        doubtful: bool = False,
     ) -> None:
-        self.latency, self.rate, self.swallowing = latency, rate, swallowing
+        self.latency, self.rate, self.swallowing, self.doubtful = latency, rate, swallowing, doubtful
         if stalled:
             self.flowing.clear()
         else:
@@ -135,10 +154,12 @@ class _Connection:
 
     Attributes:
         lossy: whether something of it was swallowed, so that it is of no use any more.
+        mute: whether the next answer is lost, and the connection with it.
     """
 
     def __init__(self, proxy: FaultProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.lossy = False
+        self.mute = False
         self._proxy = proxy
         self._near = reader, writer
         self._writers = [writer]
@@ -160,8 +181,8 @@ class _Connection:
             far = await asyncio.open_connection("127.0.0.1", self._proxy.target)
             self._writers.append(far[1])
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._pipe(self._near[0], far[1]))
-                both.create_task(self._pipe(far[0], self._near[1]))
+                both.create_task(self._pipe(self._near[0], far[1], True))
+                both.create_task(self._pipe(far[0], self._near[1], False))
             for writer in self._writers:
                 writer.close()
             return
@@ -175,9 +196,9 @@ class _Connection:
             pass
         raise ConnectionResetError
 
-    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asks: bool) -> None:
         try:
-            await _Pipe(self, self._proxy, reader, writer).run()
+            await _Pipe(self, self._proxy, reader, writer, asks).run()
         except OSError:
             self.abort()
 
@@ -191,7 +212,9 @@ class _Pipe:
         proxy: FaultProxy,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        asks: bool,
     ) -> None:
+        self._asks = asks
         self._connection = connection
         self._proxy = proxy
         self._reader = reader
@@ -213,6 +236,8 @@ class _Pipe:
             writing.cancel()
 
     async def _take(self, data: bytes, due: float) -> None:
+        if self._proxy.doubtful and self._loses(data):
+            raise ConnectionResetError
         if self._proxy.swallowing:
             self._connection.lossy = True
             return
@@ -222,6 +247,16 @@ class _Pipe:
         while self._held > HELD:
             self._changed.clear()
             await self._changed.wait()
+
+    def _loses(self, data: bytes) -> bool:
+        """Return True if the connection is lost with this, a COMMIT or the answer to one."""
+        if not self._asks:
+            return self._connection.mute
+        if not data.endswith(COMMIT) or random.random() >= DOUBTED:
+            return False
+        self._proxy.doubted += 1
+        self._connection.mute = random.random() < 0.5
+        return not self._connection.mute
 
     async def _write(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:

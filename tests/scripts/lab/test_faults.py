@@ -10,6 +10,7 @@ from time import monotonic
 
 import pytest
 
+from scripts.lab import faults
 from scripts.lab.background import Background, background
 from scripts.lab.faults import FaultProxy
 
@@ -199,6 +200,28 @@ def test_swallow_takes_everything_and_resets_at_the_end(
                     lossy.recv(1)
         assert ask(idle, b"unharmed") == b"unharmed"
     assert echo.came == [b"hello", b"idle", b"unharmed"]
+
+
+@pytest.mark.parametrize(("dice", "carried_out"), [(0.0, True), (0.9, False)])
+def test_doubt_cuts_the_line_at_a_commit_which_may_have_been_carried_out(
+    client: socket.socket,
+    proxy: FaultProxy,
+    echo: EchoServer,
+    monkeypatch: pytest.MonkeyPatch,
+    dice: float,
+    carried_out: bool,
+) -> None:
+    rolled = iter([0.0, dice])
+    monkeypatch.setattr(faults.random, "random", lambda: next(rolled))
+    proxy.doubt()
+    assert ask(client, b"SELECT 1") == b"SELECT 1"
+    client.sendall(faults.COMMIT)
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert echo.came == [b"hello", b"SELECT 1"] + [faults.COMMIT] * carried_out
+    assert proxy.doubted == 1
+    with connect(proxy) as again:
+        assert ask(again, b"SELECT 2") == b"SELECT 2"
 
 
 def test_the_newest_fault_is_the_one_that_holds(client: socket.socket, proxy: FaultProxy) -> None:
