@@ -7,41 +7,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from scripts.lab.record import LIVE, Arrival, Connection, Record, Row
+from scripts.lab import rules_access, rules_people
+from scripts.lab.evidence import (
+    DOUBLED,
+    LEAKED,
+    LOST,
+    REORDERED,
+    STUCK,
+    WRONG,
+    Evidence,
+    Place,
+    Violation,
+)
+from scripts.lab.record import LIVE, TEXT, Arrival, Record, Row, Sent
 
-LOST = "lost"
-DOUBLED = "doubled"
-REORDERED = "reordered"
-WRONG = "wrong"
-
-Seat = tuple[int, int]
-"""A conversation and a seq in it."""
-
-
-class Violation(NamedTuple):
-    """A promise that was not kept: what kind, and where."""
-
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that there is to judge.
-
-    Args:
-        rows: the table Message.
-        heads: id and last_seq of the table Conversation.
-        records: of every device.
-    """
-
-    rows: Sequence[Row]
-    heads: Mapping[int, int]
-    records: Sequence[Record]
+KINDS = (LOST, DOUBLED, REORDERED, LEAKED, STUCK, WRONG)
 
 
 @dataclass(frozen=True)
@@ -55,6 +38,7 @@ class Verdict:
     delivered: int
     removed: int
     reconnects: int
+    by_rule: Counter[str] = field(default_factory=Counter)
 
     @property
     def kinds(self) -> Counter[str]:
@@ -63,7 +47,7 @@ class Verdict:
 
     def __str__(self) -> str:
         kinds = self.kinds
-        found = ", ".join(f"{kinds[kind]} {kind}" for kind in (LOST, DOUBLED, REORDERED, WRONG))
+        found = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS)
         return (
             f"sent {self.sent}, acknowledged {self.acknowledged}, stored {self.stored}, delivered"
             f" {self.delivered}, duplicates removed {self.removed}, reconnects {self.reconnects}: {found}"
@@ -73,10 +57,12 @@ class Verdict:
 def check(evidence: Evidence) -> Verdict:
     """Judge the evidence, after the load has ended and everything had time to arrive."""
     sent = [message for record in evidence.records for message in record.sent.values()]
+    found = [(rule.__name__, violation) for rule in RULES for violation in rule(evidence)]
     offered = sum(len(link.arrivals) for record in evidence.records for link in record.connections)
     delivered = sum(len(_got(record)) for record in evidence.records)
     return Verdict(
-        violations=[violation for rule in RULES for violation in rule(evidence)],
+        violations=[violation for _, violation in found],
+        by_rule=Counter(name for name, _ in found),
         sent=len(sent),
         acknowledged=sum(bool(message.acks) for message in sent),
         stored=len(evidence.rows),
@@ -102,10 +88,15 @@ def seqs_have_no_gap(evidence: Evidence) -> Iterator[Violation]:
 
 
 def all_is_stored_once(evidence: Evidence) -> Iterator[Violation]:
-    """No text of a sender is in the log twice: every message has a text of its own."""
-    for (sender, body), count in Counter((row.sender, row.body) for row in evidence.rows).items():
+    """No text of a sender is in the log twice: every message has a text of its own.  Nor is a recall."""
+    told = Counter(
+        (row.sender, row.kind, row.conversation if row.kind != TEXT else 0, row.body)
+        for row in evidence.rows
+        if row.body
+    )
+    for (sender, kind, _, body), count in told.items():
         if count > 1:
-            yield Violation(DOUBLED, f"{sender}: {body!r:.60} is stored {count} times")
+            yield Violation(DOUBLED, f"{sender}: the {kind} {body!r:.60} is stored {count} times")
 
 
 def acknowledged_is_stored(evidence: Evidence) -> Iterator[Violation]:
@@ -116,7 +107,7 @@ def acknowledged_is_stored(evidence: Evidence) -> Iterator[Violation]:
             row = rows.get((record.user, message.cid))
             if message.acks and row is None:
                 yield Violation(LOST, f"{record}: {message.cid} was acknowledged and is not stored")
-            elif row and (row.conversation, row.body) != (message.conversation, message.body):
+            if row and not _is_as_sent(evidence, row, message):
                 yield Violation(WRONG, f"{record}: {message.cid} is stored as {row}")
             for seq, _ in message.acks:
                 if row and seq != row.seq:
@@ -124,11 +115,17 @@ def acknowledged_is_stored(evidence: Evidence) -> Iterator[Violation]:
                     yield Violation(WRONG, text)
 
 
+def _is_as_sent(evidence: Evidence, row: Row, message: Sent) -> bool:
+    """Return True if a row has what was sent, or is blank because it was recalled."""
+    has_its_text = row.body == message.body or (not row.body and evidence.is_recalled(row))
+    return has_its_text and (row.conversation, row.kind) == (message.conversation, message.kind)
+
+
 def all_is_acknowledged(evidence: Evidence) -> Iterator[Violation]:
     """Nobody tries in vain for ever."""
     for record in evidence.records:
         for message in record.sent.values():
-            if not message.acks:
+            if not message.acks and not message.refusal:
                 yield Violation(LOST, f"{record}: {message.cid} was never acknowledged")
 
 
@@ -164,14 +161,15 @@ def senders_keep_their_order(evidence: Evidence) -> Iterator[Violation]:
 
 def arrivals_are_rows(evidence: Evidence) -> Iterator[Violation]:
     """Whatever arrives is in the log as it arrived, and for who got it."""
-    rows = {(row.conversation, row.seq): row for row in evidence.rows}
-    for record, _, arrival in _arrivals(evidence):
-        row = rows.get((arrival.conversation, arrival.seq))
+    for record, arrival in evidence.arrivals(past=True):
+        row = evidence.row(arrival.conversation, arrival.seq)
         if row is None:
             yield Violation(LOST, f"{record}: got {_name(arrival)}, which is not stored")
-        elif (row.sender, row.body) != (arrival.sender, arrival.body):
+        elif (row.sender, row.kind) != (arrival.sender, arrival.kind) or not (
+            arrival.body == evidence.text(row) or (not arrival.body and evidence.is_recalled(row))
+        ):
             yield Violation(WRONG, f"{record}: got {_name(arrival)} as {arrival.body!r:.60}, stored is {row}")
-        if arrival.conversation not in record.conversations:
+        if arrival.conversation not in record.conversations and -arrival.conversation not in record.groups:
             yield Violation(WRONG, f"{record}: got {_name(arrival)} of others")
 
 
@@ -179,7 +177,7 @@ def connections_bring_each_seq_once_and_in_order(evidence: Evidence) -> Iterator
     """On one connection the seqs of a conversation rise."""
     for record in evidence.records:
         for number, link in enumerate(record.connections, 1):
-            seen: set[Seat] = set()
+            seen: set[Place] = set()
             last: dict[int, int] = {}
             for arrival in link.arrivals:
                 seat, before = (arrival.conversation, arrival.seq), last.get(arrival.conversation, 0)
@@ -194,12 +192,13 @@ def connections_bring_each_seq_once_and_in_order(evidence: Evidence) -> Iterator
 
 def none_is_skipped(evidence: Evidence) -> Iterator[Violation]:
     """A device that gets seq n got n-1 before it, on that connection or an earlier one, or sent it itself."""
-    own = _own(evidence)
     for record in evidence.records:
-        has: set[Seat] = set(own[record.user, record.device])
+        has: set[Place] = set(evidence.own[record.user, record.device])
         for number, link in enumerate(record.connections, 1):
             for arrival in link.arrivals:
                 before = arrival.conversation, arrival.seq - 1
+                if arrival.conversation not in record.conversations:
+                    continue  # see rules_access.none_is_missing_inside_a_membership
                 if arrival.seq > 1 and before not in has:
                     text = f"{record}: got {_name(arrival)} on connection {number} ({link.node}) first"
                     yield Violation(REORDERED, text)
@@ -234,23 +233,25 @@ RULES: tuple[Rule, ...] = (
     none_is_skipped,
     everybody_has_everything,
     answers_are_sane,
+    *rules_access.RULES,
+    *rules_people.RULES,
 )
 
 
 # -- Beside the verdict
 
 
-def missing_of(evidence: Evidence) -> list[tuple[Record, set[Seat]]]:
+def missing_of(evidence: Evidence) -> list[tuple[Record, set[Place]]]:
     """Return the devices that have not got everything yet, with what they miss."""
-    own = _own(evidence)
     missing = []
     for record in evidence.records:
+        since = dict.fromkeys(record.conversations, 1) | rules_access.entitled(evidence, record)
         wanted = {
             (conversation, seq)
-            for conversation in record.conversations
-            for seq in range(1, evidence.heads.get(conversation, 0) + 1)
+            for conversation, first in since.items()
+            for seq in range(first, evidence.heads.get(conversation, 0) + 1)
         }
-        lacks = wanted - _got(record) - own[record.user, record.device]
+        lacks = wanted - _got(record) - evidence.own[record.user, record.device]
         if lacks:
             missing.append((record, lacks))
     return missing
@@ -272,13 +273,18 @@ def latencies(
         across: of those that went from one node to another; otherwise those that stayed on one.
     """
     starts = [start for start, _ in during]
-    sent = {message.body: message for record in records for message in record.sent.values()}
+    sent = {
+        message.body: message
+        for record in records
+        for message in record.sent.values()
+        if message.kind == TEXT
+    }
     found = []
     for record in records:
         for link in record.connections:
             for arrival in link.arrivals:
                 message = sent.get(arrival.body)
-                if message is None or arrival.how != LIVE or link.began > message.at:
+                if message is None or arrival.how != LIVE or arrival.kind != TEXT or link.began > message.at:
                     continue
                 window = bisect_right(starts, message.at) - 1
                 if window < 0 or message.at >= during[window][1]:
@@ -295,27 +301,8 @@ def percentile(ascending: Sequence[float], percent: float) -> float:
     return ascending[min(len(ascending) - 1, int(len(ascending) * percent / 100))]
 
 
-def _arrivals(evidence: Evidence) -> Iterator[tuple[Record, Connection, Arrival]]:
-    for record in evidence.records:
-        for link in record.connections:
-            for arrival in link.arrivals:
-                yield record, link, arrival
-
-
-def _got(record: Record) -> set[Seat]:
+def _got(record: Record) -> set[Place]:
     return {(arrival.conversation, arrival.seq) for link in record.connections for arrival in link.arrivals}
-
-
-def _own(evidence: Evidence) -> dict[tuple[int, str], set[Seat]]:
-    """Return what each device sent itself: it need not be told."""
-    devices = {
-        (record.user, cid): (record.user, record.device) for record in evidence.records for cid in record.sent
-    }
-    own: dict[tuple[int, str], set[Seat]] = defaultdict(set)
-    for row in evidence.rows:
-        if (row.sender, row.cid) in devices:
-            own[devices[row.sender, row.cid]].add((row.conversation, row.seq))
-    return own
 
 
 def _name(arrival: Arrival) -> str:

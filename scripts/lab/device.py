@@ -1,31 +1,26 @@
 """One device of a user under load: it writes, takes everything down, and comes back whatever happens.
 
-A reading of docs/protocol.md of its own, in JSON and sockets, that shares no code with server or client.
+A reading of docs/protocol.md of its own, that shares no code with server or client.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import socket
-import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from time import monotonic
-from typing import Any, Protocol
 
-from scripts.lab.record import LIVE, PAGE, Arrival, Connection, Record, Sent, of_pair
+from scripts.lab.life import Life
+from scripts.lab.person import Person, Weather
+from scripts.lab.record import LOGOUT, RECALL, TEXT, Act, Arrival, Record, Sent, peer_of
+from scripts.lab.record import PASSWORD as PASSWORD_ACT
+from scripts.lab.visit import ALREADY_ONLINE, BUSY, GROUP_CHAT, ONE_CHAT, RECALLED, Frame, Place, Proof, Visit
 
-LOGIN, ONE_CHAT, GROUP_CHAT = 1, 6, 10
-ACK, HEARTBEAT, RECEIVED, BYE, SYNC = 11, 12, 13, 24, 25
+RECEIVED = 13
 
-BUSY = 13
+BAD_CREDENTIALS = 1
 
 PASSWORD = "pw"
-
-TICK = 0.1
-"""Seconds between two looks at what a device has to do."""
 
 WINDOW = 4
 """Messages to one conversation that a device has under way."""
@@ -39,33 +34,17 @@ MARK_CHANCE = 0.3
 UNANSWERED = 40.0
 """Seconds without an ACK on a connection that lives, after which something is wrong with the server."""
 
-CONNECTING = 3.0
-"""Seconds that connecting may take."""
-
-ANSWERING = 15.0
-"""Seconds that the answer to a login may take."""
-
 LEAST_PAUSE, MOST_PAUSE = 0.1, 1.0
 """Seconds between two attempts to connect."""
 
-LIMIT = 2**21
-"""Bytes of the longest line from the server, and some."""
+DOUBT = 60.0
+"""Seconds after a change of the password, or a logout, in which a token may turn out to have ended."""
 
-RESET = struct.pack("ii", 1, 0)
+PATIENCE = 30.0
+"""Seconds in which a device that was away comes back without ``force``, before it uses it."""
 
-Frame = dict[str, Any]
-
-
-class Place(Protocol):
-    """Where a server is."""
-
-    node: str
-    host: str
-    port: int
-
-
-class Gone(Exception):
-    """Raised if a connection is over; its text says why."""
+STRANGER = 0.03
+"""How likely a message goes to a group that the user is not in."""
 
 
 class Device:
@@ -75,14 +54,17 @@ class Device:
         places: the nodes.
         home: the number of that where it begins.
         record: what it writes down.
-        name: of the user.
+        person: the user.
         token: for the first login; without one it is by password.
         rate: messages a second.
         chance: the dice.
+        weather: the faults outside.
+        acts: a second, beside messages: joins, blocks, moves and so on.
 
     Attributes:
-        record, name: as given.
-        sending: whether it writes new messages.
+        record, person, weather: as given.
+        name: of the user.
+        sending: True while it writes new messages.
     """
 
     def __init__(
@@ -90,40 +72,66 @@ class Device:
         places: Sequence[Place],
         home: int,
         record: Record,
-        name: str,
+        person: Person,
         token: str,
         rate: float,
         chance: random.Random,
+        weather: Weather,
+        acts: float = 0.0,
     ) -> None:
         self.record = record
+        self.person = person
+        self.weather = weather
+        self.name = person.name
         self.sending = False
         self._places = places
         self._at = home
-        self.name = name
         self._rate = rate
         self._chance = chance
         self._token = token
+        self._issued = 0.0
+        self._refusals = 0
         self._over = False
-        self._writer: asyncio.StreamWriter | None = None
-        self._unacked: dict[int, dict[str, Sent]] = {one: {} for one in sorted(record.conversations)}
+        self._visits: dict[Visit, asyncio.Task[None]] = {}
+        self._current: Visit | None = None
+        self._changed = asyncio.Event()
+        self._unacked: dict[int, dict[str, Sent]] = {
+            one: {} for one in sorted([*record.conversations, *(-group for group in record.groups)])
+        }
         self._again: dict[int, float] = {}
         self._marks: dict[int, int] = {}
         self._has: dict[int, int] = {}
         self._next = 0.0
-        self._retry_after = 0.0
-        self._gave_up = ""
-        self._heard = 0.0
-        self._beat_sent = 0.0
-        self._beats: dict[str, float] = {}
-        self._terms: tuple[float, int] = (1.0, 5)
+        self._gentle_since = 0.0
+        self.life = Life(self, random.Random(chance.random()), acts)
 
     # -- What others ask it
 
     @property
     def online(self) -> bool:
-        """Whether it is logged in."""
-        links = self.record.connections
-        return bool(links) and not links[-1].ended
+        """True while it is logged in."""
+        return any(link.ended == 0 for link in self.record.connections[-3:])
+
+    @property
+    def resting(self) -> bool:
+        """True while it stays away because it wants to."""
+        return self.life.rests
+
+    @property
+    def idle(self) -> bool:
+        """True if it is logged in on one connection or rests, and nothing that it changes is under way."""
+        settled = self.resting if not self._visits else self.alone and self.online
+        return settled and not self.life.under_way
+
+    def describe(self) -> str:
+        """Return what keeps it from being idle."""
+        links = f"{len(self._visits)} connections, {'online' if self.online else 'offline'}"
+        return f"{links}, resting {self.resting}, under way {self.life.describe()}"
+
+    @property
+    def alone(self) -> bool:
+        """True if it has one connection and opens no other."""
+        return len(self._visits) == 1
 
     @property
     def node(self) -> str:
@@ -136,12 +144,9 @@ class Device:
         return sum(map(len, self._unacked.values()))
 
     def vanish(self) -> None:
-        """Lose the connection without a word; it comes back elsewhere.  On the loop."""
-        if self._writer:
-            place = self._writer.get_extra_info("socket")
-            with suppress(OSError):
-                place.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            self._writer.transport.abort()
+        """Lose the connections without a word; it comes back elsewhere.  On the loop."""
+        for visit in self._visits:
+            visit.vanish()
 
     def end(self) -> None:
         """Come back no more.  On the loop."""
@@ -154,191 +159,209 @@ class Device:
         """Be online until ``end``."""
         failures = 0
         while not self._over:
-            began = len(self.record.connections)
-            reason = await self._visit(self._places[self._at])
-            if self.online:
-                link = self.record.connections[-1]
-                link.ended, link.reason = monotonic(), reason
-            failures = 0 if len(self.record.connections) > began else failures + 1
-            self._at = self._chance.choice([n for n in range(len(self._places)) if n != self._at] or [0])
-            pause = self._chance.uniform(0, min(MOST_PAUSE, LEAST_PAUSE * 2**failures))
-            await asyncio.sleep(max(pause, self._retry_after))
-            self._retry_after = 0.0
+            if not self._visits and not self.resting:
+                before = len(self.record.connections)
+                visit = self._visit(self._at)
+                await self._all_over()
+                failures = 0 if len(self.record.connections) > before else failures + 1
+                self._at = self._elsewhere()
+                pause = self._chance.uniform(0, min(MOST_PAUSE, LEAST_PAUSE * 2**failures))
+                await asyncio.sleep(max(pause, visit.retry_after))
+            else:
+                await asyncio.sleep(LEAST_PAUSE)
 
-    async def _visit(self, place: Place) -> str:
-        """Connect, log in, and stay while the connection lasts; return why it ended."""
+    def move(self, clash: bool) -> None:
+        """Log in at another node, or at two at once, while the connection here lives."""
+        goals = [number for number in range(len(self._places)) if self._places[number].node != self.node]
+        for number in self._chance.sample(goals, min(len(goals), 1 + clash)):
+            self._visit(number)
+
+    def come_gently(self) -> None:
+        """Come back without ``force``, as a client does which has not been here for a while."""
+        self._gentle_since = monotonic()
+
+    def _elsewhere(self) -> int:
+        return self._chance.choice([n for n in range(len(self._places)) if n != self._at] or [0])
+
+    def _visit(self, number: int) -> Visit:
+        visit = Visit(self, self._places[number])
+        self._visits[visit] = asyncio.create_task(self._run(visit))
+        return visit
+
+    async def _run(self, visit: Visit) -> None:
         try:
-            async with asyncio.timeout(CONNECTING):
-                reader, self._writer = await asyncio.open_connection(place.host, place.port, limit=LIMIT)
-        except OSError as error:
-            return str(error) or "connecting took too long"
-        ticking = None
-        try:
-            ack = await self._log_in(reader)
-            self._welcome(place.node, ack)
-            ticking = asyncio.create_task(self._tick_on())
-            while True:
-                self._take(await self._read(reader))
-        except Gone as end:
-            return str(end)
-        except TimeoutError:
-            return "the login was not answered"
-        except OSError as error:
-            return str(error)
-        except (ValueError, LookupError) as error:
-            self.record.oddities.append(f"not understood: {error!r}")
-            return repr(error)
+            await visit.run()
         finally:
-            if ticking:
-                ticking.cancel()
-            self.vanish()
-            self._writer = None
+            del self._visits[visit]
+            if self._current is visit:
+                self._current = None
+                self.life.interrupted()
+                for other in [one for one in self._visits if one.link]:
+                    self._go_on(other)
+            self._changed.set()
 
-    async def _log_in(self, reader: asyncio.StreamReader) -> Frame:
-        proof = {"token": self._token, "force": True} if self._token else {"password": PASSWORD}
-        self._send(LOGIN, name=self.name, device=self.record.device, cid="login", **proof)
-        async with asyncio.timeout(ANSWERING):
-            while (frame := await self._read(reader)).get("cid") != "login":
-                if frame["msgid"] == BYE:
-                    self._retry_after = frame.get("retry_after", 0.0)
-                    raise Gone(f"bye {frame['reason']} before the login")
-        if frame["errno"] not in (0, BUSY):
-            self.record.oddities.append(f"the login at {self._places[self._at].node} got {frame}")
-        if frame["errno"]:
-            raise Gone(f"the login was refused: {frame['error']}")
-        return frame
+    async def _all_over(self) -> None:
+        while self._visits:
+            self._changed.clear()
+            await self._changed.wait()
 
-    def _welcome(self, node: str, ack: Frame) -> None:
-        self._token = ack["token"]
-        self._terms = ack["heartbeat"]["interval"], ack["heartbeat"]["max_missed"]
-        self._gave_up = ""
-        self._heard = self._beat_sent = monotonic()
-        self._beats.clear()
+    # -- Logins
+
+    def proof(self) -> Proof:
+        """Prove who this is by the token, or without one by the password that holds, it seems."""
+        force = {} if self._gentle_since else {"force": True}
+        if self._token:
+            return Proof({"name": self.name, "token": self._token, **force}, self._issued)
+        if not self.record.attempts:
+            force = {}
+        return Proof({"name": self.name, "password": self.person.passwords[0], **force}, 0.0)
+
+    def refused(self, errno: int, proof: Proof) -> None:
+        """Take note that a login was refused, and why it may have been."""
+        if errno == BUSY:
+            return
+        if errno == ALREADY_ONLINE and not proof.fields.get("force"):
+            if monotonic() - self._gentle_since > PATIENCE:
+                self._gentle_since = 0.0
+            return
+        if errno == BAD_CREDENTIALS and "token" in proof.fields:
+            self._token = ""
+            if self._may_have_ended(proof.issued):
+                return
+        elif errno == BAD_CREDENTIALS:
+            tried = proof.fields["password"]
+            if self.person.passwords[0] == tried:
+                self.person.passwords.append(self.person.passwords.pop(0))
+            self._refusals += 1
+            if self._refusals <= 2 * len(self.person.passwords):
+                return
+            self._refusals = 0
+        how = "token" if "token" in proof.fields else "password"
+        self.record.oddities.append(f"a login by {how} got {errno}")
+
+    def _may_have_ended(self, issued: float) -> bool:
+        """Return True if a change of the password or a logout may have ended a token."""
+        acts: list[Act] = [*self.record.acts, *self.life.of_the_others()]
+        return any(
+            act.kind in (PASSWORD_ACT, LOGOUT)
+            and max(act.asked, min(act.settled, monotonic())) > issued - DOUBT
+            for act in acts
+        )
+
+    def welcome(self, visit: Visit, ack: Frame, proof: Proof) -> None:
+        """Go on over a new connection: what is not acknowledged is sent again."""
+        if self._over:
+            visit.vanish()
+        if password := proof.fields.get("password"):
+            self.person.prefer(password)
+        self._refusals = 0
+        self._gentle_since = 0.0
+        self.keep_token(ack["token"])
         self._marks.clear()
-        self.record.connections.append(Connection(node, monotonic()))
-        self._take_page(ack)
+        self._go_on(visit)
+
+    def _go_on(self, visit: Visit) -> None:
+        self._current = visit
         for conversation in self._unacked:
             self._send_again(conversation)
+        self.life.resume(visit)
 
-    async def _read(self, reader: asyncio.StreamReader) -> Frame:
-        line = await reader.readline()
-        if not line.endswith(b"\n"):
-            raise Gone(self._gave_up or "the server closed")
-        frame: Frame = json.loads(line)
-        return frame
-
-    def _send(self, msgid: int, **fields: object) -> None:
-        if self._writer:
-            self._writer.write(json.dumps({"msgid": msgid, **fields}).encode() + b"\n")
+    def keep_token(self, token: str) -> None:
+        """Use this token for the next login; without one it is by password."""
+        self._token, self._issued = token, monotonic()
 
     # -- What comes
 
-    def _take(self, frame: Frame) -> None:
-        self._heard = monotonic()
-        msgid = frame["msgid"]
-        if msgid in (ONE_CHAT, GROUP_CHAT):
-            self._arrived(frame, LIVE)
-        elif msgid == HEARTBEAT:
-            link = self.record.connections[-1]
-            link.echo = max(link.echo, self._heard - self._beats.pop(frame["cid"]))
-        elif msgid == ACK and frame["re"] == SYNC and not frame["errno"]:
-            self._take_page(frame)
-        elif msgid == ACK and frame["re"] == SYNC and frame["errno"] == BUSY:
-            raise Gone("the page could not be read")
-        elif msgid == ACK and frame.get("cid") in self.record.sent:
-            self._answered(self.record.sent[frame["cid"]], frame)
-        elif msgid == BYE:
-            self.record.connections[-1].retry_after = self._retry_after = frame.get("retry_after", -1.0)
-            raise Gone(f"bye {frame['reason']}")
-        else:
-            self.record.oddities.append(f"got {frame}")
+    def arrived(self, arrival: Arrival) -> None:
+        """Take note of an entry."""
+        conversation = arrival.conversation
+        self._has[conversation] = max(arrival.seq, self._has.get(conversation, 0))
+        self._marks[conversation] = self._has[conversation]
 
-    def _take_page(self, frame: Frame) -> None:
-        for entry in frame["offlinemsg"]:
-            self._arrived(entry, PAGE)
-        if frame["more"]:
-            self._send(SYNC, cid="sync")
-
-    def _arrived(self, entry: Frame, how: str) -> None:
-        if entry["msgid"] == GROUP_CHAT:
-            conversation = -entry["groupid"]
-        else:
-            conversation = of_pair(entry["id"], entry["toid"])
-        seq = entry["seq"]
-        arrival = Arrival(conversation, seq, entry["id"], entry["msg"], how, monotonic())
-        self.record.connections[-1].arrivals.append(arrival)
-        self._has[conversation] = self._marks[conversation] = max(seq, self._has.get(conversation, 0))
-
-    def _answered(self, message: Sent, ack: Frame) -> None:
+    def answered(self, visit: Visit, frame: Frame) -> bool:
+        """Take an ACK of a message or of anything else."""
+        message = self.record.sent.get(frame.get("cid", ""))
+        if message is None:
+            return self.life.answered(visit, frame)
         waiting = self._unacked[message.conversation]
-        if ack["errno"] == 0:
-            message.acks.append((ack["seq"], monotonic()))
+        if frame["errno"] == 0:
+            message.acks.append((frame["seq"], monotonic()))
             waiting.pop(message.cid, None)
-        elif ack["errno"] == BUSY:
+        elif frame["errno"] == BUSY:
             message.refused += 1
-            if not message.acks:
+            if not message.acks and not message.refusal:
                 self._again.setdefault(message.conversation, monotonic() + AGAIN)
         else:
-            self.record.oddities.append(f"{message.cid} got {ack}")
+            message.refusal = message.refusal or (frame["errno"], monotonic())
             waiting.pop(message.cid, None)
+        return True
 
     # -- What is to be done
 
-    async def _tick_on(self) -> None:
-        while True:
-            await asyncio.sleep(TICK)
-            self._tick(monotonic())
-
-    def _tick(self, now: float) -> None:
-        interval, missed = self._terms
-        if now - self._heard > interval * (missed + 2):
-            self._gave_up = "no sign of life"
-            self.vanish()
+    def tick(self, visit: Visit, now: float) -> None:
+        """Mark, send again, and write something new."""
+        if visit is not self._current:
             return
-        if now - self._beat_sent >= interval * 0.9:
-            self._beat_sent = self._beats[f"{now}"] = now
-            self._send(HEARTBEAT, cid=f"{now}")
+        self.life.ask_again(visit, now)
+        if self.life.leaves:
+            return
         if self._marks and self._chance.random() < MARK_CHANCE:
             self._mark()
         for conversation in [one for one, when in self._again.items() if when <= now]:
             self._send_again(conversation)
-        self._complain_of_silence(now)
+        self._complain_of_silence(visit, now)
         while self.sending and now >= self._next:
-            self._next = max(self._next, now - TICK) + self._chance.expovariate(self._rate)
-            self._chat(self._whither(), now)
+            self._next = max(self._next, now - 2 * LEAST_PAUSE) + self._chance.expovariate(self._rate)
+            self._write_new(self._whither(), now)
+        if self.sending:
+            self.life.tick(visit, now)
 
     def _whither(self) -> int:
         """Return where to write next: to each conversation once, then anywhere."""
-        conversations = list(self._unacked)
+        conversations = sorted(self.record.conversations)
         fresh = conversations[len(self.record.sent) :]
-        return fresh[0] if fresh else self._chance.choice(conversations)
+        if fresh:
+            return fresh[0]
+        stranger = self._chance.random() < STRANGER
+        groups = [-group for group in sorted(self.record.groups) if (group in self.person.inside) != stranger]
+        return self._chance.choice(groups if groups and stranger else conversations + groups)
 
-    def _complain_of_silence(self, now: float) -> None:
-        since = self.record.connections[-1].began
+    def _complain_of_silence(self, visit: Visit, now: float) -> None:
+        assert visit.link
         for waiting in self._unacked.values():
             for message in waiting.values():
-                if now - max(message.at, since) > UNANSWERED:
-                    self._gave_up = f"no answer to {message.cid} on a connection that lives"
-                    self.record.oddities.append(self._gave_up)
-                    self.vanish()
+                if now - max(message.at, visit.link.began) > UNANSWERED:
+                    why = f"no answer to {message.cid} on a connection that lives"
+                    self.record.oddities.append(why)
+                    visit.vanish(why)
                     return
 
     def _mark(self) -> None:
+        assert self._current
         for conversation, seq in self._marks.items():
-            self._send(RECEIVED, seq=seq, **self._whom(conversation, "peerid"))
+            self._current.send(RECEIVED, seq=seq, **self.whom(conversation, "peerid"))
         self._marks.clear()
 
-    def _chat(self, conversation: int, now: float) -> None:
+    def _write_new(self, conversation: int, now: float) -> None:
         """Write a new message, unless too many are under way or the old ones are to be sent first."""
-        waiting = self._unacked[conversation]
-        if len(waiting) >= WINDOW or conversation in self._again:
+        if not self.is_open(conversation):
             return
         number = len(self.record.sent) + 1
-        cid = f"{self.record}.{number}"
-        body = f"{cid} {'.' * self._chance.randrange(200)}"
-        node = self.record.connections[-1].node
-        message = waiting[cid] = Sent(cid, conversation, number, body, node, now)
-        self.record.sent[cid] = message
+        body = f"{self.record}.{number} {'.' * self._chance.randrange(200)}"
+        self.put(conversation, TEXT, body, now)
+
+    def is_open(self, conversation: int) -> bool:
+        """Return True if something new may be sent to a conversation now."""
+        return len(self._unacked[conversation]) < WINDOW and conversation not in self._again
+
+    def put(self, conversation: int, kind: str, body: str, now: float) -> None:
+        """Send a new message or recall."""
+        assert self._current
+        assert self._current.link
+        number = len(self.record.sent) + 1
+        cid, node = f"{self.record}.{number}", self._current.link.node
+        message = Sent(cid, conversation, number, body, node, now, kind=kind)
+        self._unacked[conversation][cid] = self.record.sent[cid] = message
         self._write(message)
 
     def _send_again(self, conversation: int) -> None:
@@ -347,12 +370,18 @@ class Device:
             self._write(message)
 
     def _write(self, message: Sent) -> None:
+        assert self._current
         message.tries += 1
-        whom = self._whom(message.conversation, "toid")
-        self._send(ONE_CHAT if "toid" in whom else GROUP_CHAT, **whom, msg=message.body, cid=message.cid)
+        if message.kind == RECALL:
+            whom = self.whom(message.conversation, "peerid")
+            self._current.send(RECALLED, **whom, target=int(message.body), cid=message.cid)
+            return
+        whom = self.whom(message.conversation, "toid")
+        msgid = ONE_CHAT if "toid" in whom else GROUP_CHAT
+        self._current.send(msgid, **whom, msg=message.body, cid=message.cid)
 
-    def _whom(self, conversation: int, pair: str) -> dict[str, int]:
+    def whom(self, conversation: int, pair: str) -> dict[str, int]:
+        """Return the field that names a conversation."""
         if conversation < 0:
             return {"groupid": -conversation}
-        low, high = conversation >> 32, conversation & 0xFFFFFFFF
-        return {pair: high if self.record.user == low else low}
+        return {pair: peer_of(conversation, self.record.user)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pickle
 import random
 import shutil
 import signal
@@ -15,7 +16,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from scripts.lab.background import background
-from scripts.lab.checker import latencies, percentile
+from scripts.lab.checker import RULES, Verdict, latencies, percentile
+from scripts.lab.evidence import Fault as Broken
 from scripts.lab.faults import FaultProxy
 from scripts.lab.load import Load
 from scripts.lab.mariadb import private_mariadb
@@ -36,8 +38,17 @@ RECOVERY = 60.0
 AFTERWARDS = 5.0
 """Seconds after the end of a fault from which on the latencies count as those of calm times."""
 
+RECORDS = "evidence.pickle"
+"""All that a soak with violations was judged by: ``checker.check(pickle.load(…))`` judges it again."""
+
 SHOWN = 20
 """Violations that are printed."""
+
+ACTS = 0.5
+"""Joins, blocks, recalls, moves and so on of a device in a second."""
+
+OPTIONS = ("--login-failures", 1_000_000)
+"""Of the nodes: clients in doubt about their password try more than one."""
 
 SECOND_FAULT = 0.25
 """How likely another fault is at the same time."""
@@ -71,21 +82,24 @@ class Soak:
         """Break and mend for so long.
 
         Raises:
-            TimeoutError: somebody hangs, or a state is wrong for good; the text names it.
+            TimeoutError: somebody hangs; the text names them.
             LabError: a node died by itself.
         """
         healed = self._began - AFTERWARDS
         while monotonic() < self._began + seconds:
             sleep(self.chance.uniform(*CALM))
             self._note_calm(healed + AFTERWARDS)
+            began = monotonic()
+            self.load.weather.calm_since = float("inf")
             what = self._break()
             self._say(what)
             sleep(self.chance.uniform(*LASTS))
             self.fleet.heal()
-            healed = monotonic()
+            healed = self.load.weather.calm_since = monotonic()
+            self._trial.faults.append(Broken(what, began, healed))
             took = self._trial.wait_for_progress(RECOVERY)
-            self._trial.wait_for_states()
-            self._say(f"  mended; all are back after {took:.1f} s. {self._counts()}")
+            right = self._trial.look()
+            self._say(f"  mended; back after {took:.1f} s, right after {right:.1f}. {self._counts()}")
 
     def rest(self, seconds: float) -> None:
         """Break nothing for so long."""
@@ -107,6 +121,8 @@ class Soak:
         if self.chance.random() < SECOND_FAULT:
             others = [fault for table in tables if table is not first for fault in table]
             chosen.append(self.chance.choice(others))
+        if {line_to_mariadb_is_bad, commits_are_in_doubt} <= {*chosen}:
+            chosen.remove(line_to_mariadb_is_bad)  # of two faults of a line the last would hold
         chosen.sort(key=lambda fault: fault is not all_nodes_are_restarted)  # no node starts without backends
         self.faults.update(fault.__name__ for fault in chosen)
         return "; ".join(fault(self) for fault in chosen)
@@ -196,6 +212,16 @@ def line_to_mariadb_is_bad(soak: Soak) -> str:
     return _bad_line(soak, "MariaDB", soak.fleet.to_mariadb)
 
 
+def commits_are_in_doubt(soak: Soak) -> str:
+    lines = soak.fleet.to_mariadb
+    some = soak.chance.sample(range(len(lines)), soak.chance.randint(1, len(lines)))
+    for number in some:
+        lines[number].doubt()
+    return (
+        f"the answers to COMMIT are lost at {', '.join(str(soak.fleet.nodes[one]) for one in sorted(some))}"
+    )
+
+
 def clients_vanish(soak: Soak) -> str:
     devices = soak.load.devices
     gone = soak.chance.sample(devices, soak.chance.randint(1, len(devices)))
@@ -220,6 +246,9 @@ BACKEND_FAULTS: list[Fault] = [
     line_to_redis_is_bad,
     line_to_mariadb_is_bad,
     line_to_mariadb_is_bad,
+    commits_are_in_doubt,
+    commits_are_in_doubt,
+    commits_are_in_doubt,
 ]
 CLIENT_FAULTS: list[Fault] = [clients_vanish]
 
@@ -230,6 +259,7 @@ LINE_FAULTS: list[tuple[str, Callable[[FaultProxy], None]]] = [
     ("silent", FaultProxy.stall),
     ("half open", FaultProxy.swallow),
 ]
+"""What any line may be; one to the database besides in doubt."""
 
 
 def _node(soak: Soak) -> Node:
@@ -250,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Soak, and print what came of it.
 
     Returns:
-        The exit status: 0 if nothing was lost, doubled, reordered or wrong, otherwise 1.
+        The exit status: 0 if no rule was broken (see ``checker.RULES``), otherwise 1.
     """
     options = _options(arguments)
     print(f"seed {options.seed}, {options.nodes} nodes, {options.minutes:g} minutes", flush=True)
@@ -258,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = 1
     try:
         with _trial(folder, options) as trial:
-            status = _soak(trial, options)
+            status = _soak(trial, options, folder)
     except (LabError, TimeoutError) as error:
         print(f"failed: {error}")
     except KeyboardInterrupt:
@@ -266,14 +296,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if status == 0:
         shutil.rmtree(folder)
     else:
-        print(f"the logs of the nodes are in {folder}; --seed {options.seed} rolls the same dice")
+        print(f"logs and records are in {folder}; --seed {options.seed} rolls the same dice")
     return status
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/soak",
-        description="Break a cluster at random under load; check that nothing is lost, doubled or reordered.",
+        description="Break a cluster at random under load; check that nothing is lost, doubled, reordered or"
+        " leaked, and nobody stuck.",
     )
     parser.add_argument("--minutes", type=float, default=2.0, help="how long (default: 2)")
     parser.add_argument(
@@ -289,31 +320,58 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 @contextmanager
 def _trial(folder: Path, options: argparse.Namespace) -> Iterator[Trial]:
     with background() as aside, private_mariadb() as mariadb, private_redis() as redis:
-        fleet = Fleet(folder, aside, mariadb, redis, options.nodes, direct=options.calm)
+        fleet = Fleet(folder, aside, mariadb, redis, options.nodes, OPTIONS, direct=options.calm)
         with closing(fleet):
             fleet.start()
-            load = Load(aside, fleet.nodes, "soak", seed=options.seed)
+            load = Load(aside, fleet.nodes, "soak", seed=options.seed, acts=ACTS)
             with closing(load):
                 load.start()
                 yield Trial(fleet, load)
 
 
-def _soak(trial: Trial, options: argparse.Namespace) -> int:
+def _soak(trial: Trial, options: argparse.Namespace, folder: Path) -> int:
     soak = Soak(trial, random.Random(options.seed))
     seconds = options.minutes * 60
     if options.calm:
         soak.rest(seconds)
     else:
         soak.run(seconds)
-    trial.wait_for_states()
+    trial.settle()
+    trial.look()
     verdict = trial.verdict()
-    for violation in verdict.violations[:SHOWN]:
-        print(f"{violation.kind}: {violation.text}")
-    if len(verdict.violations) > SHOWN:
-        print(f"… and {len(verdict.violations) - SHOWN} more")
+    if verdict.violations:
+        (folder / RECORDS).write_bytes(pickle.dumps(trial.evidence()))
+    _show(verdict)
     _report(soak)
+    _tabulate(soak, verdict)
     print(verdict)
     return 1 if verdict.violations else 0
+
+
+def _show(verdict: Verdict) -> None:
+    """Print some violations of each kind."""
+    for kind in verdict.kinds:
+        found = [violation for violation in verdict.violations if violation.kind == kind]
+        for violation in found[:SHOWN]:
+            print(f"{violation.kind}: {violation.text}")
+        if len(found) > SHOWN:
+            print(f"… and {len(found) - SHOWN} more {kind}")
+
+
+def _tabulate(soak: Soak, verdict: Verdict) -> None:
+    """Print how much there was of everything, and how often each rule was broken."""
+    counts: Counter[str] = Counter()
+    for record in soak.load.records:
+        counts.update(act.kind for act in record.acts)
+        counts.update(message.kind for message in record.sent.values())
+        counts["login"] += sum(attempt.errno == 0 for attempt in record.attempts)
+        counts["history"] += sum(len(link.pasts) for link in record.connections)
+        counts["presence"] += sum(len(link.told) for link in record.connections)
+    doubted = sum(line.doubted for line in soak.fleet.to_mariadb)
+    done = {"fault": soak.faults.total(), "COMMIT in doubt": doubted, **dict(sorted(counts.items()))}
+    print("\n".join(f"  {count:>8}  {name}" for name, count in done.items()))
+    print("violations of each rule:")
+    print("\n".join(f"  {verdict.by_rule[rule.__name__]:>8}  {rule.__name__}" for rule in RULES))
 
 
 def _report(soak: Soak) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from datetime import UTC, datetime
+from time import monotonic, time
 
-from scripts.lab.checker import Evidence, Verdict, check, missing_of
+from scripts.lab import rules_people
+from scripts.lab.checker import Verdict, check, missing_of
+from scripts.lab.evidence import CONVERGED, Evidence, Fault, Look
 from scripts.lab.load import Load, wait
 from scripts.lab.node import Fleet
 from scripts.lab.record import Row
@@ -14,6 +17,12 @@ ANSWERED = 45.0
 
 ARRIVED = 15.0
 """Seconds in which it then arrives, without anybody logging in again."""
+
+IDLE = 30.0
+"""Seconds of calm in which everybody has come or gone, and all that was asked is answered."""
+
+LATEST = 10
+"""Messages of a device among which one is looked for that was acknowledged."""
 
 STATES = 15.0
 """Seconds in which ``User.state`` is right (docs/protocol.md, "In a cluster")."""
@@ -25,14 +34,26 @@ class Trial:
     Args:
         fleet: where it runs.
         load: was started.
+
+    Attributes:
+        fleet, load: as given.
+        faults: what was broken, and when.
+        looks: when everything had to be right, and what was not.
     """
 
     def __init__(self, fleet: Fleet, load: Load) -> None:
         self.fleet = fleet
         self.load = load
+        self.faults: list[Fault] = []
+        self.looks: list[Look] = []
 
     def settle(self) -> None:
         """Write nothing new, and wait until everybody has everything, or should have."""
+        self.load.weather.still = True
+        try:
+            wait(lambda: all(device.idle for device in self.load.devices), "all are there", ANSWERED)
+        except TimeoutError:
+            pass
         self.load.pause()
         try:
             wait(lambda: not any(device.under_way for device in self.load.devices), "answers", ANSWERED)
@@ -49,14 +70,64 @@ class Trial:
         """Read the log of the load's conversations."""
         ids = ", ".join(map(str, self.load.conversations))
         rows = self.fleet.rows(
-            f"SELECT conversation, seq, sender, cid, body FROM Message WHERE conversation IN ({ids})"
-            " ORDER BY conversation, seq"
+            "SELECT conversation, seq, sender, cid, body, kind, created FROM Message"
+            f" WHERE conversation IN ({ids}) ORDER BY conversation, seq"
         )
+        ahead = time() - monotonic()
         heads = self.fleet.rows(f"SELECT id, last_seq FROM Conversation WHERE id IN ({ids})")
-        return Evidence([Row(*row) for row in rows], dict(heads), self.load.records)
+        return Evidence(
+            [Row(*row[:-1], _seconds(row[-1]) - ahead) for row in rows],
+            dict(heads),
+            self.load.records,
+            self.faults,
+            self.load.lags,
+            self.looks,
+        )
+
+    def look(self) -> float:
+        """Hold everybody where they are, and see whether all is right after a while of calm.
+
+        Returns:
+            The seconds of calm that it took; if something stays wrong, all that there were.
+        """
+        weather, devices, began = self.load.weather, self.load.devices, monotonic()
+        weather.held = True
+        try:
+            wait(lambda: all(device.idle for device in devices), "all are at rest", IDLE)
+        except TimeoutError:
+            pass
+        calm = monotonic()
+        pending = [f"{one.record} is in between: {one.describe()}" for one in devices if not one.idle]
+        try:
+            wait(lambda: not self.wrong(pending), "all is right", CONVERGED)
+        except TimeoutError:
+            pass
+        self.looks.append(Look(monotonic(), [*self.ghosts(), *self.misplaced()], pending))
+        weather.held = False
+        return monotonic() - (calm if not pending else began)
+
+    def wrong(self, pending: list[str]) -> bool:
+        """Return True if a state is not right now, as told or in the database."""
+        evidence = Evidence((), {}, self.load.records, looks=[Look(monotonic(), (), pending)])
+        told = any(True for _ in rules_people.presence_is_right(evidence))
+        return told or bool(self.ghosts()) or bool(self.misplaced())
+
+    def misplaced(self) -> list[str]:
+        """Return the devices that are not where the table Device has them."""
+        where = {
+            (device.record.user, device.record.device): device.node if device.online else None
+            for device in self.load.devices
+        }
+        ids = ", ".join(str(user) for user, _ in where)
+        rows = self.fleet.rows(f"SELECT userid, device, node FROM Device WHERE userid IN ({ids})")
+        return [
+            f"{user}/{name} is at {node} in the database, and in truth at {where[user, name]}"
+            for user, name, node in rows
+            if (user, name) in where and where[user, name] != node
+        ]
 
     def wait_for_progress(self, deadline: float = 10.0) -> float:
-        """Wait until each device is online and had a message acknowledged that it sent from now on.
+        """Wait until each device is online and had a message acknowledged that it sent from now on, or rests.
 
         Returns:
             The seconds that it took.
@@ -69,8 +140,8 @@ class Trial:
 
         def everybody_has() -> bool:
             for device in list(waiting):
-                last = list(device.record.sent.values())[-1:]
-                if device.online and last and last[0].at > now and last[0].acks:
+                last = list(device.record.sent.values())[-LATEST:]
+                if device.resting or (device.online and any(one.at > now and one.acks for one in last)):
                     waiting.discard(device)
             return not waiting
 
@@ -103,3 +174,8 @@ class Trial:
             return wait(lambda: not self.ghosts(), "the states", deadline)
         except TimeoutError as error:
             raise TimeoutError(f"{error}: {'; '.join(self.ghosts()) or 'right only now'}") from None
+
+
+def _seconds(instant: str) -> float:
+    """Return the Unix seconds of an instant as the database has it."""
+    return datetime.fromisoformat(instant).astimezone(UTC).timestamp()

@@ -18,11 +18,12 @@ import pytest
 
 from scripts.lab.background import background
 from scripts.lab.checker import latencies
-from scripts.lab.device import LOGIN, PASSWORD, Device
+from scripts.lab.device import PASSWORD, Device
 from scripts.lab.faults import FaultProxy
 from scripts.lab.load import Load, wait
 from scripts.lab.node import Fleet, Node
 from scripts.lab.trial import STATES, Trial
+from scripts.lab.visit import LOGIN
 from tests.lab import private_mariadb, private_redis
 from tests.system.server import DEADLINE, Client, command, environment, join
 

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from scripts.lab import soak
-from scripts.lab.checker import LOST, Evidence, Verdict, Violation, check
+from scripts.lab.checker import Verdict, check
+from scripts.lab.evidence import LOST, Evidence, Violation
 from scripts.lab.program import LabError
 
 End = Callable[[], Verdict]
@@ -38,7 +39,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         def trial(folder: Path, options: object) -> Iterator[SimpleNamespace]:
             (folder / "n1").mkdir()
             load = SimpleNamespace(records=[])
-            yield SimpleNamespace(fleet=None, load=load, verdict=end, wait_for_states=lambda: 0.0)
+            yield SimpleNamespace(
+                fleet=SimpleNamespace(to_mariadb=[]),
+                load=load,
+                verdict=end,
+                settle=lambda: None,
+                look=lambda: 0.0,
+                evidence=lambda: Evidence([], {}, []),
+            )
 
         monkeypatch.setattr(soak, "_trial", trial)
         status = soak.main(["--minutes", "0", "--seed", "7"])
@@ -51,14 +59,17 @@ def test_nothing_lost_is_success_and_leaves_no_folder(run: Callable[[End], tuple
     status, out = run(all_is_well)
     assert status == 0
     assert out.startswith("seed 7, 3 nodes, 0 minutes\n")
-    assert out.endswith("0 lost, 0 doubled, 0 reordered, 0 wrong\n")
+    assert out.endswith("0 lost, 0 doubled, 0 reordered, 0 leaked, 0 stuck, 0 wrong\n")
     assert "the logs" not in out
 
 
 @pytest.mark.parametrize(
     ("end", "told"),
     [
-        (much_is_lost, ["lost: message 0\n", "lost: message 19\n", "… and 10 more\n", " 30 lost, 0 doubled"]),
+        (
+            much_is_lost,
+            ["lost: message 0\n", "lost: message 19\n", "… and 10 more lost\n", " 30 lost, 0 doubled"],
+        ),
         (a_node_died, ["failed: n2 died\n"]),
     ],
 )
@@ -71,6 +82,6 @@ def test_anything_else_is_failure_and_tells_where_the_logs_are(
     assert "message 20" not in out
     last = out.splitlines()[-1]
     assert last.endswith("--seed 7 rolls the same dice")
-    folder = Path(last.removeprefix("the logs of the nodes are in ").split(";")[0])
+    folder = Path(last.removeprefix("logs and records are in ").split(";")[0])
     assert (folder / "n1").is_dir()
     shutil.rmtree(folder)
