@@ -251,6 +251,8 @@ class LoginState(NamedTuple):
     """What each conversation holds that this device has not received."""
     before: str | None = None
     """The node where the device was marked online before, if that was another one."""
+    since: str = ""
+    """The instant of this login, later than that of each login of the device before it."""
 
 
 class Node(NamedTuple):
@@ -341,11 +343,18 @@ class Store(Protocol):
         """End the tokens of one device."""
 
     def open_device(
-        self, userid: int, device: str, node: Node, now: str, unless_elsewhere: bool = False
+        self,
+        userid: int,
+        device: str,
+        node: Node,
+        now: str,
+        unless_elsewhere: bool = False,
+        if_last: str | None = None,
     ) -> LoginState:
         """Mark a device of the user online here and return what it is to know.
 
-        With ``unless_elsewhere``, not if it is marked online at another node.
+        With ``unless_elsewhere``, not if it is marked online at another node; with ``if_last``, not if
+        the device's last login is another one than that of this instant.
 
         A device that logs in for the first time starts where the user's most advanced device
         stands, and the longest unused of more than ``max_devices`` that are not online is
@@ -552,7 +561,10 @@ class BusListener(Protocol):
     """What a node does when its bus calls."""
 
     def devices(self, userid: int) -> list[str]:
-        """Return which devices of a user are online here.  Does not switch."""
+        """Return which devices of a user are online here.  Does not switch.
+
+        Without those that are logging in and have not called ``Bus.refresh`` yet.
+        """
 
     def users(self) -> Iterable[int]:
         """Return who is online here.  Does not switch."""

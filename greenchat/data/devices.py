@@ -25,6 +25,7 @@ from greenchat.data.login import PAIR, login_state
 from greenchat.data.query import Query, pieces
 from greenchat.data.schema import Conversation, Cursor, Device, GroupUser, User, insert_new
 from greenchat.errors import AlreadyOnline
+from greenchat.protocol.instants import later
 
 GENERATION_BITS = 62
 """Of the first generation of a device's tokens; each end of its tokens adds one."""
@@ -129,6 +130,7 @@ def open_device(
     node: ports.Node,
     now: str,
     unless_elsewhere: bool,
+    if_last: str | None,
 ) -> ports.LoginState:
     """Mark a device of the user online and return what it is to know."""
     # The user's row first: changes of their devices wait for it, where writers run in parallel.
@@ -138,10 +140,12 @@ def open_device(
         _add(db, max_devices, userid, device, now)
         state = login_state(db, userid, device, node.name)
         assert state is not None
-    if unless_elsewhere and state.before is not None:
+    if (unless_elsewhere and state.before is not None) or if_last not in (None, state.since):
         raise AlreadyOnline
-    _TAKE.run(db, u=userid, d=device, n=node.name, i=node.incarnation, t=now)
-    return state
+    # The order of the device's logins: later than the last one, whatever this node's clock says.
+    since = later(now, state.since)
+    _TAKE.run(db, u=userid, d=device, n=node.name, i=node.incarnation, t=since)
+    return state._replace(since=since)
 
 
 def _add(db: Connection, max_devices: int, userid: int, device: str, now: str) -> None:

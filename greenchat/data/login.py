@@ -93,7 +93,12 @@ _MEMBERS = (
     .where(AllGroup.c.size <= ports.SMALL_GROUP)
 )
 STATE = union_all(
-    _rows(DEVICE, _DEVICE, [Device.c.generation], [User.c.password, func.coalesce(Device.c.node, "")]),
+    _rows(
+        DEVICE,
+        _DEVICE,
+        [Device.c.generation],
+        [User.c.password, func.coalesce(Device.c.node, ""), Device.c.last_login],
+    ),
     _rows(FOLLOWER, FOLLOWERS, FOLLOWERS.selected_columns.values()),
     _rows(FRIEND, FRIENDS, [User.c.id], [User.c.name]),
     _rows(
@@ -127,7 +132,7 @@ def login_state(db: Connection, userid: int, device: str, here: str) -> ports.Lo
         rows[kind].append(row)
     if not rows[DEVICE]:
         return None
-    ((generation, _, _, password, node, _),) = rows[DEVICE]
+    ((generation, _, _, password, node, last_login),) = rows[DEVICE]
     groups = [
         ports.Group(id, name, desc, size, role) for id, size, _, name, desc, role in sorted(rows[GROUP])
     ]
@@ -146,4 +151,5 @@ def login_state(db: Connection, userid: int, device: str, here: str) -> ports.Lo
         members=members,
         backlog=[ports.Span(*row[:3]) for row in rows[SPAN]],
         before=node if node not in ("", here) else None,
+        since=last_login,
     )

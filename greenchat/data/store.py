@@ -133,7 +133,13 @@ class SqlStore:
         self._write(accounts.end_tokens, userid, device)
 
     def open_device(
-        self, userid: int, device: str, node: ports.Node, now: str, unless_elsewhere: bool = False
+        self,
+        userid: int,
+        device: str,
+        node: ports.Node,
+        now: str,
+        unless_elsewhere: bool = False,
+        if_last: str | None = None,
     ) -> ports.LoginState:
         if self._database.parallel:
             self._marks.wait_for(userid, device)
@@ -149,6 +155,7 @@ class SqlStore:
                     node,
                     now,
                     unless_elsewhere,
+                    if_last,
                 )
         finally:
             self._write_marks_soon()
@@ -342,6 +349,7 @@ def _open_device(
     node: ports.Node,
     now: str,
     unless_elsewhere: bool,
+    if_last: str | None,
 ) -> ports.LoginState:
     marks.write(db, sql, unwritten)
-    return devices.open_device(db, max_devices, userid, device, node, now, unless_elsewhere)
+    return devices.open_device(db, max_devices, userid, device, node, now, unless_elsewhere, if_last)

@@ -5,7 +5,7 @@ The form sorts as it counts, so it is also what the database keeps.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
 
@@ -17,6 +17,14 @@ def to_instant(seconds: float) -> str:
 def to_seconds(instant: str) -> float:
     """Read an instant as seconds since 1970 (UTC)."""
     return datetime.fromisoformat(instant).timestamp()
+
+
+def later(now: str, than: str) -> str:
+    """Return ``now``, or the instant a millisecond after ``than`` if ``now`` is not later."""
+    if now > than:
+        return now
+    next_one = datetime.fromisoformat(than) + timedelta(milliseconds=1)
+    return next_one.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def day_bounds(day: str) -> tuple[str, str]:

@@ -9,9 +9,10 @@ from greenchat.ports import Account, LoginState, Seat
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
 from greenchat.service.checks import check_length, check_printable, clean_name, exactly_one
-from greenchat.service.events import Ended, Reopen, encode_event
-from greenchat.service.presence import sign_off, tell_followers
+from greenchat.service.events import Ended, encode_event
+from greenchat.service.presence import give_up, sign_off, tell_followers
 from greenchat.service.service import Service
+from greenchat.service.takeover import end_elsewhere, hand_over, open_again, reopen_elsewhere
 from greenchat.service.welcome import welcome
 
 
@@ -181,17 +182,18 @@ def _take_place(caller: Caller, account: Account, request: m.Login) -> list[Seat
         NotAllowed: too many other devices of the user are online.
     """
     service, userid = caller.service, account.id
+    caller.claim.is_public = True
     try:
         seats = service.bus.refresh(userid)
     except Busy:
         return None
     if service.draining:
         raise Busy("this server stops", retry_after=1.0)
-    there = [seat.node for seat in seats if seat.device == request.device]
-    if there and not _is_forced(caller, request):
+    elsewhere = {seat.device for seat in seats}
+    if request.device in elsewhere and not _is_forced(caller, request):
         raise AlreadyOnline
-    _check_devices(service, len(seats) - len(there) + len(service.hub.of(userid)))
-    _end_elsewhere(service, there, userid, request.device)
+    # Each counts once: one that has come back may still be counted at a node that has died.
+    _check_devices(service, len(elsewhere.union(session.device for session in service.hub.of(userid))))
     return seats
 
 
@@ -212,17 +214,22 @@ def _settle(caller: Caller, request: m.Login, account: Account, seats: list[Seat
     nobody_knows = seats is None and not _is_forced(caller, request)
     state = service.store.open_device(userid, device, service.node, service.now(), nobody_knows)
     has_changed = _has_changed(service, request, account, state)
+    there = [seat.node for seat in seats or () if seat.device == device]
     if caller.user is None:  # replaced, or ended by a change of the password, meanwhile
-        if service.hub.find(userid, device) is None:
+        if not hand_over(service, userid, device, state, there):
             service.store.close_device(userid, device, service.node, service.now())
-            _reopen_elsewhere(service, userid, device)
+            reopen_elsewhere(service, userid, device, state.since)
         return
     if has_changed:
-        _reopen_elsewhere(service, userid, device)
+        reopen_elsewhere(service, userid, device, state.since)
         raise BadCredentials
-    if state.before is not None and state.before in service.bus.nodes():
-        # What the nodes know of each other may just have been lost, or is not in the database yet.
-        _end_elsewhere(service, [state.before], userid, device)
+    end_elsewhere(service, userid, device, state, there)
+    caller.claim.open(state.since)
+    if caller.claim.is_outdated:
+        caller.peer.close("replaced")
+        give_up(service, caller)
+        return
+    open_again(service, caller)
     token = service.tokens.issue(userid, device, state.generation)
     welcome(caller, request, state, token)
     service.recovery.check_soon(caller)
@@ -239,13 +246,3 @@ def _has_changed(service: Service, request: m.Login, account: Account, state: Lo
         return False
     assert request.password is not None
     return not service.passwords.verify(state.password, request.password)  # or hashed anew, that is all
-
-
-def _reopen_elsewhere(service: Service, userid: int, device: str) -> None:
-    """Have a device that was taken in the database, and is not used, be marked where it is online."""
-    service.bus.send(service.bus.nodes((userid,)), encode_event(Reopen(userid, device)))
-
-
-def _end_elsewhere(service: Service, nodes: list[str], userid: int, device: str) -> None:
-    if nodes:
-        service.bus.send(nodes, encode_event(Ended(userid, device)))

@@ -18,6 +18,7 @@ from greenchat.protocol.messages import (
     failure,
     msgid_of,
 )
+from greenchat.service.claims import Claim
 from greenchat.service.conversations import of_group
 from greenchat.service.gate import MOMENT, Event, Gate
 from greenchat.service.pages import catch_up
@@ -25,6 +26,9 @@ from greenchat.service.position import Position
 from greenchat.service.service import Service
 
 _RECALL = b'{"msgid":17,'
+
+NO_CLAIM = Claim()
+"""Of all that are not logged in."""
 
 
 class Weighed(Delivery, Protocol):
@@ -37,6 +41,7 @@ class Caller:
     """What the service knows of a connection.
 
     Attributes:
+        claim: the login's place in the order of the device's logins.
         service: what all of this node share.
         peer: the other end.
         user: the id of who is logged in; None before, and after LOGINOUT.
@@ -51,6 +56,7 @@ class Caller:
         "_in_flight",
         "_paused",
         "_positions",
+        "claim",
         "device",
         "entered",
         "gate",
@@ -66,6 +72,7 @@ class Caller:
         self.user: int | None = None
         self.name = ""
         self.device = ""
+        self.claim = NO_CLAIM
         self.entered = 0
         self.gate: Gate | None = None
         self._groups: dict[int, int] | None = None
@@ -242,6 +249,7 @@ class Caller:
     def enter(self, userid: int, name: str, device: str) -> None:
         """Become the session of a user's device; live events are held until ``open_gate``."""
         self.user, self.name, self.device = userid, name, device
+        self.claim = Claim()
         self.gate = Gate()
         self.gate.shut()
         self._positions = {}

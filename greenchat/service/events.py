@@ -40,17 +40,25 @@ class Told(Struct, array_like=True, tag=2):
 
 
 class Ended(Struct, array_like=True, tag=3):
-    """A user's session ends: the device has logged in at the sending node.  None: all devices."""
+    """A user's session ends: the device has logged in at the sending node.  None: all devices.
+
+    A session whose login is later than the instant ``since`` stays; None ends any.
+    """
 
     userid: Id
     device: str | None
+    since: str | None = None
 
 
 class Reopen(Struct, array_like=True, tag=4):
-    """A device that is online at the receiving node may be marked otherwise in the database."""
+    """A login of a device, that of the instant ``since``, is void, but the database has noted it.
+
+    The receiving node, if the device is online there, marks it online again.
+    """
 
     userid: Id
     device: str
+    since: str = ""
 
 
 class Joined(Struct, array_like=True, tag=5):

@@ -6,16 +6,19 @@ from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from greenchat.ports import Peer
+from greenchat.service.claims import Claim
 
 
 class Online(Protocol):
     """A session that is logged in, as far as those know it who find it in the hub.
 
     Attributes:
+        claim: its place in the order of the device's logins.
         device: the name of the user's device.
         entered: the login's number (see ``Hub``).
     """
 
+    claim: Claim
     device: str
     entered: int
 

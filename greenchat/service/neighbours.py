@@ -14,6 +14,7 @@ from greenchat.service import events
 from greenchat.service.conversations import group_of
 from greenchat.service.presence import give_up, tell_again
 from greenchat.service.service import Service
+from greenchat.service.takeover import open_again
 
 TRY_AGAIN = 0.5
 """Seconds after which a database that was away is looked into again."""
@@ -49,7 +50,7 @@ class Neighbours:
     # docs of the public methods: ports.BusListener
 
     def devices(self, userid: int) -> list[str]:
-        return [session.device for session in self._service.hub.of(userid)]
+        return [session.device for session in self._service.hub.of(userid) if session.claim.is_public]
 
     def users(self) -> Iterable[int]:
         return self._service.hub.users()
@@ -121,18 +122,17 @@ class Neighbours:
 
     def _ended(self, event: events.Ended) -> None:
         for session in self._service.hub.of(event.userid):
-            if event.device in (None, session.device):
+            if event.device is None or (
+                event.device == session.device and session.claim.outdate(event.since)
+            ):
                 session.peer.close("replaced")
                 give_up(self._service, session)
 
     def _reopen(self, event: events.Reopen) -> None:
-        self._service.later(0, partial(self._open_again, event.userid, event.device))
-
-    def _open_again(self, userid: int, device: str) -> None:
-        service = self._service
-        session = service.hub.find(userid, device)
-        if session is not None and session.settled:
-            service.store.open_device(userid, device, service.node, service.now())
+        session = self._service.hub.find(event.userid, event.device)
+        if session is not None:
+            session.claim.void(event.since)
+            self._service.later(0, partial(open_again, self._service, session))
 
     def _joined(self, event: events.Joined) -> None:
         self._service.memberships.joined(event.userid, event.groupid, event.joined)

@@ -17,19 +17,28 @@ def sign_off(service: Service, session: Online) -> None:
     """End a session's login, if it has one: the device is offline, and friends are told.  May switch."""
     userid = session.user
     if userid is not None:
-        session.leave()
-        _has_left(service, userid, session.device)
+        _leave(service, session, userid)
+        _tell_that_left(service, userid)
 
 
 def give_up(service: Service, session: Online) -> None:
     """Do the same, but let all that may switch come later."""
     userid = session.id
+    _leave(service, session, userid)
+    service.later(0, partial(_tell_that_left, service, userid))
+
+
+def _leave(service: Service, session: Online, userid: int) -> None:
+    """End a session here and in the database.  Does not switch.
+
+    Both at once: the device may log in here again at any switch, and the end would be taken for that login's.
+    """
     session.leave()
-    service.later(0, partial(_has_left, service, userid, session.device))
+    service.store.close_device(userid, session.device, service.node, service.now())
 
 
-def _has_left(service: Service, userid: int, device: str) -> None:
-    service.store.close_device(userid, device, service.node, service.now())
+def _tell_that_left(service: Service, userid: int) -> None:
+    """Tell the nodes and the followers that a session of a user has ended.  May switch."""
     if service.draining:
         return  # the node leaves the cluster as a whole
     elsewhere = is_elsewhere(service, userid)

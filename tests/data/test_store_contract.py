@@ -250,6 +250,26 @@ class StoreContract:
         store.close_device(users[0], "a", THERE, NOW)
         assert before("a", HERE) is None
 
+    def test_each_login_of_a_device_is_later_than_the_one_before(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        """Also when the clock of its node is not."""
+        sinces = [
+            store.open_device(users[0], "a", node, now).since
+            for node in (HERE, THERE)
+            for now in (minute(2), minute(2), minute(1), minute(3))
+        ]
+        assert sinces == sorted(set(sinces))
+        assert store.open_device(users[0], "b", HERE, minute(1)).since < sinces[0]
+
+    def test_a_device_can_be_left_to_a_later_login(self, store: SqlStore, users: list[int]) -> None:
+        first = store.open_device(users[0], "a", HERE, NOW).since
+        second = store.open_device(users[0], "a", THERE, NOW).since
+        with pytest.raises(AlreadyOnline):
+            store.open_device(users[0], "a", HERE, NOW, if_last=first)
+        assert store.nodes() == [THERE]
+        assert store.open_device(users[0], "a", HERE, NOW, if_last=second).since > second
+
     def test_a_device_that_is_online_elsewhere_can_be_left_there(
         self, store: SqlStore, users: list[int]
     ) -> None:

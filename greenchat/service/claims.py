@@ -1,0 +1,68 @@
+"""The order of a device's logins, on which all nodes agree.
+
+Several logins of one device may be under way at the same time, at one node or at many.  The database
+decides: the transaction that marks a device online (``Store.open_device``) gives each login an instant,
+``since``, later than that of every login of the device before it.  The login with the latest instant
+stays.  It sends the node that had the device before an ``Ended`` event with its instant, and that node
+ends older logins only.
+
+======================  ==========================================================================
+event at a node         effect on the login of the device there
+======================  ==========================================================================
+its transaction is done  it has its instant; it ends if a later one was reported meanwhile
+``Ended(since)``        it ends if its instant is earlier; without an instant yet, the event waits
+a newer login here      it ends; if its transaction is done later, the newer login inherits the instant
+``Reopen(since)``       the login of that instant is void: an earlier one marks the device online again
+======================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+
+class Claim:
+    """One login's place in the order of its device's logins.
+
+    Attributes:
+        since: the login's instant; empty before its transaction is done.
+        is_public: the other nodes may be told of it: its own claim is on its way to them.
+        is_open: its transaction is done.
+    """
+
+    __slots__ = ("_newest", "_void", "is_open", "is_public", "since")
+
+    def __init__(self) -> None:
+        self.since = ""
+        self.is_public = False
+        self.is_open = False
+        self._newest = ""
+        self._void = ""
+
+    def open(self, since: str) -> None:
+        """Note the instant that the database has given to the login."""
+        self.inherit(since)
+        self.is_open = True
+
+    def inherit(self, since: str) -> None:
+        """Take over the instant of a login at the same node that this one has replaced."""
+        self.since = max(self.since, since)
+
+    def outdate(self, since: str | None) -> bool:
+        """Note the instant of another login, None for the latest of all; return True if this one ends."""
+        if since is None:
+            return True
+        self._newest = max(self._newest, since)
+        return self.is_outdated
+
+    @property
+    def is_outdated(self) -> bool:
+        """True if a later login of the device is known."""
+        return self.is_open and self.since < self._newest
+
+    def void(self, since: str) -> None:
+        """Note that the login of an instant is void."""
+        self._void = max(self._void, since)
+
+    @property
+    def voided(self) -> str:
+        """The instant of a later login that is void, if this login has to mark the device again."""
+        return self._void if self.is_open and self.since < self._void else ""
