@@ -582,6 +582,13 @@ class BusListener(Protocol):
             Busy: the database is away; it will be called again.
         """
 
+    def nodes(self) -> list[Node]:
+        """Return the nodes that the database shows users at.  May switch.
+
+        Raises:
+            Busy: the database is away.
+        """
+
     def superseded(self) -> None:
         """End this server: another one has been started with the same name."""
 
@@ -600,10 +607,29 @@ class Bus(Protocol):
 
     @property
     def away(self) -> bool:
-        """Whether the nodes cannot reach each other: then all is to be looked up in the database."""
+        """True while the nodes may not reach each other: then all is to be looked up in the database.
+
+        It becomes true within 0.7 s of the bus's going, and may be so without reason for a moment.
+        """
+
+    @property
+    def trouble(self) -> str:
+        """The cause of being away, a sentence for people; empty while the bus is not away."""
+
+    def open(self, cluster: str, name: str) -> int:
+        """Reach the bus; return the newest incarnation of a node that it remembers, 0 if none.  May switch.
+
+        Args:
+            cluster: an id that the nodes of one database share, and no others: clusters do not meet.
+            name: of the node that is to be started.
+
+        Raises:
+            BusAway: it cannot be reached; ``open`` may be called again.
+            StartupError: it can be reached, and does not take us.
+        """
 
     def start(self, node: Node, listener: BusListener, others: Iterable[Node]) -> None:
-        """Join the cluster.
+        """Join the cluster that was opened.
 
         Args:
             node: this server.
@@ -612,7 +638,6 @@ class Bus(Protocol):
 
         Raises:
             BusAway: it cannot be reached; ``start`` may be called again.
-            StartupError: it can be reached, and does not take us.
         """
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import gevent
@@ -66,7 +67,22 @@ class Link:
         return connection
 
 
-class _Ask(NamedTuple):
+Ask = Callable[..., list[Any]]
+"""``ask(*commands)``: send commands one after the other, and return their answers.  May switch."""
+
+
+def exchange(connection: Any, *commands: Command) -> list[Any]:
+    """Send commands one after the other by a connection, and return their answers.  May switch.
+
+    Raises:
+        RedisError: one of them is refused; the connection is of no use any more, as the others' answers may
+            still be on their way.
+    """
+    connection.send_packed_command(connection.pack_commands(commands))
+    return [connection.read_response() for _ in commands]
+
+
+class _Asked(NamedTuple):
     commands: Sequence[Command]
     answer: Any
 
@@ -74,20 +90,29 @@ class _Ask(NamedTuple):
 class Commands:
     """Sends commands; what gathers while some are under way goes with the next.
 
+    A command that Redis refuses (READONLY, OOM, MISCONF, NOPERM …) ends the connection like a loss of it:
+    the server may not be the right one any more, and the next connection looks its name up again.
+
     Args:
-        link: where to.
-        posts: returns more commands to be sent along, whose answers nobody waits for.
-        failed: is told of a failure: what was under way may or may not have been done.
+        link: the way to Redis.
+        first: is given each new connection's way of asking before anything else is sent on it.
+        posts: returns more commands to be sent along, whose answers are not waited for.
+        failed: is told of a failure: each command under way may or may not have been done.
     """
 
     def __init__(
-        self, link: Link, posts: Callable[[], list[Command]], failed: Callable[[Exception], None]
+        self,
+        link: Link,
+        first: Callable[[Ask], None],
+        posts: Callable[[], list[Command]],
+        failed: Callable[[Exception], None],
     ) -> None:
         self._link = link
+        self._first = first
         self._posts = posts
         self._failed = failed
         self._connection: Any = None
-        self._asks: list[_Ask] = []
+        self._asks: list[_Asked] = []
         self._wake = Event()
         self._closing = False
         self._greenlet = gevent.spawn(self._run)
@@ -99,14 +124,12 @@ class Commands:
     def ask(self, *commands: Command) -> list[Any]:
         """Send commands one after the other, and return their answers.  May switch.
 
-        An error that is Redis's answer to one of them is returned in its place.
-
         Raises:
-            Busy: Redis is away.
+            Busy: Redis is away, or refuses a command: each of them may have been done.
         """
         if self._closing:
             raise Busy
-        asked = _Ask(commands, AsyncResult())
+        asked = _Asked(commands, AsyncResult())
         self._asks.append(asked)
         self._wake.set()
         answers: list[Any] = asked.answer.get()
@@ -139,32 +162,21 @@ class Commands:
                 gevent.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
 
-    def _send(self, asks: list[_Ask], posts: list[Command]) -> None:
+    def _send(self, asks: list[_Asked], posts: list[Command]) -> None:
         commands = [command for asked in asks for command in asked.commands] + posts
         if not commands:
             return
         if self._connection is None:
             self._connection = self._link.connect(ANSWER)
-        connection = self._connection
-        connection.send_packed_command(connection.pack_commands(commands))
-        answers = iter([_answer(connection) for _ in commands])
+            self._first(partial(exchange, self._connection))
+        answers = iter(exchange(self._connection, *commands))
         for asked in asks:
             asked.answer.set([next(answers) for _ in asked.commands])
-        for refused in answers:
-            if isinstance(refused, Exception):
-                self._failed(refused)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.disconnect()
             self._connection = None
-
-
-def _answer(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except redis.ResponseError as error:
-        return error
 
 
 class Subscription:
@@ -191,6 +203,11 @@ class Subscription:
         self._subscribed = subscribed
         self._received = received
         self._lost = lost
+        self._greenlet = gevent.spawn(self._run)
+
+    def renew(self) -> None:
+        """Subscribe on a new connection, because the server may not be the right one any more."""
+        self._greenlet.kill(block=False)
         self._greenlet = gevent.spawn(self._run)
 
     def close(self) -> None:
@@ -220,15 +237,3 @@ class Subscription:
                     connection.disconnect()
             gevent.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
             failures += 1
-
-
-def plain(answer: Any) -> Any:
-    """Return an answer of Redis.
-
-    Raises:
-        Busy: it is an error: it does not let us, or is loading, or has no memory.
-    """
-    if isinstance(answer, Exception):
-        logger.error("Redis refuses: %s", answer)
-        raise Busy("the servers cannot reach each other")
-    return answer

@@ -17,11 +17,16 @@ class LocalBus(Counters):
 
     alone = True
     away = False
+    trouble = ""
 
     def __init__(self, url: str = "local://") -> None:
         super().__init__()
         self._friends: OrderedDict[int, frozenset[int]] = OrderedDict()
         self._changes = 0
+
+    def open(self, cluster: str, name: str) -> int:
+        """There is nothing to reach."""
+        return 0
 
     def start(self, node: Node, listener: BusListener, others: Iterable[Node]) -> None:
         """There is no one to join."""

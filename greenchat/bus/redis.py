@@ -1,21 +1,28 @@
 """The bus over Redis: who is where (see ``registry``), and one channel for each node.
 
-Redis does not part channels by database, so that of a node is ``greenchat:DB:NAME``.
+Redis does not part channels by database, so that of a node is ``greenchat:CLUSTER:DB:NAME``.
+
+Redis may be stopped, restarted, emptied, restored from an old dump, demoted, full, or another server that
+has taken the address over.  All of these are one case: after each new connection a node first writes its
+whole lease, then has the others read it, and reads theirs; and a refusal ends the connection (see ``pulse``).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from time import monotonic
 
 import gevent
 import redis
 
 from greenchat.bus import stream
-from greenchat.bus.link import TROUBLE, Command, Commands, Link, Subscription
-from greenchat.bus.peers import Absences, Peers
-from greenchat.bus.registry import Registry
+from greenchat.bus.link import ANSWER, TROUBLE, Ask, Command, Commands, Link, Subscription, exchange
+from greenchat.bus.lookout import Lookout
+from greenchat.bus.peers import Peers
+from greenchat.bus.pulse import Pulse
+from greenchat.bus.registry import Registry, newest_incarnation, prefix
 from greenchat.bus.shared import Shared
 from greenchat.errors import BusAway, Busy, StartupError
 from greenchat.ports import BusListener, Node, Seat
@@ -26,20 +33,23 @@ LEASE = 5.0
 """Seconds that a node counts as alive after it has renewed its lease."""
 
 TICK = 1.0
-"""Seconds between two renewals, and between two positions."""
+"""Seconds between two renewals of the lease, and between two looks into the database while Redis is away."""
 
-AWAY = 3.0
-"""Seconds without our own position coming back, after which Redis counts as away: it may be stopped."""
+PULSE = 0.25
+"""Seconds between two positions, to the other nodes and to this one."""
 
-HICCUP = 0.5
-"""Seconds that a lost subscription may take to be made anew, before Redis counts as away."""
+LOOK = 0.1
+"""Seconds between two looks whether Redis is away."""
 
-GRACE = 4.0
-"""Seconds without a lease after which a node is dead.  Redis may have lost its data: then each node
-takes its lease again within two ticks."""
+STEADY = 1.0
+"""Seconds that Redis has to work before the log says so: it may come and go."""
 
-RETURN = 3.0
-"""Seconds in which users of a node that has left may come back elsewhere, before they count as gone."""
+COMPARE = 30.0
+"""Seconds between two comparisons of the nodes in the database with those in Redis: each reads the rows of
+all devices."""
+
+START = 5.0
+"""Seconds that the first position may take to come back."""
 
 
 class RedisBus(Shared):
@@ -57,49 +67,76 @@ class RedisBus(Shared):
     def __init__(self, url: str) -> None:
         super().__init__()
         self._link = Link(url)
+        self._pulse = Pulse()
         self._open = False
-        self._heard = float("-inf")
         self._was_away = True
         self._due = False
-        self._trouble = "it does not answer"
         self._unclaimed: set[int] = set()
+        self._keepers: list[gevent.Greenlet] = []
 
     # docs of the public methods: ports.Bus
 
     @property
     def away(self) -> bool:
-        return monotonic() - self._heard > AWAY
+        return self._pulse.away or bool(self._lookout.separated)
+
+    @property
+    def trouble(self) -> str:
+        if self._pulse.away:
+            return f"Redis is away: {self._pulse.cause}"
+        if self._lookout.separated:
+            names = ", ".join(sorted(node.name for node in self._lookout.separated))
+            return f"other nodes are on another Redis: {names}"
+        return ""
+
+    def open(self, cluster: str, name: str) -> int:
+        self._cluster, self._prefix = cluster, prefix(cluster)
+        try:
+            connection = self._link.connect(ANSWER)
+            try:
+                return newest_incarnation(partial(exchange, connection), cluster, name)
+            finally:
+                connection.disconnect()
+        except (redis.AuthenticationError, redis.ResponseError) as error:
+            raise StartupError(f"the bus at {self._link.where} refuses: {error}") from None
+        except TROUBLE as error:
+            raise BusAway(f"cannot reach the bus at {self._link.where}: {error}") from None
 
     def start(self, node: Node, listener: BusListener, others: Iterable[Node]) -> None:
         self._me = node
         self._listener = listener
-        self._suspects = {other.name: other for other in others if other.name != node.name}
-        self._absences = Absences(GRACE)
-        self._check()
-        self._commands = Commands(self._link, self._posts, self._failed)
-        self._registry = Registry(self._commands, node, LEASE)
+        self._pulse = Pulse()
+        self._commands = Commands(self._link, self._first, self._posts, self._failed)
+        self._registry = Registry(self._commands, self._cluster, node, LEASE)
         self._peers = Peers(node, listener, self._registry.users, self._greet, self._has_left)
+        self._lookout = Lookout(node, self._registry, self._peers, listener, lambda: self.away)
+        self._lookout.suspect(others)
         self._subscription = Subscription(
             self._link, self._channel(node.name), self._subscribed, self._received, self._lost
         )
         self._open = True
-        self._keepers: list[gevent.Greenlet] = []
         try:
-            self._take_lease()
-            self._tick()
             self._wait_for_position()
+            self._tick()
         except Busy:
+            cause = self._pulse.cause
             self.close()
-            raise BusAway(f"the bus at {self._link.where} does not answer") from None
-        self._keepers = [gevent.spawn(self._for_ever, TICK, self._tick), gevent.spawn(self._watch)]
+            raise BusAway(f"the bus at {self._link.where} does not serve: {cause}") from None
+        self._keepers = [
+            gevent.spawn(self._for_ever, TICK, self._tick),
+            gevent.spawn(self._for_ever, PULSE, self._greet),
+            gevent.spawn(self._for_ever, COMPARE, self._lookout.compare),
+            gevent.spawn(self._watch),
+        ]
 
     def close(self) -> None:
         if not self._open:
             return
         self._open = False
+        self._lookout.close()
         gevent.killall(self._keepers)
         try:
-            if not self.away:
+            if not self._pulse.away:
                 self._registry.leave(*self._frames(leaving=True))
         except Busy:
             logger.info("the bus is away: this node's lease will run out")
@@ -146,23 +183,31 @@ class RedisBus(Shared):
 
     # -- The lease
 
-    def _take_lease(self) -> None:
-        """Say anew that this node is alive, and who is here.  May switch."""
+    def _first(self, ask: Ask) -> None:
+        """Write the whole lease on a new connection: this Redis may have an old one, or none.  May switch."""
+        self._enter(ask)
+        self._pulse.written()
+        for peer in self._peers:
+            # The other node may have read what stood there before; and it was told nothing meanwhile.
+            peer.out.skip()
+        self._greet()
+
+    def _enter(self, ask: Ask) -> None:
+        """Take the lease, and write down the users here.  May switch."""
         listener = self._listener
-        self._registry.enter((userid, listener.devices(userid)) for userid in listener.users())
+        users = [(userid, listener.devices(userid)) for userid in listener.users()]
+        lease_of = self._registry.enter(ask, users)
+        if lease_of != self._me.incarnation:
+            listener.superseded()
 
     def _tick(self) -> None:
-        """Renew the lease, send positions, and look who is alive.  May switch."""
-        self._due = True
+        """Renew the lease, and look which nodes are alive.  May switch."""
         there, nodes = self._registry.renew()
-        number = self._me.incarnation
-        if there is not None and there > number:
-            self._listener.superseded()
-        elif there != number:
+        if there is None or there < self._me.incarnation:
             self._recover_lease()
-        self._look_around(nodes)
-        if not self.away:
-            self.forget_unforgotten()
+        elif there > self._me.incarnation:
+            self._listener.superseded()
+        self._lookout.look_around(nodes)
         if self._unclaimed and not self.away:
             gevent.spawn(self._claim_again)
 
@@ -172,12 +217,13 @@ class RedisBus(Shared):
         If it ran out, others may have marked the users here offline, or be about to.
         """
         logger.warning("the lease of this node was gone; taking it again")
-        self._take_lease()
+        self._enter(self._commands.ask)
+        gevent.spawn(self._lookout.compare)
         gevent.spawn(self._listener.catch_up)
         gevent.spawn_later(LEASE, self._listener.catch_up)
 
     def _claim_again(self) -> None:
-        """Tell the other nodes of those whom they could not be told of, and look for what these missed."""
+        """Tell the other nodes of users that they could not be told of, and look for what these missed."""
         try:
             while self._unclaimed:
                 self.refresh(self._unclaimed.pop())
@@ -186,64 +232,13 @@ class RedisBus(Shared):
         self.settle()
         self._listener.catch_up()
 
-    def _look_around(self, registered: dict[str, int]) -> None:
-        """Meet who has come, and bury who is dead."""
-        known = dict(self._suspects)
-        known.update((name, Node(name, number)) for name, number in registered.items())
-        known.update((peer.node.name, peer.node) for peer in self._peers)
-        known.pop(self._me.name, None)
-        for node, there in zip(known.values(), self._registry.incarnations(known), strict=True):
-            if there is None:
-                if self._absences.is_dead(node) and not self.away:
-                    self._bury(node)
-            else:
-                self._absences.forget(node)
-                self._suspects.pop(node.name, None)
-                peer = self._peers.get(node.name)
-                if peer is None or peer.node.incarnation < there:
-                    self._peers.meet(Node(node.name, there))
-
-    def _bury(self, node: Node) -> None:
-        logger.warning("node %s is gone: its lease has run out", node.name)
-        self._absences.forget(node)
-        self._suspects.pop(node.name, None)
-        users = self._peers.drop(node.name)
-        gevent.spawn(self._clean_up, node, users)
-        gevent.spawn(self._listener.catch_up)
-
     def _has_left(self, node: Node, users: set[int]) -> None:
-        """Let the users of a node come back elsewhere, or where it is started anew; then clean up."""
-        gevent.spawn_later(RETURN, self._clean_up, node, users)
-
-    def _clean_up(self, node: Node, users: set[int]) -> None:
-        """Mark a node's users offline, if no other node does.  May switch."""
-        try:
-            if self._registry.may_clean_up(node):
-                self._mark_offline(node, users)
-        except Busy:
-            logger.warning("cannot clean up after node %s now; somebody will", node.name)
-
-    def _mark_offline(self, node: Node, users: set[int]) -> None:
-        """Do so, however long the database is away: who the users were, nobody else knows.  May switch."""
-        while True:
-            try:
-                self._listener.gone(node, users)
-                self._registry.forget(node)
-                return
-            except Busy:
-                gevent.sleep(TICK)
-                if not self._open or self._peers.is_there(node):
-                    return
+        self._lookout.has_left(node, users)
 
     # -- What goes out
 
     def _posts(self) -> list[Command]:
-        if not self._open:
-            return []
-        if self.away:
-            for peer in self._peers:
-                peer.out.lose()
-        return list(self._frames())
+        return list(self._frames()) if self._open else []
 
     def _frames(self, leaving: bool = False) -> Iterable[Command]:
         """Yield the frames that are to be published; positions too, if they are due."""
@@ -254,7 +249,7 @@ class RedisBus(Shared):
                 frame = peer.out.next(self._me, taken, peer.taken or 0, leaving)
                 yield "PUBLISH", self._channel(peer.node.name), stream.encode(frame)
         if due:
-            own = stream.Outgoing().next(self._me, self._me, 0)
+            own = stream.Outgoing().next(self._me, self._me, 0)._replace(number=self._pulse.turn)
             yield "PUBLISH", self._channel(self._me.name), stream.encode(own)
 
     def _greet(self) -> None:
@@ -263,7 +258,12 @@ class RedisBus(Shared):
         self._commands.wake()
 
     def _failed(self, error: Exception) -> None:
-        self._trouble = str(error)
+        """Note that the command connection has ended, and end the other: they belong to one server."""
+        self._pulse.refused(str(error))
+        for peer in self._peers:
+            peer.out.lose()
+        if self._open:
+            self._subscription.renew()
 
     # -- What comes in
 
@@ -280,59 +280,52 @@ class RedisBus(Shared):
             logger.warning("on this node's channel: %s", error)
             return
         if frame.source == self._me:
-            self._heard = monotonic()
+            self._pulse.heard(frame.number)
         elif frame.source.name != self._me.name:
             peer = self._peers.take(frame)
             if peer is not None and frame.leaving:
                 self._has_left(peer.node, self._peers.drop(peer.node.name))
 
     def _lost(self, error: Exception) -> None:
-        self._trouble = str(error)
-        self._heard = min(self._heard, monotonic() - AWAY + HICCUP)
+        self._pulse.lost(str(error))
 
     # -- Whether Redis is away
 
     def _watch(self) -> None:
         """Notice when Redis goes and comes back; while it is away, have the database looked into."""
-        looked = 0.0
+        looked = well = now = monotonic()
         while True:
-            gevent.sleep(TICK / 4)
-            away = self.away
-            if away != self._was_away:
-                self._was_away = away
-                self._turned(away)
-            if away and monotonic() - looked >= TICK:
-                looked = monotonic()
+            before = now
+            gevent.sleep(LOOK)
+            now = monotonic()
+            if now - before > 2 * LOOK:
+                # This process stood still: its own position may have come, and is still to be read.
+                gevent.sleep(LOOK)
+                now = monotonic()
+            if self.away:
+                well = now
+                if not self._was_away:
+                    self._turned(True)
+            elif self._was_away and now - well >= STEADY:
+                self._turned(False)
+            if self._was_away and now - looked >= TICK:
+                looked = now
                 gevent.spawn(self._listener.catch_up)
 
     def _turned(self, away: bool) -> None:
-        self._absences.clear()
+        self._was_away = away
+        self._lookout.begin_anew()
         if away:
-            logger.error("the bus is away (%s): the database is looked into each second", self._trouble)
-            self._trouble = "it does not answer"
+            logger.error("%s; the database is looked into each second", self.trouble)
         else:
             logger.warning("the bus works again")
-            for peer in self._peers:
-                self._peers.recover(peer)
-            gevent.spawn(self._listener.catch_up)
-
-    # -- Starting
-
-    def _check(self) -> None:
-        """Raise what keeps this node from joining at all."""
-        try:
-            connection = self._link.connect(2.0)
-            connection.send_command("PING")
-            connection.read_response()
-            connection.disconnect()
-        except (redis.AuthenticationError, redis.ResponseError) as error:
-            raise StartupError(f"the bus at {self._link.where} refuses: {error}") from None
-        except TROUBLE as error:
-            raise BusAway(f"cannot reach the bus at {self._link.where}: {error}") from None
+            gevent.spawn(self._lookout.compare)
+        gevent.spawn(self._listener.catch_up)
 
     def _wait_for_position(self) -> None:
-        with gevent.Timeout(AWAY, Busy):
-            while self.away:
+        self._greet()
+        with gevent.Timeout(START, Busy):
+            while self._pulse.away:
                 gevent.sleep(0.01)
         self._was_away = False
 
@@ -348,4 +341,4 @@ class RedisBus(Shared):
                 logger.exception("a bug in the bus")
 
     def _channel(self, name: str) -> str:
-        return f"greenchat:{self._link.database}:{name}"
+        return f"{self._prefix}{self._link.database}:{name}"

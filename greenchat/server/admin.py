@@ -24,15 +24,15 @@ class AdminPages:
 
     Args:
         address: ``HOST:PORT``, or empty for no pages.
-        is_healthy: whether the server can do its work; may switch.
+        trouble: returns the reason why the server cannot do all of its work, empty if it can; may switch.
 
     Raises:
         ConfigError: the address cannot be read; the operator's fault.
     """
 
-    def __init__(self, address: str, is_healthy: Callable[[], bool]) -> None:
+    def __init__(self, address: str, trouble: Callable[[], str]) -> None:
         self._address = _parse(address) if address else None
-        self._is_healthy = is_healthy
+        self._trouble = trouble
         registry = CollectorRegistry()
         registry.register(_Counters())
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -56,8 +56,8 @@ class AdminPages:
         if environ["PATH_INFO"] == "/metrics":
             return self._metrics(environ, start_response)
         if environ["PATH_INFO"] == "/health":
-            healthy = self._is_healthy()
-            return _plain(start_response, "200 OK" if healthy else "503 Service Unavailable")
+            trouble = self._trouble()
+            return _plain(start_response, "503 Service Unavailable" if trouble else "200 OK", trouble)
         return _plain(start_response, "404 Not Found")
 
 
@@ -77,6 +77,6 @@ def _parse(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _plain(start_response: Any, status: str) -> Iterable[bytes]:
+def _plain(start_response: Any, status: str, trouble: str = "") -> Iterable[bytes]:
     start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-    return [status.encode() + b"\n"]
+    return [f"{status}: {trouble}\n".encode() if trouble else status.encode() + b"\n"]

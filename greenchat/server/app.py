@@ -7,10 +7,12 @@ import logging
 import os
 import random
 import resource
+import secrets
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import gevent
 from gevent.event import Event
@@ -46,6 +48,11 @@ collector; with Python's 700 it took 4 % of the CPU of a server that is busy wit
 
 RETRY_SPREAD = 2.0
 """Seconds over which the clients of a stopping server are told to come back."""
+
+CLUSTER_ID = "cluster_id"
+"""The setting in the database that names the cluster: installations that share a Redis do not meet."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger("greenchat")
 
@@ -85,7 +92,6 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self.superseded = False
         self._settings = settings
-        self._node = Node(settings.node, int(time.time() * 1000))
         self._bus = open_bus(settings.bus)
         self._store: Store = open_store(
             settings.store,
@@ -95,7 +101,7 @@ class App:
             max_devices=settings.max_devices,
             max_queue=settings.commit_queue,
         )
-        self._admin = AdminPages(settings.admin, self._is_healthy)
+        self._admin = AdminPages(settings.admin, self._trouble)
         self._certificate = _certificate(settings)
 
     def start(self, stop: Event) -> None:
@@ -123,6 +129,10 @@ class App:
 
     def _begin(self, deadline: float, stop: Event) -> None:
         settings = self._settings
+        cluster = self._store.setting(CLUSTER_ID, secrets.token_hex(8))
+        known = _patiently(partial(self._bus.open, cluster, settings.node), deadline, stop)
+        others = self._store.nodes()
+        self._node = Node(settings.node, _next_incarnation(settings.node, others, known))
         self._store.close_node(self._node, _now())
         self._service = Service(
             store=self._store,
@@ -136,7 +146,6 @@ class App:
             later=gevent.spawn_later,
         )
         listener = Neighbours(self._service, partial(self._give_way, stop))
-        others = self._store.nodes()
         _patiently(partial(self._bus.start, self._node, listener, others), deadline, stop)
         self._admin.start()
         self._listener = ChatServer(
@@ -200,17 +209,31 @@ class App:
         self.superseded = True
         stop.set()
 
-    def _is_healthy(self) -> bool:
-        """Return whether the database answers.  May switch."""
+    def _trouble(self) -> str:
+        """Return the reason why this server cannot do all of its work, empty if it can.  May switch."""
         try:
             self._store.setting("schema_version", "")
         except Busy:
-            return False
-        return True
+            return "the database does not answer"
+        return self._bus.trouble
 
 
-def _patiently(start: Callable[[], None], deadline: float, stop: Event) -> None:
-    """Start what may be away, and try again until the deadline (of the monotonic clock).
+def _next_incarnation(name: str, shown: list[Node], known: int) -> int:
+    """Return a number for this start of a node that is above those of all earlier ones.
+
+    The clock's milliseconds would do, but a clock can be put back.
+
+    Args:
+        name: of the node.
+        shown: the nodes that the database shows users at.
+        known: the newest incarnation that the bus remembers.
+    """
+    last = max(known, *(node.incarnation for node in shown if node.name == name), 0)
+    return max(int(time.time() * 1000), last + 1)
+
+
+def _patiently(start: Callable[[], T], deadline: float, stop: Event) -> T:
+    """Start what may be away, and try again until the deadline (of the monotonic clock); return its answer.
 
     Raises:
         StartupError: it stays away, or the server is told to stop.

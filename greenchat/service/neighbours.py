@@ -88,6 +88,9 @@ class Neighbours:
             if not service.router.online((userid,)):
                 tell_again(service, userid)
 
+    def nodes(self) -> list[Node]:
+        return self._service.store.nodes()
+
     def _catch_up(self) -> None:
         service = self._service
         try:

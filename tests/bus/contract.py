@@ -29,7 +29,8 @@ class Recorder:
         buried: the nodes that it was to clean up after, and their users.
         failing: the database is away.
         failed: how often it was in vain.
-        ended: whether another server took the name.
+        ended: True once another server has taken the name.
+        shown: the nodes that the database shows users at.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class Recorder:
         self.failing = False
         self.failed = 0
         self.ended = False
+        self.shown: list[Node] = []
 
     def devices(self, userid: int) -> list[str]:
         return self.here.get(userid, [])
@@ -58,6 +60,9 @@ class Recorder:
             self.failed += 1
             raise Busy
         self.buried.append((node, set(users)))
+
+    def nodes(self) -> list[Node]:
+        return self.shown
 
     def superseded(self) -> None:
         self.ended = True
@@ -88,6 +93,7 @@ def nobody_is_elsewhere(bus: Bus, listener: Recorder) -> None:
     bus.settle()
     assert listener.events == []
     assert not bus.away
+    assert bus.trouble == ""
 
 
 def friends_are_read_once(bus: Bus, listener: Recorder) -> None:

@@ -15,6 +15,7 @@ from time import monotonic  # noqa: E402
 import gevent  # noqa: E402
 import redis  # noqa: E402
 
+from greenchat.bus import lookout  # noqa: E402
 from greenchat.bus import redis as redis_bus  # noqa: E402
 from greenchat.bus.redis import RedisBus  # noqa: E402
 from greenchat.errors import Busy  # noqa: E402
@@ -24,9 +25,12 @@ from tests.bus.contract import CONTRACT, Recorder  # noqa: E402
 DEADLINE = 30.0
 """Seconds that anything may take: generous, because nothing waits for it when all is well."""
 
+CLUSTER = "0123456789abcdef"
+"""The id of the nodes' database."""
+
 # A fifth of what they are, so that nobody waits long.
-redis_bus.LEASE, redis_bus.TICK, redis_bus.AWAY = 1.0, 0.2, 0.6
-redis_bus.HICCUP, redis_bus.GRACE, redis_bus.RETURN = 0.1, 0.8, 0.3
+redis_bus.LEASE, redis_bus.TICK, redis_bus.STEADY, redis_bus.COMPARE = 1.0, 0.2, 0.2, 0.2
+lookout.GRACE, lookout.RETURN, lookout.TRY_AGAIN = 0.8, 0.3, 0.2
 
 
 def ask(request: str) -> None:
@@ -48,14 +52,23 @@ class Member:
 
     Args:
         url: of Redis.
-        name, incarnation: who it is.
-        others: nodes that somebody was last seen at.
+        name, incarnation: of the node.
+        others: nodes that the database shows.
+        cluster: the id that the database has.
     """
 
-    def __init__(self, url: str, name: str, incarnation: int = 1, others: tuple[Node, ...] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        incarnation: int = 1,
+        others: tuple[Node, ...] = (),
+        cluster: str = CLUSTER,
+    ) -> None:
         self.node = Node(name, incarnation)
         self.listener = Recorder()
         self.bus = RedisBus(url)
+        self.bus.open(cluster, name)
         self.bus.start(self.node, self.listener, others)
 
     def login(self, userid: int, *devices: str) -> list[Seat]:
@@ -83,12 +96,12 @@ class Member:
 
 
 @contextmanager
-def cluster(url: str, *names: str) -> Iterator[list[Member]]:
+def cluster(url: str, *names: str, id: str = CLUSTER) -> Iterator[list[Member]]:
     """Run nodes that know each other."""
     with ExitStack() as ends:
         members = []
         for name in names:
-            members.append(Member(url, name))
+            members.append(Member(url, name, cluster=id))
             ends.callback(members[-1].bus.close)
         until(lambda: all(len(member.bus.nodes()) == len(names) - 1 for member in members))
         for member in members:
@@ -192,7 +205,7 @@ def strangers_on_the_channel_are_ignored(url: str) -> None:
     """What is no frame does no harm."""
     with cluster(url, "a", "b") as [a, b]:
         for rubbish in (b"", b"hello", b"{}", b"\xff\xfe", b"[" * 100_000):
-            redis.Redis.from_url(url).publish("greenchat:0:b", rubbish)
+            redis.Redis.from_url(url).publish(f"greenchat:{CLUSTER}:0:b", rubbish)
         a.tell(b"event")
         until(lambda: b.listener.events == [b"event"])
 
@@ -211,7 +224,7 @@ def one_that_leaves_is_forgotten_at_once(url: str) -> None:
         assert not b.sees(1)
         assert b.login(1, "phone") == []
         until(lambda: b.listener.buried + c.listener.buried)
-        gevent.sleep(2 * redis_bus.RETURN)
+        gevent.sleep(2 * lookout.RETURN)
         assert b.listener.buried + c.listener.buried == [(a.node, {1})]
 
 
@@ -226,11 +239,11 @@ def a_dead_one_is_buried_once(url: str) -> None:
         until(lambda: b.login(1, "phone") == [])
         until(lambda: b.listener.buried + c.listener.buried)
         until(lambda: not c.bus.nodes([1]) - {"b"})
-        gevent.sleep(2 * redis_bus.GRACE)
+        gevent.sleep(2 * lookout.GRACE)
         assert b.listener.buried + c.listener.buried == [(a.node, {1})]
         assert b.listener.caught_up > caught_up[0]
         assert c.listener.caught_up > caught_up[1]
-        assert redis.Redis.from_url(url).hkeys("greenchat:nodes") == [b"b", b"c"]
+        assert redis.Redis.from_url(url).hkeys(f"greenchat:{CLUSTER}:nodes") == [b"b", b"c"]
 
 
 def a_dead_one_is_buried_when_the_database_is_back(url: str) -> None:
@@ -289,7 +302,7 @@ def one_that_was_stopped_takes_its_lease_again(url: str) -> None:
             keeper.kill()
         until(lambda: b.listener.buried)
         caught_up = a.listener.caught_up
-        until(lambda: a.bus._tick() or b.sees(1))  # one lease may be over before it is seen
+        until(lambda: a.bus._greet() or a.bus._tick() or b.sees(1))  # one lease may be over before it is seen
         until(lambda: a.listener.caught_up > caught_up)
         assert a.listener.buried == []
 
@@ -352,7 +365,7 @@ def who_comes_while_it_is_away_is_known_afterwards(url: str) -> None:
     with cluster(url, "a", "b") as [a, b]:
         known: list[bool] = []
         a.listener.catch_up = lambda: known.append(b.sees(1))
-        a.bus._heard = float("-inf")  # no position has come for long
+        a.bus._pulse.lost("it hangs")  # until the next position
         try:
             a.login(1, "phone")
         except Busy:
@@ -373,7 +386,7 @@ def redis_may_hang(url: str) -> None:
         until(lambda: not a.bus.away and not b.bus.away)
         a.tell(b"event")
         until(lambda: b.listener.events[-1:] == [b"event"])
-        gevent.sleep(2 * redis_bus.GRACE)
+        gevent.sleep(2 * lookout.GRACE)
         assert a.listener.buried == b.listener.buried == []
 
 
@@ -385,9 +398,9 @@ def redis_may_forget_all(url: str) -> None:
         redis.Redis.from_url(url).flushall()
         until(lambda: b.login(1, "pad") == [Seat("a", "phone")])
         assert b.sees(1)
-        gevent.sleep(2 * redis_bus.GRACE)
+        gevent.sleep(2 * lookout.GRACE)
         assert a.listener.buried == b.listener.buried == []
-        assert redis.Redis.from_url(url).ttl("greenchat:node:a") >= 0
+        assert redis.Redis.from_url(url).ttl(f"greenchat:{CLUSTER}:node:a") >= 0
 
 
 if __name__ == "__main__":

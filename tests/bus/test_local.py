@@ -16,6 +16,7 @@ from tests.bus.contract import CONTRACT, Loader, Recorder
 @pytest.mark.parametrize("rule", CONTRACT, ids=lambda rule: rule.__name__)
 def test_it_keeps_the_contract(rule: Callable[[Bus, Recorder], None]) -> None:
     bus, listener = open_bus("local://"), Recorder()
+    assert bus.open("cluster", "a") == 0
     bus.start(Node("a", 1), listener, [])
     rule(bus, listener)
 

@@ -10,10 +10,8 @@ import pytest
 
 from greenchat.bus import open_bus
 from greenchat.errors import BusAway, ConfigError, StartupError
-from greenchat.ports import Node
 from scripts.lab.program import free_port
 from scripts.lab.redis import Redis
-from tests.bus.contract import Recorder
 from tests.lab import private_redis
 from tests.scenarios import Scenario
 
@@ -37,7 +35,7 @@ def test_scenario(redis: Redis, name: str) -> None:
 def test_one_that_is_away_can_be_waited_for() -> None:
     bus = open_bus(f"redis://:s3cret@127.0.0.1:{free_port()}")
     with pytest.raises(BusAway, match="cannot reach the bus") as away:
-        bus.start(Node("a", 1), Recorder(), [])
+        bus.open("cluster", "a")
     assert "s3cret" not in str(away.value)
 
 
@@ -45,20 +43,20 @@ def test_one_that_is_away_can_be_tried_for_as_long_as_it_takes() -> None:
     bus = open_bus(f"redis://127.0.0.1:{free_port()}")
     for _ in range(300):
         with pytest.raises(BusAway, match="refused"):
-            bus.start(Node("a", 1), Recorder(), [])
+            bus.open("cluster", "a")
 
 
 def test_a_wrong_password_is_told_at_once(redis: Redis) -> None:
     bus = open_bus(f"redis://:s3cret@127.0.0.1:{redis.port}")
     with pytest.raises(StartupError, match="refuses") as refused:
-        bus.start(Node("a", 1), Recorder(), [])
+        bus.open("cluster", "a")
     assert not isinstance(refused.value, BusAway)
     assert "s3cret" not in str(refused.value)
 
 
 def test_a_database_that_is_not_there_is_told_at_once(redis: Redis) -> None:
     with pytest.raises(StartupError, match="refuses"):
-        open_bus(redis.url() + "/99").start(Node("a", 1), Recorder(), [])
+        open_bus(redis.url() + "/99").open("cluster", "a")
 
 
 @pytest.mark.parametrize(

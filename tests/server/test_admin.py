@@ -8,7 +8,7 @@ from greenchat.errors import ConfigError
 from greenchat.server.admin import AdminPages
 
 
-def never_asked() -> bool:
+def never_asked() -> str:
     raise AssertionError("nobody asks before somebody comes")
 
 

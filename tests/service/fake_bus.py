@@ -89,6 +89,13 @@ class FakeBus(Counters):
 
     # docs of the public methods: ports.Bus
 
+    @property
+    def trouble(self) -> str:
+        return "it is cut off" if self.away else ""
+
+    def open(self, cluster: str, name: str) -> int:
+        return 0
+
     def start(self, node: Node, listener: BusListener, others: Iterable[Node]) -> None:
         self.node = node
         self.listener = listener

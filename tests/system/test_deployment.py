@@ -54,7 +54,7 @@ def test_the_least_rights_are_enough_for_a_cluster(mariadb: MariaDb) -> None:
         check(servers, nginx.port, print)
         ask_about_friends(nginx.port)
         servers.stop_server(servers.ports[0])
-        wait_for_key(root, "greenchat:clean:*")  # the other one has cleaned up
+        wait_for_key(root, "greenchat:*:clean:*")  # the other one has cleaned up
         assert root.execute_command("ACL", "LOG") == []
 
 

@@ -1,0 +1,141 @@
+"""Which other nodes live, and which are dead: then one of the others marks their users offline."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from time import monotonic
+
+import gevent
+
+from greenchat.bus.peers import Absences, Peers
+from greenchat.bus.registry import Registry
+from greenchat.errors import Busy
+from greenchat.ports import BusListener, Node
+
+logger = logging.getLogger(__name__)
+
+GRACE = 2.5
+"""Seconds without a lease after which a node is dead.  Redis may have lost its data: then each node
+takes its lease again within a second."""
+
+RETURN = 3.0
+"""Seconds in which users of a node that has left may come back elsewhere, before they count as gone."""
+
+TRY_AGAIN = 1.0
+"""Seconds after which a database that was away is asked again."""
+
+SEPARATED = 600.0
+"""Seconds after its cleaning in which a node that the database shows again counts as alive, out of sight."""
+
+
+class Lookout:
+    """Watches the leases of the other nodes.
+
+    The database tells of nodes too.  One that it shows and Redis does not is dead, as a rule: Redis has lost
+    it, or nobody was there when it died.  It is cleaned up after like any other.  If it is shown again
+    afterwards, in the same incarnation, it lives and is connected to another Redis.
+
+    Args:
+        me: this node.
+        registry: the nodes, as Redis has them.
+        peers: the nodes, as this one knows them.
+        listener: the service.
+        away: returns True while Redis is away: then nobody is taken for dead.
+
+    Attributes:
+        separated: the nodes that live, but are not on this Redis.
+    """
+
+    def __init__(
+        self,
+        me: Node,
+        registry: Registry,
+        peers: Peers,
+        listener: BusListener,
+        away: Callable[[], bool],
+    ) -> None:
+        self._me = me
+        self._registry = registry
+        self._peers = peers
+        self._listener = listener
+        self._away = away
+        self._suspects: dict[str, Node] = {}
+        self._absences = Absences(GRACE)
+        self._cleaned: dict[Node, float] = {}
+        self._open = True
+        self.separated: set[Node] = set()
+
+    def close(self) -> None:
+        """Look after no node any more."""
+        self._open = False
+
+    def suspect(self, nodes: Iterable[Node]) -> None:
+        """Take note of the nodes that the database shows; those without a lease are dead, or separated."""
+        shown = [node for node in nodes if node.name != self._me.name and not self._peers.is_there(node)]
+        ago = monotonic() - SEPARATED
+        self._cleaned = {node: when for node, when in self._cleaned.items() if when > ago}
+        self.separated = {node for node in shown if node in self._cleaned}
+        self._suspects.update((node.name, node) for node in shown if node not in self.separated)
+
+    def compare(self) -> None:
+        """Hold the nodes that the database shows against those of Redis.  May switch."""
+        try:
+            self.suspect(self._listener.nodes())
+        except Busy:
+            pass  # the next comparison tells
+
+    def begin_anew(self) -> None:
+        """Forget since when nodes have no lease: none could be seen for a while."""
+        self._absences.clear()
+
+    def look_around(self, registered: dict[str, int]) -> None:
+        """Meet the nodes that have come, and drop those that are dead.  May switch."""
+        known = dict(self._suspects)
+        known.update((name, Node(name, number)) for name, number in registered.items())
+        known.update((peer.node.name, peer.node) for peer in self._peers)
+        known.pop(self._me.name, None)
+        for node, there in zip(known.values(), self._registry.incarnations(known), strict=True):
+            if there is None:
+                if self._absences.is_dead(node) and not self._away():
+                    self._drop(node)
+            else:
+                self._absences.forget(node)
+                self._suspects.pop(node.name, None)
+                self.separated.discard(node)
+                peer = self._peers.get(node.name)
+                if peer is None or peer.node.incarnation < there:
+                    self._peers.meet(Node(node.name, there))
+
+    def has_left(self, node: Node, users: set[int]) -> None:
+        """Let the users of a node come back elsewhere, or where it is started anew; then clean up."""
+        gevent.spawn_later(RETURN, self._clean_up, node, users)
+
+    def _drop(self, node: Node) -> None:
+        logger.warning("node %s is gone: its lease has run out", node.name)
+        self._absences.forget(node)
+        self._suspects.pop(node.name, None)
+        users = self._peers.drop(node.name)
+        gevent.spawn(self._clean_up, node, users)
+        gevent.spawn(self._listener.catch_up)
+
+    def _clean_up(self, node: Node, users: set[int]) -> None:
+        """Mark a node's users offline, if no other node does.  May switch."""
+        try:
+            if self._registry.may_clean_up(node):
+                self._mark_offline(node, users)
+        except Busy:
+            logger.warning("cannot clean up after node %s now; another look will", node.name)
+
+    def _mark_offline(self, node: Node, users: set[int]) -> None:
+        """Do so, however long the database is away: no other node knows the users.  May switch."""
+        while True:
+            try:
+                self._listener.gone(node, users)
+                self._cleaned[node] = monotonic()
+                self._registry.forget(node)
+                return
+            except Busy:
+                gevent.sleep(TRY_AGAIN)
+                if not self._open or self._peers.is_there(node):
+                    return

@@ -1,0 +1,58 @@
+"""Whether Redis does its work for this node: a position to itself comes back, and writes are taken."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+AWAY = 0.7
+"""Seconds without our own position coming back, after which Redis counts as away: it may be stopped.
+The bounds of docs/protocol.md for leaving and blocking rest on it; a false alarm costs a look into the
+database."""
+
+SILENT = "it does not answer"
+"""The cause of being away, if nothing else is known."""
+
+
+class Pulse:
+    """The state of the two connections to Redis.
+
+    Redis counts as working while the lease was written on the command connection that is open now, and a
+    position that was published since came back by the subscription: so both are connected to one server,
+    which takes writes.  The loss of either connection, and a write that is refused, count at once.
+
+    Attributes:
+        turn: the number of the position that is expected back; a loss begins a new turn.
+        cause: the reason of the last loss, for people.
+    """
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.cause = SILENT
+        self._written = False
+        self._heard = float("-inf")
+
+    @property
+    def away(self) -> bool:
+        """True unless Redis is known to work now."""
+        return not self._written or monotonic() - self._heard > AWAY
+
+    def written(self) -> None:
+        """Note that the lease was written on the connection that is open now."""
+        self._written = True
+
+    def heard(self, turn: int) -> None:
+        """Note that a position came back; one of an earlier turn went by a connection that is gone."""
+        if turn == self.turn:
+            self._heard = monotonic()
+            self.cause = SILENT
+
+    def lost(self, cause: str) -> None:
+        """Note that a subscription ended."""
+        self.turn += 1
+        self.cause = cause
+        self._heard = float("-inf")
+
+    def refused(self, cause: str) -> None:
+        """Note that the command connection ended, or did not do what it was asked."""
+        self.lost(cause)
+        self._written = False
