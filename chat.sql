@@ -113,13 +113,13 @@ SELECT seat.userid, CASE
     WHEN m.kind = 'recall' THEN JSON_OBJECT('msgid', 17,
         'id', m.sender, 'target', CAST(m.body AS SIGNED), 'seq', m.seq, 'time', m.created,
         'groupid', -m.conversation)
-    WHEN m.body = '' AND m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', u.name,
+    WHEN m.body = '' AND m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', COALESCE(u.name, '(deleted)'),
         'toid', seat.userid, 'seq', m.seq, 'time', m.created, 'recalled', JSON_EXTRACT('true', '$'))
-    WHEN m.body = '' THEN JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', u.name,
+    WHEN m.body = '' THEN JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', COALESCE(u.name, '(deleted)'),
         'groupid', -m.conversation, 'seq', m.seq, 'time', m.created, 'recalled', JSON_EXTRACT('true', '$'))
-    WHEN m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', u.name,
+    WHEN m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', COALESCE(u.name, '(deleted)'),
         'toid', seat.userid, 'msg', m.body, 'seq', m.seq, 'time', m.created)
-    ELSE JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', u.name,
+    ELSE JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', COALESCE(u.name, '(deleted)'),
         'groupid', -m.conversation, 'msg', m.body, 'seq', m.seq, 'time', m.created)
     END
 FROM (
@@ -129,7 +129,7 @@ FROM (
 ) AS seat
 JOIN `Message` AS m ON m.conversation = seat.conversation AND m.seq > seat.joined_seq
     AND m.sender <> seat.userid
-JOIN `User` AS u ON u.id = m.sender
+LEFT JOIN `User` AS u ON u.id = m.sender
 WHERE m.seq > COALESCE((SELECT MAX(k.delivered_seq) FROM `Cursor` AS k
     WHERE k.userid = seat.userid AND k.conversation = seat.conversation), 0)
 ORDER BY seat.userid, m.conversation, m.seq;

@@ -146,6 +146,13 @@ SMALL_GROUP = 100
 """Groups of up to so many members are shown with them (docs/protocol.md, LOGIN_ACK)."""
 
 
+DELETED = "(deleted)"
+"""The name that is shown of a user whose row is gone; nobody can register it."""
+
+ALL = 1 << 31
+"""A limit that is none."""
+
+
 class User(NamedTuple):
     """A user, as others may know them."""
 
@@ -210,6 +217,7 @@ class Entry(NamedTuple):
     seq: int
     sender: int
     name: str
+    """The sender's; ``DELETED`` if there is no such user any more."""
     cid: str | None
     kind: Literal["text", "recall"]
     body: str
@@ -363,6 +371,7 @@ class Store(Protocol):
 
         Raises:
             AlreadyOnline
+            BadCredentials: the user is gone.
         """
 
     def close_device(self, userid: int, device: str, node: Node, now: str) -> None:
@@ -515,8 +524,19 @@ class Store(Protocol):
     def head(self, conversation: int) -> int:
         """Return the last seq of a conversation, 0 before its first message."""
 
-    def entries(self, spans: Iterable[Span]) -> list[Entry]:
-        """Return the entries of some spans, in the order of the spans, oldest first in each."""
+    def entries(self, spans: Iterable[Span], limit: int = ALL) -> list[Entry]:
+        """Return the first ``limit`` entries of some spans, in the order of the spans, oldest first in each.
+
+        Entries that an operator has deleted are passed over: with fewer than ``limit``, the spans have
+        no others.
+
+        Args:
+            spans: of what is known to be committed.
+            limit: how many at most.
+
+        Raises:
+            Busy: the database does not have the end of a span yet, too.
+        """
 
     def history(
         self, conversation: int, after: int, before: int | None, day: tuple[str, str] | None, limit: int

@@ -24,7 +24,7 @@ from greenchat import ports
 from greenchat.data.login import PAIR, login_state
 from greenchat.data.query import Query, pieces
 from greenchat.data.schema import Conversation, Cursor, Device, GroupUser, User, insert_new
-from greenchat.errors import AlreadyOnline
+from greenchat.errors import AlreadyOnline, BadCredentials
 from greenchat.protocol.instants import later
 
 GENERATION_BITS = 62
@@ -139,7 +139,8 @@ def open_device(
     if state is None:
         _add(db, max_devices, userid, device, now)
         state = login_state(db, userid, device, node.name)
-        assert state is not None
+        if state is None:  # the user's row was deleted
+            raise BadCredentials
     if (unless_elsewhere and state.before is not None) or if_last not in (None, state.since):
         raise AlreadyOnline
     # The order of the device's logins: later than the last one, whatever this node's clock says.

@@ -245,8 +245,8 @@ class SqlStore:
     def head(self, conversation: int) -> int:
         return self._read(log.head, conversation)
 
-    def entries(self, spans: Iterable[ports.Span]) -> list[ports.Entry]:
-        return self._read(log.entries, list(spans))
+    def entries(self, spans: Iterable[ports.Span], limit: int = ports.ALL) -> list[ports.Entry]:
+        return self._read(log.entries, list(spans), limit)
 
     def history(
         self, conversation: int, after: int, before: int | None, day: tuple[str, str] | None, limit: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from greenchat.ports import DELETED
+
 
 def create_view(*, create: str, integer: str, true: str) -> str:
     """Return the statement that creates it, in words that differ from one database to another.
@@ -13,6 +15,7 @@ def create_view(*, create: str, integer: str, true: str) -> str:
         integer: the type that a text is cast to.
         true: an expression whose value is JSON's ``true``.
     """
+    name = f"COALESCE(u.name, '{DELETED}')"
     return f"""
 {create} VIEW "OfflineMessage" (userid, message) AS
 SELECT seat.userid, CASE
@@ -22,13 +25,13 @@ SELECT seat.userid, CASE
     WHEN m.kind = 'recall' THEN JSON_OBJECT('msgid', 17,
         'id', m.sender, 'target', CAST(m.body AS {integer}), 'seq', m.seq, 'time', m.created,
         'groupid', -m.conversation)
-    WHEN m.body = '' AND m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', u.name,
+    WHEN m.body = '' AND m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', {name},
         'toid', seat.userid, 'seq', m.seq, 'time', m.created, 'recalled', {true})
-    WHEN m.body = '' THEN JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', u.name,
+    WHEN m.body = '' THEN JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', {name},
         'groupid', -m.conversation, 'seq', m.seq, 'time', m.created, 'recalled', {true})
-    WHEN m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', u.name,
+    WHEN m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', {name},
         'toid', seat.userid, 'msg', m.body, 'seq', m.seq, 'time', m.created)
-    ELSE JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', u.name,
+    ELSE JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', {name},
         'groupid', -m.conversation, 'msg', m.body, 'seq', m.seq, 'time', m.created)
     END
 FROM (
@@ -38,7 +41,7 @@ FROM (
 ) AS seat
 JOIN "Message" AS m ON m.conversation = seat.conversation AND m.seq > seat.joined_seq
     AND m.sender <> seat.userid
-JOIN "User" AS u ON u.id = m.sender
+LEFT JOIN "User" AS u ON u.id = m.sender
 WHERE m.seq > COALESCE((SELECT MAX(k.delivered_seq) FROM "Cursor" AS k
     WHERE k.userid = seat.userid AND k.conversation = seat.conversation), 0)
 ORDER BY seat.userid, m.conversation, m.seq

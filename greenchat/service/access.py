@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from greenchat.errors import NoSuchUser
 from greenchat.ports import Membership
 from greenchat.protocol.messages import InConversation
 from greenchat.service.caller import Caller
@@ -36,7 +37,7 @@ def readable(caller: Caller, request: InConversation) -> tuple[int, int]:
 
     Raises:
         BadRequest: it names no conversation, or two.
-        NoSuchUser
+        NoSuchUser: there is none, and never was.
         NoSuchGroup
         NotAMember
     """
@@ -45,5 +46,11 @@ def readable(caller: Caller, request: InConversation) -> tuple[int, int]:
     if request.groupid is not None:
         return of_group(request.groupid), joined_seq(caller, request.groupid)
     assert request.peerid is not None
-    caller.service.blocked.load((userid, request.peerid))  # NoSuchUser
-    return of_pair(userid, request.peerid), 0
+    conversation = of_pair(userid, request.peerid)
+    try:
+        caller.service.blocked.load((userid, request.peerid))
+    except NoSuchUser:
+        # An operator may have deleted the user: what they wrote stays, and can be acknowledged.
+        if not caller.service.store.head(conversation):
+            raise
+    return conversation, 0

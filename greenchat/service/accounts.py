@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from greenchat.errors import AlreadyLoggedIn, AlreadyOnline, BadCredentials, BadRequest, Busy, NotAllowed
-from greenchat.ports import Account, LoginState, Seat
+from greenchat.ports import DELETED, Account, LoginState, Seat
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
 from greenchat.service.checks import check_length, check_printable, clean_name, exactly_one
@@ -22,6 +22,8 @@ def register(caller: Caller, request: m.Reg) -> m.Reply:
         raise AlreadyLoggedIn
     service = caller.service
     name = clean_name("name", request.name, service.limits.max_name)
+    if name.casefold() == DELETED:
+        raise BadRequest(f"name: users who are gone are called {DELETED}")
     _check_password(service, "password", request.password)
     service.throttle.check_registration(caller.peer.address)
     userid = service.store.create_user(name, service.passwords.hash(request.password), service.now())

@@ -104,7 +104,9 @@ class Gate:
         return False
 
     def plan(self, only: int | None = None) -> list[Span]:
-        """Return what the next page is to hold: as seq has no gap, counting needs no reading.
+        """Return where the next page is to be read: enough to fill it, if nothing was deleted there.
+
+        The last span goes on to the end of its log, in case something was.
 
         Args:
             only: the one conversation that it is to be about; None for all that are not owed.
@@ -114,11 +116,11 @@ class Gate:
             wanted = conversation not in self.owed if only is None else conversation == only
             if not wanted:
                 continue
-            upto = min(self._heads[conversation], offered + room)
-            if upto > offered:
-                spans.append(Span(conversation, offered, upto))
-                room -= upto - offered
-            if not room:
+            head = self._heads[conversation]
+            if head > offered:
+                spans.append(Span(conversation, offered, head))
+                room -= head - offered
+            if room <= 0:
                 break
         return spans
 

@@ -11,7 +11,7 @@ from greenchat.errors import Busy, NoSuchGroup
 from greenchat.ports import Entry, Peer, Span
 from greenchat.service.conversations import group_of
 from greenchat.service.entries import encode_entry
-from greenchat.service.gate import Gate
+from greenchat.service.gate import PAGE_MESSAGES, Gate
 from greenchat.service.service import Service
 
 PAGE_BYTES = 256 * 1024
@@ -65,7 +65,7 @@ class Item(NamedTuple):
 
 
 def next_page(reader: Reader, only: int | None = None, room: int = PAGE_BYTES) -> list[Item]:
-    """Take the next page that the reader's gate still expects.  May switch.
+    """Take the next page that the reader's gate still expects; empty if the log has no more.  May switch.
 
     Args:
         reader: whose page.
@@ -76,15 +76,32 @@ def next_page(reader: Reader, only: int | None = None, room: int = PAGE_BYTES) -
         Busy: another page is being read for the reader; or as the store says.
     """
     gate = reader.gate
-    if gate is None or not (spans := gate.plan(only)):
-        return []
-    entries = _read(reader, gate, spans)
-    if reader.gate is not gate:
-        return []  # it is somebody else's session by now, or nobody's
-    items = fitting(items_for(reader, entries), room)
-    for item in items:
-        gate.offer(item.entry.conversation, item.entry.seq)
-    return items
+    while gate is not None and (spans := gate.plan(only)):
+        entries = _read(reader, gate, spans)
+        if reader.gate is not gate:
+            return []  # it is somebody else's session by now, or nobody's
+        items = fitting(items_for(reader, entries), room)
+        _note_offered(gate, spans, entries, len(items))
+        if entries:
+            return items
+    return []
+
+
+def _note_offered(gate: Gate, spans: list[Span], entries: list[Entry], taken: int) -> None:
+    """Note up to where a page offers its spans: to their ends, but for the one in which it is cut off.
+
+    Not up to the last entry that is in it: an operator may have deleted those behind that one.
+    """
+    end = None
+    if taken < len(entries):
+        end = entries[taken].conversation, entries[taken].seq - 1
+    elif taken == PAGE_MESSAGES:
+        end = entries[-1].conversation, entries[-1].seq
+    for conversation, _, upto in spans:
+        if end is not None and conversation == end[0]:
+            gate.offer(*end)
+            return
+        gate.offer(conversation, upto)
 
 
 def catch_up(reader: Reader, gate: Gate) -> None:
@@ -149,7 +166,7 @@ def _read(reader: Reader, gate: Gate, spans: list[Span]) -> list[Entry]:
         raise Busy("another page is being read", retry_after=0.1)
     gate.reading = True
     try:
-        return reader.service.store.entries(spans)
+        return reader.service.store.entries(spans, PAGE_MESSAGES)
     finally:
         gate.reading = False
 

@@ -49,13 +49,22 @@ class _Gap:
     Attributes:
         held: by seq.
         upto: the last seq that there is, as far as is known.
+        read: up to where the log was read: what is not held up to there was deleted.
     """
 
-    __slots__ = ("held", "upto")
+    __slots__ = ("held", "read", "upto")
 
     def __init__(self) -> None:
         self.held: dict[int, _Held] = {}
         self.upto = 0
+        self.read = 0
+
+    def take(self, after: int) -> tuple[int, _Held | None]:
+        """Take what is next after a seq: its seq and the entry; without one, up to where none is missing."""
+        if after + 1 not in self.held and after < self.read:
+            after = min(min(self.held, default=self.read + 1) - 1, self.read)
+        held = self.held.pop(after + 1, None)
+        return (after, None) if held is None else (after + 1, held)
 
 
 class Sequencer:
@@ -160,12 +169,13 @@ class Sequencer:
         if last is None or not self._is_followed(conversation):
             self._begin(conversation, gap)
         elif last + 1 not in gap.held and last < gap.upto:
-            entries = self._store.entries([Span(conversation, last, min(gap.upto, last + PAGE))])
+            upto = gap.upto
+            entries = self._store.entries([Span(conversation, last, upto)], PAGE)
             for entry in entries:
                 gap.held.setdefault(entry.seq, _Held(posted(entry), None))
-            if last + 1 not in gap.held and self._last.get(conversation) == last:
-                _log.error("conversation %d has nothing after %d: is the database whole?", conversation, last)
-                self._advance(conversation, min(gap.held, default=gap.upto + 1) - 1)
+            gap.read = upto if len(entries) < PAGE else entries[-1].seq
+            if gap.read - last > len(entries):
+                _log.warning("conversation %d: messages after %d were deleted", conversation, last)
 
     def _begin(self, conversation: int, gap: _Gap) -> None:
         """Take up a conversation: each session gets what it does not have by itself, up to now.
@@ -196,9 +206,13 @@ class Sequencer:
                 return
             last = 0
         members = self._members(conversation)
-        while members is not None and (held := gap.held.pop(last + 1, None)):
-            last += 1
-            self._hand_out(held.entry, members, held.origin)
+        while members is not None:
+            reached, held = gap.take(last)
+            if reached == last:
+                break
+            last = reached
+            if held is not None:
+                self._hand_out(held.entry, members, held.origin)
             self._advance(conversation, last)
         for seq in [seq for seq in gap.held if seq <= last]:
             del gap.held[seq]

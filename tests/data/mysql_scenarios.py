@@ -299,7 +299,9 @@ def through_a_proxy(url: str, **options: Any) -> Iterator[tuple[SqlStore, Proxy]
 
 
 def log_of(store: SqlStore, conversation: int) -> list[tuple[int, str]]:
-    return [(entry.seq, entry.body) for entry in store.entries([Span(conversation, 0, 1000)])]
+    return [
+        (entry.seq, entry.body) for entry in store.entries([Span(conversation, 0, store.head(conversation))])
+    ]
 
 
 def committed_unheard(url: str) -> None:

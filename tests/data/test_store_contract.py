@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from greenchat.errors import (
     AlreadyOnline,
     BadCredentials,
     BadRequest,
+    Busy,
     GroupNameTaken,
     NameTaken,
     NoSuchGroup,
@@ -22,7 +24,7 @@ from greenchat.errors import (
     NotAllowed,
     NotAMember,
 )
-from greenchat.ports import Account, Group, Look, Member, Message, Node, Span, User
+from greenchat.ports import DELETED, Account, Group, Look, Member, Message, Node, Span, User
 from tests.data.shared import NOW, Told, append, pair, recall, text
 
 HERE = Node("here", 1)
@@ -545,7 +547,7 @@ class StoreContract:
         messages = [text(chats[n % 3], ann, f"m{n}", f"c{n}") for n in range(999)]
         assert [outcome[0] for outcome in self.append(store, *messages)] == [n // 3 + 1 for n in range(999)]
         for place, chat in enumerate(chats):
-            entries = store.entries([Span(chat, 0, 1000)])
+            entries = store.entries([Span(chat, 0, 333)])
             assert [entry.seq for entry in entries] == list(range(1, 334))
             assert [entry.body for entry in entries] == [f"m{n}" for n in range(place, 999, 3)]
             assert store.head(chat) == 333
@@ -562,6 +564,84 @@ class StoreContract:
             (pair(ann, ann), 1),
         ]
         assert store.entries([]) == []
+
+    def test_a_page_has_the_first_entries_and_no_more_than_its_limit(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        for chat in (-1, -2, -3):
+            self.fill(store, chat, users[0], 3)
+        found = store.entries([Span(-2, 0, 3), Span(-1, 1, 3), Span(-3, 0, 3)], 4)
+        assert [(entry.conversation, entry.seq) for entry in found] == [(-2, 1), (-2, 2), (-2, 3), (-1, 2)]
+
+    def test_what_the_database_does_not_have_yet_does_not_pass_for_deleted(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        self.fill(store, -1, users[0], 3)
+        with pytest.raises(Busy):
+            store.entries([Span(-1, 1, 4)])
+        self.fill(store, -1, users[0], 1)
+        assert [entry.seq for entry in store.entries([Span(-1, 1, 4)])] == [2, 3, 4]
+
+    def prune(self, store: SqlStore, which: str) -> None:
+        """Delete messages as an operator does."""
+        store._write(lambda db: db.execute(sql(f'DELETE FROM "Message" WHERE {which}')))
+
+    def test_messages_that_were_deleted_are_passed_over(self, store: SqlStore, users: list[int]) -> None:
+        self.fill(store, -1, users[0], 12)
+        self.prune(store, "seq IN (1, 2, 5, 6, 7, 12)")
+        assert [entry.seq for entry in store.entries([Span(-1, 0, 12)])] == [3, 4, 8, 9, 10, 11]
+        assert [entry.seq for entry in store.entries([Span(-1, 0, 12)], 3)] == [3, 4, 8]
+        assert store.entries([Span(-1, 4, 7)]) == []
+        with pytest.raises(NoSuchMessage):
+            store.entry(-1, 5)
+
+        def page(before: int | None, limit: int) -> tuple[list[int], bool]:
+            entries, more = store.history(-1, 0, before, None, limit)
+            return [entry.seq for entry in entries], more
+
+        assert page(None, 3) == ([9, 10, 11], True)
+        assert page(9, 3) == ([3, 4, 8], False)
+        assert page(7, 2) == ([3, 4], False)
+        assert page(7, 1) == ([4], True)
+        assert page(3, 1) == ([], False)
+        self.fill(store, -1, users[0], 1)
+        assert page(None, 2) == ([11, 13], True)
+
+    def test_a_day_is_found_though_messages_were_deleted(self, store: SqlStore, users: list[int]) -> None:
+        days = [f"2026-11-{day:02}T12:00:00.000Z" for day in range(1, 10)]
+        self.append(store, *[text(-1, users[0], "m", time=day) for day in days for _ in range(4)])
+        self.prune(store, "seq % 3 <> 0 OR seq > 30")
+        for number, day in enumerate(days[:-1]):
+            entries, more = store.history(-1, 0, None, (day, days[number + 1]), 10)
+            there = [seq for seq in range(number * 4 + 1, number * 4 + 5) if seq % 3 == 0 and seq <= 30]
+            assert ([entry.seq for entry in entries], more) == (there, False)
+        self.prune(store, "seq > 0")
+        assert store.history(-1, 0, None, (days[0], days[1]), 10) == ([], False)
+
+    def test_a_message_whose_sender_is_gone_is_shown_with_a_name_that_nobody_has(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        ann, bob = users[:2]
+        chat = pair(ann, bob)
+        self.fill(store, chat, ann, 2)
+        store._write(lambda db: db.execute(sql(f'DELETE FROM "User" WHERE id = {ann}')))
+        entries = store.entries([Span(chat, 0, 2)])
+        assert [(entry.seq, entry.sender, entry.name) for entry in entries] == [
+            (1, ann, DELETED),
+            (2, ann, DELETED),
+        ]
+        assert store.history(chat, 0, None, None, 10) == (entries, False)
+        assert store.entry(chat, 2) == entries[1]
+        shown = self.rows(store, f'SELECT message FROM "OfflineMessage" WHERE userid = {bob}')
+        assert [json.loads(message)["name"] for (message,) in shown] == [DELETED] * 2
+
+    def test_a_user_who_was_deleted_in_the_middle_of_a_login_is_refused(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        store._write(lambda db: db.execute(sql(f'DELETE FROM "User" WHERE id = {users[0]}')))
+        with pytest.raises(BadCredentials):
+            store.open_device(users[0], "new", HERE, NOW)
+        assert self.rows(store, 'SELECT * FROM "Device"') == []
 
     def test_an_entry_is_what_was_appended(self, store: SqlStore, users: list[int]) -> None:
         chat = pair(users[0], users[1])

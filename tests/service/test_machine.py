@@ -374,7 +374,8 @@ class Chats(RuleBasedStateMachine):
         return [*itertools.starmap(pair, pairs), *(-groupid for groupid in self.members)]
 
     def log(self, conversation: int) -> list[Entry]:
-        return self.world.store.entries([Span(conversation, 0, 1 << 40)])
+        store = self.world.store
+        return store.entries([Span(conversation, 0, store.head(conversation))])
 
     def visible(self, device: Device) -> set[Place]:
         """Return what a device must be offered, sooner or later."""

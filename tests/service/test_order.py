@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete
 
-from greenchat.data.schema import Message
 from greenchat.protocol.messages import MsgId
 from greenchat.service import sequencer
 from tests.service.cluster import Cluster, ClusterNode, Line, people
@@ -118,23 +114,6 @@ def test_a_gap_waits_for_a_database_that_is_away(cluster: Cluster) -> None:
     cluster.database.away = False
     cluster.pass_time(sequencer.TRY_AGAIN)
     assert bob.live() == [2, 3]
-
-
-def test_what_the_database_does_not_have_is_passed_over_and_logged(
-    cluster: Cluster, caplog: pytest.LogCaptureFixture
-) -> None:
-    ann, bob, _ = people(cluster)
-    ann.chat(bob)
-    with cluster.held("a", "b"):
-        ann.chat(bob)
-        cluster.lose("a", "b")
-    with cluster.database.writing() as db:
-        db.execute(delete(Message).where(Message.c.seq == 2))
-    ann.chat(bob)
-    with caplog.at_level(logging.ERROR):
-        cluster.pass_time(1)
-    assert bob.live() == [1, 3]
-    assert "is the database whole?" in caplog.text
 
 
 # -- A conversation that is taken up
