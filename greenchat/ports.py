@@ -145,6 +145,10 @@ Later = Callable[[float, Callable[[], object]], object]
 SMALL_GROUP = 100
 """Groups of up to so many members are shown with them (docs/protocol.md, LOGIN_ACK)."""
 
+SHOWN_MEMBERS = 15_000
+"""Members of all these groups that a login reads at most.  Of more the frame would pass 1 MiB, and they would
+be left out of it: each takes 52 bytes or more, beside a page of messages of 256 KiB."""
+
 
 DELETED = "(deleted)"
 """The name that is shown of a user whose row is gone; nobody can register it."""
@@ -254,13 +258,19 @@ class LoginState(NamedTuple):
     joined: dict[int, int]
     """Of each group, the last seq before the user joined it."""
     members: dict[int, list[Member]]
-    """The members of each group of up to 100."""
+    """The members of each group of up to 100; of none if these are more than ``SHOWN_MEMBERS`` in all."""
     backlog: list[Span]
     """What each conversation holds that this device has not received."""
     before: str | None = None
     """The node where the device was marked online before, if that was another one."""
     since: str = ""
     """The instant of this login, later than that of each login of the device before it."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the database that it was read from."""
+        mine = len(self.followers) + len(self.friends) + len(self.groups) + len(self.backlog)
+        return mine + sum(len(members) for members in self.members.values())
 
 
 class Node(NamedTuple):

@@ -87,10 +87,19 @@ _GROUPS = (
     .join_from(_MINE, AllGroup, AllGroup.c.id == _MINE.c.groupid)
     .where(_MINE.c.userid == bindparam("u"))
 )
+# An alias, as the statement around it has the table too.
+_SMALL = AllGroup.alias()
+_THEIRS = GroupUser.alias()
+_SMALL_SIZES = (
+    select(func.coalesce(func.sum(_SMALL.c.size), 0))
+    .join_from(_THEIRS, _SMALL, _SMALL.c.id == _THEIRS.c.groupid)
+    .where(_THEIRS.c.userid == bindparam("u"), _SMALL.c.size <= ports.SMALL_GROUP)
+    .scalar_subquery()
+)
 _MEMBERS = (
     _GROUPS.join(GroupUser, GroupUser.c.groupid == AllGroup.c.id)
     .join(User, User.c.id == GroupUser.c.userid)
-    .where(AllGroup.c.size <= ports.SMALL_GROUP)
+    .where(AllGroup.c.size <= ports.SMALL_GROUP, _SMALL_SIZES <= ports.SHOWN_MEMBERS)
 )
 STATE = union_all(
     _rows(
@@ -136,9 +145,10 @@ def login_state(db: Connection, userid: int, device: str, here: str) -> ports.Lo
     groups = [
         ports.Group(id, name, desc, size, role) for id, size, _, name, desc, role in sorted(rows[GROUP])
     ]
-    members: dict[int, list[ports.Member]] = {
-        group.id: [] for group in groups if group.count <= ports.SMALL_GROUP
-    }
+    small = [group for group in groups if group.count <= ports.SMALL_GROUP]
+    members: dict[int, list[ports.Member]] = {group.id: [] for group in small}
+    if sum(group.count for group in small) > ports.SHOWN_MEMBERS:
+        members.clear()
     for groupid, member, _, name, role, _ in sorted(rows[MEMBER]):
         members[groupid].append(ports.Member(member, name, role))
     return ports.LoginState(

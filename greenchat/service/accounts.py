@@ -13,6 +13,7 @@ from greenchat.service.events import Ended, encode_event
 from greenchat.service.presence import give_up, sign_off, tell_followers
 from greenchat.service.service import Service
 from greenchat.service.takeover import end_elsewhere, hand_over, open_again, reopen_elsewhere
+from greenchat.service.throttle import LoginBill
 from greenchat.service.welcome import welcome
 
 
@@ -39,11 +40,20 @@ def login(caller: Caller, request: m.Login) -> None:
         raise AlreadyLoggedIn
     check_printable("device", request.device)
     account = _authenticate(caller, request)
+    service = caller.service
+    bill = service.throttle.bill(account.id, caller.peer.address, service.monotonic())
+    try:
+        _log_in(caller, request, account, bill)
+    finally:
+        bill.settle()
+
+
+def _log_in(caller: Caller, request: m.Login, account: Account, bill: LoginBill) -> None:
     _enter(caller, account, request)
     try:
         seats = _take_place(caller, account, request)
         if caller.user is not None:
-            _settle(caller, request, account, seats)
+            _settle(caller, request, account, seats, bill)
     except BaseException:
         sign_off(caller.service, caller)
         raise
@@ -199,7 +209,9 @@ def _take_place(caller: Caller, account: Account, request: m.Login) -> list[Seat
     return seats
 
 
-def _settle(caller: Caller, request: m.Login, account: Account, seats: list[Seat] | None) -> None:
+def _settle(
+    caller: Caller, request: m.Login, account: Account, seats: list[Seat] | None, bill: LoginBill
+) -> None:
     """Read what the device is to know, answer, and let the held events follow.
 
     Args:
@@ -207,6 +219,7 @@ def _settle(caller: Caller, request: m.Login, account: Account, seats: list[Seat
         request: how.
         account: as whom.
         seats: where else the user is online; None if only the database can tell.
+        bill: is told of the rows that are read.
 
     Raises:
         AlreadyOnline: it does.
@@ -215,6 +228,7 @@ def _settle(caller: Caller, request: m.Login, account: Account, seats: list[Seat
     service, userid, device = caller.service, account.id, request.device
     nobody_knows = seats is None and not _is_forced(caller, request)
     state = service.store.open_device(userid, device, service.node, service.now(), nobody_knows)
+    bill.rows = state.rows
     has_changed = _has_changed(service, request, account, state)
     there = [seat.node for seat in seats or () if seat.device == device]
     if caller.user is None:  # replaced, or ended by a change of the password, meanwhile

@@ -8,29 +8,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import select
 import socket
 import ssl
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from greenchat.ports import SHOWN_MEMBERS, SMALL_GROUP
+from scripts.lab.attack import Peer, attackers
 from scripts.lab.fill import Person, group, people
 from scripts.lab.node import Node
 from scripts.lab.program import LabError
+from scripts.lab.redis import private_redis
 from scripts.lab.storm import allow_files, forget_peak, peak_mib, rss_mib, spread
 
 DEADLINE = 20.0
 """Seconds after which an innocent who hears nothing takes the server for dead."""
-
-TURN = 0.01
-"""Seconds of a turn of the attackers' loop in which nothing happens."""
 
 FEWEST = 10
 """Rounds that the innocents chat at least, however slow that is."""
@@ -44,164 +42,6 @@ HELD = ("--exempt", "192.0.2.0/24")
 HEADER = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
 
 CHAT = "x" * 4_000
-
-
-# -- The attackers, in a process of their own
-
-
-@dataclass(slots=True)
-class Peer:
-    """A connection that does no good.
-
-    Attributes:
-        source: the address that it comes from, on loopback.
-        opening: sent once.
-        again: sent again and again.
-        pace: seconds between two bytes of that; 0 for as much as the server takes.
-        reads: whether it takes what the server sends.
-        stays: whether it stays; else it goes as soon as it has come.
-    """
-
-    source: str = "127.0.0.2"
-    opening: str = ""
-    again: str = ""
-    pace: float = 0.0
-    reads: bool = False
-    stays: bool = True
-
-
-class Attack:
-    """Some peers in one loop; who is thrown out comes back at once.
-
-    Args:
-        address: of the server.
-        peers: who they are.
-    """
-
-    def __init__(self, address: tuple[str, int], peers: list[Peer]) -> None:
-        self._address = address
-        self._epoll = select.epoll()
-        self._socks: dict[int, tuple[socket.socket, Peer]] = {}
-        self._waiting: dict[int, bytes] = {}
-        self._paced: dict[int, float] = {}
-        self._away = list(peers)
-
-    def turn(self) -> None:
-        """Do what can be done now."""
-        away, self._away = self._away, []
-        for peer in away:
-            self._come(peer)
-        self._send_paced()
-        for fd, events in self._epoll.poll(TURN, 256):
-            if fd in self._socks:
-                self._act(fd, events)
-
-    def _come(self, peer: Peer) -> None:
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536 if peer.reads else 4_096)
-        sock.setblocking(False)
-        fd = sock.fileno()
-        self._socks[fd] = sock, peer
-        self._waiting[fd] = peer.opening.encode()
-        try:
-            sock.bind((peer.source, 0))
-            sock.connect_ex(self._address)
-        except OSError:
-            self._go(fd)
-            return
-        self._epoll.register(fd, select.EPOLLOUT)
-
-    def _go(self, fd: int) -> None:
-        sock, peer = self._socks.pop(fd)
-        self._waiting.pop(fd)
-        self._paced.pop(fd, None)
-        sock.close()
-        self._away.append(peer)
-
-    def _act(self, fd: int, events: int) -> None:
-        sock, peer = self._socks[fd]
-        try:
-            if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not sock.recv(1_048_576):
-                self._go(fd)
-                return
-            if events & select.EPOLLOUT:
-                self._send(fd, sock, peer)
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._go(fd)
-
-    def _send(self, fd: int, sock: socket.socket, peer: Peer) -> None:
-        if not peer.stays:
-            self._go(fd)
-            return
-        waiting = self._waiting[fd]
-        if waiting:
-            self._waiting[fd] = waiting[sock.send(waiting) :]
-        elif peer.again and not peer.pace:
-            data = peer.again.encode()
-            self._waiting[fd] = data[sock.send(data) :]
-        else:
-            self._epoll.modify(fd, select.EPOLLIN if peer.reads else 0)
-            if peer.pace:
-                self._paced[fd] = 0.0
-        if peer.again and not peer.pace and peer.reads:
-            self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
-
-    def _send_paced(self) -> None:
-        now = monotonic()
-        for fd, due in list(self._paced.items()):
-            if now < due:
-                continue
-            sock, peer = self._socks[fd]
-            rest = self._waiting[fd] or peer.again.encode()
-            try:
-                self._waiting[fd] = rest[sock.send(rest[:1]) :]
-                self._paced[fd] = now + peer.pace
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._go(fd)
-
-
-def attack() -> None:
-    """Read from stdin whom to attack and as whom; go on until stdin ends."""
-    allow_files()
-    order = json.loads(sys.stdin.readline())
-    going_on = Attack(tuple(order["address"]), [Peer(**peer) for peer in order["peers"]])
-    going_on.turn()
-    print("attacking", flush=True)
-    while not select.select([sys.stdin], [], [], 0)[0]:
-        going_on.turn()
-
-
-@contextmanager
-def attackers(address: tuple[str, int], peers: list[Peer]) -> Iterator[None]:
-    """Let these peers attack a server during the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from scripts.lab.hostile import attack; attack()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin
-    assert process.stdout
-    try:
-        process.stdin.write(
-            json.dumps({"address": address, "peers": [asdict(peer) for peer in peers]}) + "\n"
-        )
-        process.stdin.flush()
-        if process.stdout.readline() != "attacking\n":
-            raise LabError("the attackers did not start")
-        yield
-    finally:
-        process.stdin.close()
-        try:
-            if process.wait(DEADLINE):
-                raise LabError("the attackers have ended")
-        finally:
-            process.kill()
-            process.stdout.close()
 
 
 # -- The innocent
@@ -326,6 +166,10 @@ class Scene:
     database: Path
     scale: int
 
+    def crowd(self, count: int) -> list[Person]:
+        """Return people who are not scaled: members of groups that are as large as groups can be."""
+        return people(self.database, count, first=100_000)
+
     def people(self, count: int) -> list[Person]:
         """Return so many who can log in."""
         return people(self.database, count * self.scale, first=1_000)
@@ -340,12 +184,14 @@ class Scenario:
         options: of the server.
         header: that innocents send first.
         tls: whether the server speaks TLS.
+        in_cluster: whether it has a Redis, so that memberships may have changed at other servers.
     """
 
     peers: Callable[[Scene], list[Peer]]
     options: tuple[str, ...] = ()
     header: str = ""
     tls: bool = False
+    in_cluster: bool = False
 
 
 def some(count: int, **kwargs: Any) -> Callable[[Scene], list[Peer]]:
@@ -394,6 +240,38 @@ def deaf_readers(scene: Scene) -> list[Peer]:
     return [Peer(opening=login(one), again=asking) for one in scene.people(20)]
 
 
+def strangers(scene: Scene) -> list[Peer]:
+    """Return some who ask all that can be asked about a group of 10,000 in which they are not."""
+    group(scene.database, 1, scene.crowd(LARGE))
+    return [Peer(opening=login(one), again=QUESTIONS, reads=True) for one in scene.people(4)]
+
+
+def comes_again(scene: Scene) -> list[Peer]:
+    """Return connections of one account that reads as much at its login as there can be, and comes again."""
+    members = scene.crowd(SMALL_GROUP)
+    for number in range(SHOWN_MEMBERS // SMALL_GROUP):
+        group(scene.database, 1 + number, members)
+    return [Peer(opening=login(members[0]), reads=True, stays=False) for _ in range(4 * scene.scale)]
+
+
+LARGE = 10_000
+"""Members of a group: as many as the settings allow."""
+
+QUESTIONS = "".join(
+    json.dumps({"msgid": msgid, "groupid": 1} | fields) + "\n"
+    for msgid, fields in (
+        (10, {"msg": "x"}),
+        (13, {"seq": 1}),
+        (15, {}),
+        (17, {"target": 1}),
+        (21, {}),
+        (26, {}),
+        (27, {"seq": 1}),
+        (29, {}),
+    )
+)
+"""Each request about a group, once."""
+
 FLOODS = {
     "empty lines": "\n" * 16_384,
     "1-byte frames": "x\n" * 8_192,
@@ -420,6 +298,8 @@ SCENARIOS = {
     "a large group, held": Scenario(lambda scene: crowd_of(scene, 300, reads=True), HELD),
     "megabytes to the offline": Scenario(to_offline),
     "megabytes, held": Scenario(to_offline, HELD),
+    "strangers to a large group": Scenario(strangers, HELD, in_cluster=True),
+    "costly logins, held": Scenario(comes_again, HELD),
 }
 """With the sizes of the tests."""
 
@@ -438,9 +318,10 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
     """
     scenario, database = SCENARIOS[name], folder / "chat.db"
     options = [*scenario.options, *(certificate(folder) if scenario.tls else ())]
-    server = Node(folder, "target", f"sqlite:///{database}", "local://", *options)
-    server.start()
     with ExitStack() as leaving:
+        bus = leaving.enter_context(private_redis()).url() if scenario.in_cluster else "local://"
+        server = Node(folder, "target", f"sqlite:///{database}", bus, *options)
+        server.start()
         leaving.callback(server.stop)
         peers = scenario.peers(Scene(database, scale))
         address = (server.host, server.port)
@@ -449,6 +330,7 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
         pair.chat(0.5)
         before = rss_mib(server.pid)
         forget_peak(server.pid)
+        calm = spread([second * 1000 for second in pair.seconds])
         pair.seconds.clear()
         try:
             with attackers(address, peers):
@@ -459,6 +341,7 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
             "peers": len(peers),
             "rss_before_mib": round(before, 1),
             "rss_peak_mib": round(peak_mib(server.pid), 1),
+            "calm_ms": calm,
             "innocents_ms": spread([second * 1000 for second in pair.seconds]),
         }
         pair.seconds.clear()
@@ -485,8 +368,9 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=1, help="times the peers of the tests")
     ours = parser.parse_args()
     allow_files()
-    form = "{:<30} {:>7} {:>10} {:>10} {:>10} {:>10} {:>10}"
-    print(form.format("", "peers", "RSS MiB", "peak MiB", "median ms", "p99 ms", "most ms"), flush=True)
+    form = "{:<30} {:>7} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}"
+    columns = "peers", "RSS MiB", "peak MiB", "calm ms", "median ms", "p99 ms", "most ms"
+    print(form.format("", *columns), flush=True)
     for name in ours.names or SCENARIOS:
         with tempfile.TemporaryDirectory(prefix="greenchat-hostile-") as folder:
             try:
@@ -495,7 +379,7 @@ def main() -> None:
                 print(f"{name}: {error}", flush=True)
                 continue
         times = found["innocents_ms"]
-        row = found["peers"], found["rss_before_mib"], found["rss_peak_mib"]
+        row = found["peers"], found["rss_before_mib"], found["rss_peak_mib"], found["calm_ms"]["median"]
         print(form.format(name, *row, times["median"], times["p99"], times["most"]), flush=True)
 
 

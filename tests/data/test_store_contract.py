@@ -24,7 +24,7 @@ from greenchat.errors import (
     NotAllowed,
     NotAMember,
 )
-from greenchat.ports import DELETED, Account, Group, Look, Member, Message, Node, Span, User
+from greenchat.ports import DELETED, SHOWN_MEMBERS, Account, Group, Look, Member, Message, Node, Span, User
 from tests.data.shared import NOW, Told, append, pair, recall, text
 
 HERE = Node("here", 1)
@@ -470,6 +470,23 @@ class StoreContract:
         assert len(store.open_device(users[0], "", HERE, NOW).members[group]) == 100
         store.join_group(users[100], group, NOW)
         assert store.open_device(users[0], "", HERE, NOW).members == {}
+
+    def test_more_members_than_fit_an_answer_are_not_read(self, store: SqlStore, tmp_path: Path) -> None:
+        store.close()
+        store = self.open(tmp_path, max_groups=200)
+        store.start()
+        ann = store.create_user("ann", "h", NOW)
+        most = SHOWN_MEMBERS // 100
+        for number in range(most):
+            store.create_group(ann, f"g{number}", "", NOW)
+        # The sizes alone count: 15,000 members would take long to make.
+        store._write(lambda db: db.execute(sql('UPDATE "AllGroup" SET size = 100')))
+        state = store.open_device(ann, "", HERE, NOW)
+        assert (len(state.members), state.rows) == (most, 2 * most)
+        store.create_group(ann, "one more", "", NOW)
+        state = store.open_device(ann, "", HERE, NOW)
+        assert (state.members, state.rows) == ({}, most + 1)
+        store.close()
 
     def test_a_groups_name_is_given_once_and_exactly(self, store: SqlStore, users: list[int]) -> None:
         store.create_group(users[0], "tea", "", NOW)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from greenchat.bus.local import LocalBus
+from greenchat.errors import RateLimited
 from greenchat.protocol.messages import MsgId
+from greenchat.service import throttle
 from greenchat.service.passwords import _HASHER
 from tests.service.world import Person, World
 
@@ -156,6 +158,91 @@ def test_there_may_be_no_rate(make_world: Make, settings: dict[str, float], addr
     person = make_world(request_burst=1, **settings).connect(address=address)
     for _ in range(20):
         person.refused(5, MsgId.FIND, name="x")
+
+
+# -- The price of logins
+
+
+@pytest.fixture
+def priced(make_world: Make, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world where each row that a login reads costs as much as a request.
+
+    Ann's login reads one group and its two members: with the request itself its price is 4 of 100, which
+    come back at 10 a second.
+    """
+    monkeypatch.setattr(throttle, "ROWS", 1)
+    world = make_world(request_rate=10.0, request_burst=100)
+    ann, bob = world.users("ann", "bob")
+    ann.group("g", bob)
+    return world
+
+
+def come_again(world: World, token: str, address: str = HERE, times: int = 1) -> list[int]:
+    """Log in on new connections, by the token, and return the answers' errnos."""
+    fields = {"token": token, "force": True}
+    return [world.connect(address=address).ask(MsgId.LOGIN, **fields)["errno"] for _ in range(times)]
+
+
+def test_logins_of_an_account_are_limited_by_the_rows_that_they_read(priced: World) -> None:
+    ann, bob = (priced.log_in(userid, force=True) for userid in (1, 2))
+    free = int(100 - throttle.RESERVED) // 4 + 1
+    assert come_again(priced, ann.token, times=free) == [0] * free
+    refused = priced.connect(address=THERE).refused(11, MsgId.LOGIN, token=ann.token, force=True)
+    assert refused["errmsg"] == "this account has logged in too often just now"
+    assert refused["retry_after"] == pytest.approx(0.4, abs=0.1)
+    assert come_again(priced, bob.token) == [0]
+    priced.time += refused["retry_after"]
+    assert come_again(priced, ann.token, times=2) == [0, 11]
+
+
+def test_a_login_that_costs_more_than_there_is_makes_the_next_one_come_later(priced: World) -> None:
+    ann = priced.log_in(1, force=True)
+    for number in range(60):
+        ann.group(f"more {number}")
+    assert come_again(priced, ann.token, times=2) == [0, 11]  # 124 of 100: 24 are owed
+    priced.time += 8.3
+    assert come_again(priced, ann.token) == [11]
+    priced.time += 0.2
+    assert come_again(priced, ann.token) == [0]
+
+
+def test_logins_from_exempt_addresses_cost_nothing(priced: World) -> None:
+    ann = priced.log_in(1, force=True)
+    assert come_again(priced, ann.token, "127.0.0.1:1", times=40) == [0] * 40
+
+
+def test_logins_that_are_refused_cost_a_request_each(priced: World) -> None:
+    ann = priced.log_in(1, force=True)
+    for _ in range(30):
+        priced.connect(address=HERE).refused(2, MsgId.LOGIN, token=ann.token)
+    assert come_again(priced, ann.token) == [0]
+
+
+def test_logins_that_are_under_way_at_the_same_time_are_few(world: World) -> None:
+    """None of them has paid yet."""
+    bills = [world.service.throttle.bill(1, HERE, 0.0) for _ in range(8)]
+    with pytest.raises(RateLimited):
+        world.service.throttle.bill(1, HERE, 0.0)
+    bills[0].settle()
+    world.service.throttle.bill(1, HERE, 0.0)
+
+
+def test_accounts_that_logged_in_longest_ago_are_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "ACCOUNTS", 2)
+    bill = world.service.throttle.bill
+    for _ in range(8):
+        bill(1, HERE, 0.0)
+    bill(2, HERE, 0.0)
+    with pytest.raises(RateLimited):
+        bill(1, HERE, 0.0)
+    bill(3, HERE, 0.0)
+    with pytest.raises(RateLimited):
+        bill(1, HERE, 0.0)
+    bill(2, HERE, 0.0)
+    bill(3, HERE, 0.0)
+    bill(1, HERE, 0.0)
 
 
 def test_a_group_has_room_for_so_many(make_world: Make) -> None:

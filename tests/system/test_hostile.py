@@ -16,6 +16,7 @@ from scripts.lab import hostile
 from scripts.lab.fill import people, unread
 from scripts.lab.hostile import Innocent, Pair
 from scripts.lab.storm import forget_peak, peak_mib, rss_mib
+from tests.lab import need
 from tests.system.server import Server
 
 SECONDS = 1.0
@@ -29,6 +30,8 @@ UNREAD = 100_000
 
 @pytest.mark.parametrize("name", [name for name in hostile.SCENARIOS if name != "nobody"])
 def test_the_innocent_chat_on_and_memory_is_bounded(name: str, tmp_path: Path) -> None:
+    if hostile.SCENARIOS[name].in_cluster:
+        need("redis-server")
     met = hostile.run(name, tmp_path, SECONDS)
     assert met["rss_peak_mib"] - met["rss_before_mib"] <= GROWTH
 
