@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from greenchat.client.client import Client
 from greenchat.client.commands import Over, Talk, completions, execute, is_id, show_friends, show_groups
+from greenchat.client.plain import NotSpoken
 from greenchat.client.pushes import Event, Login, Push
 from greenchat.client.reader import CONNECT_TIMEOUT
 from greenchat.client.roster import Roster
@@ -22,6 +23,7 @@ from greenchat.client.tls import Untrusted, connect
 from greenchat.errors import AlreadyOnline, GreenchatError
 
 TROUBLE = (GreenchatError, TimeoutError)
+HINTS = {Untrusted: "--tls-ca FILE names another authority", NotSpoken: "for one with TLS add --tls"}
 MENU = ("1. login", "2. register", "3. quit")
 
 
@@ -180,7 +182,10 @@ def _context(parser: argparse.ArgumentParser, wanted: bool, ca: str | None) -> s
 
 def _reason(error: OSError | UnicodeError) -> str:
     text = (getattr(error, "strerror", None) or "").lower() or str(error)
-    return f"{text} (--tls-ca FILE names another authority)" if isinstance(error, Untrusted) else text
+    for kind, hint in HINTS.items():
+        if isinstance(error, kind):
+            return f"{text} ({hint})"
+    return text
 
 
 def _port(text: str) -> int:

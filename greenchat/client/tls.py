@@ -7,6 +7,8 @@ import socket
 import ssl
 import threading
 
+from greenchat.client.plain import PlainSocket
+
 READ_SIZE = 65_536
 
 
@@ -121,7 +123,7 @@ class TlsSocket:
         return b"".join(parts)
 
 
-Socket = socket.socket | TlsSocket
+Socket = PlainSocket | TlsSocket
 
 
 def connect(host: str, port: int, timeout: float, context: ssl.SSLContext | None) -> Socket:
@@ -134,12 +136,17 @@ def connect(host: str, port: int, timeout: float, context: ssl.SSLContext | None
 
     Raises:
         TlsError: it is there, but not as a TLS server that is trusted.
+        NotSpoken: it is there, but not as a server of ours without TLS.
         OSError: it cannot be reached.
     """
-    sock = socket.create_connection((host, port), timeout)
+    sock = PlainSocket(fileno=socket.create_connection((host, port), timeout).detach())
     try:
+        sock.settimeout(timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return TlsSocket(sock, context, host) if context else sock
+        if context:
+            return TlsSocket(sock, context, host)
+        sock.greet()
+        return sock
     except TimeoutError:
         sock.close()
         raise TlsError("the server does not answer as one with TLS does") from None

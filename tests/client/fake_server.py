@@ -27,6 +27,11 @@ class Peer:
         self._sock = sock
         self._lines = sock.makefile("rb")
 
+    def greet(self) -> None:
+        """Show the client that we speak its protocol."""
+        assert self.next() == {"msgid": MsgId.HEARTBEAT}
+        self.send({"msgid": int(MsgId.HEARTBEAT)})
+
     def next(self) -> dict[str, Any]:
         """Return the next frame, whatever it is."""
         line = self._lines.readline()
@@ -131,6 +136,8 @@ class FakeServer:
         sock = self._listener.accept()[0]
         sock.settimeout(DEADLINE)
         self._peers.append(Peer(self._tls.wrap_socket(sock, server_side=True) if self._tls else sock))
+        if not self._tls:
+            self._peers[-1].greet()
         return self._peers[-1]
 
     def close(self) -> None:

@@ -306,7 +306,8 @@ def test_the_terminal_says_in_a_sentence_what_is_wrong_with_tls(
         assert terminal(server, *options) == (2, "", f"greenchat.client: {said}; try --help\n")
 
 
-def test_the_terminal_without_tls_gets_nowhere_with_a_server_that_has_it(server: Server) -> None:
+def test_the_terminal_without_tls_sends_no_password_to_a_server_that_has_it(server: Server) -> None:
     status, said, errors = terminal(server, lines="1\nann\nsecret\n3\n")
-    assert (status, errors) == (0, "")
-    assert "The connection is gone: " in said
+    assert (status, said) == (1, "")
+    assert errors.startswith(f"greenchat.client: cannot reach localhost:{server.port}: the server ")
+    assert errors.endswith(" (for one with TLS add --tls)\n")
