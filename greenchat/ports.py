@@ -576,6 +576,12 @@ class Store(Protocol):
     def mark_read(self, userid: int, conversation: int, seq: int) -> None:
         """Move the user's read mark (never back, never past the log's end)."""
 
+    def read_mark(self, userid: int, conversation: int) -> int:
+        """Return the user's read mark in a conversation, 0 if there is none.
+
+        A mark that another node was given in the last second may be missing.
+        """
+
 
 # -- The cluster
 

@@ -10,8 +10,8 @@ from gevent.event import Event
 from sqlalchemy import Connection, Select, bindparam, select, tuple_
 
 from greenchat.data.devices import close_devices
-from greenchat.data.query import pieces
-from greenchat.data.schema import Cursor, GroupUser
+from greenchat.data.query import Query, pieces
+from greenchat.data.schema import Cursor, GroupUser, ReadMark
 from greenchat.data.statements import Statements
 from greenchat.ports import Node
 
@@ -69,6 +69,11 @@ class Marks:
         marks = self._unwritten.read
         marks[userid, conversation] = max(seq, marks.get((userid, conversation), 0))
 
+    def read_mark(self, userid: int, conversation: int) -> int:
+        """Return the user's read mark that waits or is being written, 0 if none is."""
+        all_marks = (self._unwritten, *self._under_way.values())
+        return max(marks.read.get((userid, conversation), 0) for marks in all_marks)
+
     def close(self, userid: int, device: str, node: Node, now: str) -> None:
         """Keep that a device went offline."""
         self._turn += 1
@@ -116,12 +121,23 @@ class Marks:
             del cursors[key]
 
 
+_READ_MARK = Query(
+    select(ReadMark.c.read_seq).where(
+        ReadMark.c.userid == bindparam("u"), ReadMark.c.conversation == bindparam("c")
+    )
+)
 _DELIVERED = select(Cursor).where(
     tuple_(Cursor.c.userid, Cursor.c.device, Cursor.c.conversation).in_(bindparam("those", expanding=True))
 )
 _JOINED = select(GroupUser.c.userid, GroupUser.c.groupid, GroupUser.c.joined_seq).where(
     tuple_(GroupUser.c.userid, GroupUser.c.groupid).in_(bindparam("those", expanding=True))
 )
+
+
+def read_mark(db: Connection, userid: int, conversation: int) -> int:
+    """Return the user's read mark in a conversation, 0 if there is none."""
+    found = _READ_MARK.run(db, u=userid, c=conversation)
+    return int(found[0][0]) if found else 0
 
 
 def write(db: Connection, sql: Statements, marks: Unwritten) -> None:

@@ -265,6 +265,11 @@ class SqlStore:
         self._marks.read(userid, conversation, seq)
         self._write_marks_soon()
 
+    def read_mark(self, userid: int, conversation: int) -> int:
+        # The database last: a mark that is written meanwhile is in one of the two.
+        unwritten = self._marks.read_mark(userid, conversation)
+        return max(unwritten, self._read(marks.read_mark, userid, conversation))
+
     # How it runs
 
     def _read(self, call: Callable[[Connection, *Ts], T], *args: *Ts) -> T:

@@ -32,11 +32,23 @@ class Posted(Struct, array_like=True, tag=1, gc=False):
     own: bytes = b""
 
 
+class Mark(Struct, array_like=True, gc=False):
+    """A user's read mark in a conversation."""
+
+    userid: Id
+    conversation: Conversation
+    seq: Seq
+
+
 class Told(Struct, array_like=True, tag=2):
-    """Something of the moment for some users: presence, typing, read marks."""
+    """Something of the moment for some users: presence, typing, read marks.
+
+    ``mark`` is the read mark that the frame tells: it is not handed out after a later one.
+    """
 
     users: list[Id]
     frame: bytes
+    mark: Mark | None = None
 
 
 class Ended(Struct, array_like=True, tag=3):

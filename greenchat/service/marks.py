@@ -11,6 +11,7 @@ from greenchat.protocol import messages as m
 from greenchat.service.access import member_of, readable
 from greenchat.service.caller import Caller
 from greenchat.service.checks import exactly_one
+from greenchat.service.events import Mark
 from greenchat.service.service import Service
 
 
@@ -23,24 +24,40 @@ def received(caller: Caller, request: m.Received) -> None:
 
 
 def read(caller: Caller, request: m.Read) -> None:
-    """Move the user's read mark, and tell the other participants and the user's other devices."""
-    service, userid = caller.service, caller.id
+    """Move the user's read mark, and tell the other participants and the user's other devices.
+
+    A mark never goes back, so a seq below it changes nothing, and nobody is told.
+    """
+    service, userid, seq = caller.service, caller.id, request.seq
     conversation, _ = readable(caller, request)
-    if request.seq > _head(service, conversation, request.seq):
-        raise BadRequest(f"seq: the conversation has no message {request.seq}")
-    service.store.mark_read(userid, conversation, request.seq)
+    if seq > _head(service, conversation, seq):
+        raise BadRequest(f"seq: the conversation has no message {seq}")
+    others = _readers(service, userid, request)
+    known = service.read_marks.load((userid, conversation))
+    # Two devices of the user may read at the same time: nothing switches between this look and the push.
+    if seq < known or not service.advance_mark(userid, conversation, seq):
+        return
+    service.store.mark_read(userid, conversation, seq)
+    mark = Mark(userid, conversation, seq)
+    group = UNSET if request.groupid is None else request.groupid
+    peer = UNSET if request.peerid is None else request.peerid
+    told = m.ReadPush(id=userid, seq=seq, groupid=group, peerid=UNSET if peer is UNSET else userid)
+    service.router.tell(others, m.encode(told), without=userid, mark=mark)
+    own = m.ReadPush(id=userid, seq=seq, groupid=group, peerid=peer)
+    service.router.tell((userid,), m.encode(own), but=caller, mark=mark)
+
+
+def _readers(service: Service, userid: int, request: m.Read) -> Collection[int]:
+    """Return the users to whom a read mark is shown.  May switch."""
     if request.groupid is not None:
-        told = m.ReadPush(id=userid, seq=request.seq, groupid=request.groupid)
-        _tell(caller, service.memberships.load(request.groupid), told)
-    elif request.peerid is not None and not service.blocked.load((userid, request.peerid)):
-        _tell(caller, (request.peerid,), m.ReadPush(id=userid, seq=request.seq, peerid=userid))
-    own = m.ReadPush(
-        id=userid,
-        seq=request.seq,
-        peerid=UNSET if request.peerid is None else request.peerid,
-        groupid=UNSET if request.groupid is None else request.groupid,
-    )
-    service.router.tell((userid,), m.encode(own), but=caller)
+        return service.memberships.load(request.groupid)
+    assert request.peerid is not None
+    return () if _is_blocked(service, userid, request.peerid) else (request.peerid,)
+
+
+def _is_blocked(service: Service, userid: int, other: int) -> bool:
+    """Return True if one of two users has blocked the other: neither hears of the other then.  May switch."""
+    return service.blocked.load((userid, other)) or service.blocked.load((other, userid))
 
 
 def typing(caller: Caller, request: m.Typing) -> None:
@@ -50,7 +67,7 @@ def typing(caller: Caller, request: m.Typing) -> None:
     if request.groupid is not None:
         membership = member_of(caller, request.groupid)
         _tell(caller, membership, m.TypingPush(id=userid, groupid=request.groupid))
-    elif request.toid is not None and not service.blocked.load((userid, request.toid)):
+    elif request.toid is not None and not _is_blocked(service, userid, request.toid):
         _tell(caller, (request.toid,), m.TypingPush(id=userid, peerid=userid))
 
 

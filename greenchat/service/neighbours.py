@@ -121,7 +121,9 @@ class Neighbours:
         self._service.sequencer.take(event, members)
 
     def _told(self, event: events.Told) -> None:
-        self._service.router.tell_here(event.users, event.frame)
+        mark = event.mark
+        if mark is None or self._service.advance_mark(mark.userid, mark.conversation, mark.seq):
+            self._service.router.tell_here(event.users, event.frame)
 
     def _ended(self, event: events.Ended) -> None:
         for session in self._service.hub.of(event.userid):

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from greenchat.ports import Bus
 from greenchat.service.conversations import pair_of
-from greenchat.service.events import Posted, Told, encode_event
+from greenchat.service.events import Mark, Posted, Told, encode_event
 from greenchat.service.gate import MOMENT
 from greenchat.service.hub import Hub, Online
 from greenchat.service.sequencer import Sequencer
@@ -43,7 +43,13 @@ class Router:
             self._bus.send(nodes, encode_event(entry))
 
     def tell(
-        self, users: Collection[int], frame: bytes, *, without: int = 0, but: Online | None = None
+        self,
+        users: Collection[int],
+        frame: bytes,
+        *,
+        without: int = 0,
+        but: Online | None = None,
+        mark: Mark | None = None,
     ) -> None:
         """Give a frame that is of the moment to users who are online.
 
@@ -52,11 +58,12 @@ class Router:
             frame: what they get.
             without: one of them whom it is not for.
             but: one session that is not to have it.
+            mark: the read mark that the frame tells.
         """
         self.tell_here(users, frame, without, but)
         nodes = self._bus.nodes(users)
         if nodes:
-            told = Told([userid for userid in users if userid != without], frame)
+            told = Told([userid for userid in users if userid != without], frame, mark)
             self._bus.send(nodes, encode_event(told))
 
     def tell_here(

@@ -43,6 +43,7 @@ class Service:
         blockers: who has blocked a user.
         heads: the last seq of conversations, at least (a later one may have been given out).
         memberships: who is in a group.
+        read_marks: for (user, conversation), the user's read mark, at least.
         announced: who was last said to have come here.
         untold: whose coming or going other nodes could not be told.
         draining: this node stops, so nobody needs to be told who leaves it.
@@ -76,6 +77,7 @@ class Service:
         self.blocked: Cache[tuple[int, int], bool] = Cache(lambda pair: store.is_blocked(*pair))
         self.blockers: Cache[int, set[int]] = Cache(store.blockers)
         self.heads: Cache[int, int] = Cache(store.head)
+        self.read_marks: Cache[tuple[int, int], int] = Cache(lambda key: store.read_mark(*key))
         self.memberships = Memberships(
             self.hub,
             store.membership,
@@ -94,6 +96,13 @@ class Service:
         """Return this instant, in the wire's form."""
         return to_instant(self.clock())
 
+    def advance_mark(self, userid: int, conversation: int, seq: int) -> bool:
+        """Note a read mark, and return False if it is below the one that is known.  Does not switch."""
+        if seq < self.read_marks.get((userid, conversation), 0):
+            return False
+        self.read_marks.put((userid, conversation), seq)
+        return True
+
     def forget_block(self, sender: int, receiver: int) -> None:
         """Drop what is remembered of whether a receiver blocks a sender."""
         self.blocked.forget((sender, receiver))
@@ -101,5 +110,5 @@ class Service:
 
     def forget_all(self) -> None:
         """Drop what other nodes may have changed."""
-        for cache in (self.blocked, self.blockers, self.memberships):
+        for cache in (self.blocked, self.blockers, self.memberships, self.read_marks):
             cache.clear()

@@ -891,6 +891,15 @@ class StoreContract:
                 store.mark_read(users[0], chat, seq)
             store.write_marks()
             assert self.rows(store, 'SELECT read_seq FROM "ReadMark"') == [(stands,)]
+            assert store.read_mark(users[0], chat) == stands
+
+    def test_a_read_mark_is_known_before_it_is_written(self, store: SqlStore, users: list[int]) -> None:
+        chat = pair(users[0], users[1])
+        self.fill(store, chat, users[1], 5)
+        assert store.read_mark(users[0], chat) == 0
+        store.mark_read(users[0], chat, 3)
+        assert store.read_mark(users[0], chat) == 3
+        assert store.read_mark(users[1], chat) == 0
 
     def test_marks_are_written_at_the_end(self, store: SqlStore, users: list[int], tmp_path: Path) -> None:
         chat = pair(users[0], users[1])

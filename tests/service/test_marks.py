@@ -60,13 +60,54 @@ def test_reading_is_no_receiving(world: World, ann: Person, bob: Person) -> None
     assert len(world.log_in(bob).ack["offlinemsg"]) == 1
 
 
-def test_who_is_blocked_tells_the_blocker_nothing(ann: Person, bob: Person) -> None:
+def test_a_user_who_is_blocked_and_the_blocker_tell_each_other_nothing(
+    world: World, ann: Person, bob: Person
+) -> None:
+    phone = world.log_in(ann, device="phone")
     ann.chat(bob)
     ann.ok(MsgId.BLOCK, userid=bob.id)
-    bob.pushed()
-    bob.send(MsgId.READ, peerid=ann.id, seq=1)
-    bob.send(MsgId.TYPING, toid=ann.id)
+    for person in (ann, bob, phone):
+        person.pushed()
+    for person, other in ((bob, ann), (ann, bob)):
+        person.send(MsgId.TYPING, toid=other.id)
+        person.send(MsgId.READ, peerid=other.id, seq=1)
     assert ann.pushed() == bob.pushed() == []
+    assert phone.pushed() == [{"msgid": 27, "id": ann.id, "seq": 1, "peerid": bob.id}]
+    ann.ok(MsgId.UNBLOCK, userid=bob.id)
+    ann.send(MsgId.TYPING, toid=bob.id)
+    ann.send(MsgId.READ, peerid=bob.id, seq=1)
+    assert [frame["msgid"] for frame in bob.pushed()] == [26, 27]
+
+
+def test_a_read_mark_never_goes_back(world: World, ann: Person, bob: Person) -> None:
+    tablet = world.log_in(bob, device="tablet")
+    for _ in range(3):
+        ann.chat(bob)
+    for seq in (2, 1, 2, 3, 1):
+        bob.send(MsgId.READ, peerid=ann.id, seq=seq)
+    assert [push["seq"] for push in ann.pushed(MsgId.READ)] == [2, 2, 3]
+    assert [push["seq"] for push in tablet.pushed(MsgId.READ)] == [2, 2, 3]
+    world.store.write_marks()
+    world.restart()
+    ann, bob = world.log_in(ann), world.log_in(bob)
+    bob.send(MsgId.READ, peerid=ann.id, seq=2)
+    assert ann.pushed() == []
+    bob.send(MsgId.READ, peerid=ann.id, seq=3)
+    assert [push["seq"] for push in ann.pushed()] == [3]
+
+
+def test_two_devices_that_read_at_the_same_time_move_the_mark_forwards(
+    world: World, ann: Person, bob: Person
+) -> None:
+    tablet = world.log_in(bob, device="tablet")
+    groupid = ann.group("g", bob)
+    for _ in range(3):
+        ann.say(groupid)
+    world.service.read_marks.clear()
+    ann.pushed()
+    world.switching(lambda: tablet.put(MsgId.READ, groupid=groupid, seq=3))
+    bob.send(MsgId.READ, groupid=groupid, seq=2)
+    assert [push["seq"] for push in ann.pushed()] == [3]
 
 
 def test_typing_goes_to_all_devices_of_the_other_and_to_nobody_else(
