@@ -1,22 +1,35 @@
-"""Settings: defaults < TOML file < ``GREENCHAT_*`` < command line, checked once."""
+"""Settings: defaults < TOML file < ``GREENCHAT_*`` < command line, checked once.
+
+A value that is overruled is not looked at, and so stops no start.  A name that is no setting does.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import platform
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from greenchat import __version__
 from greenchat.errors import ConfigError
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+
+PREFIX = "GREENCHAT_"
+
+_SERVICE_PORT = re.compile(PREFIX + r"(\w+_)?PORT")
+_SERVICE_LINK = re.compile(
+    PREFIX + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
 
 HOSTS = 1024
 """Hosts of which it is remembered whether they are exempt: it is asked three times of each newcomer."""
@@ -44,6 +57,9 @@ class Settings:
     max_missed: int = _setting(5, "intervals in a row without one before a client is evicted", least=1)
     admin: str = _setting("", "HOST:PORT of the pages /metrics and /health; off by default")
     log_level: str = _setting("info", f"one of {', '.join(LOG_LEVELS)}")
+    foreign_variables: str = _setting(
+        "", "variables GREENCHAT_* that are for other programs: names, with * for any characters"
+    )
     proxy_protocol: bool = _setting(False, "every connection begins with a PROXY header, version 1 or 2")
     proxy_from: str = _setting("127.0.0.0/8, ::1/128", "networks whose PROXY headers are believed")
     tls_cert: str = _setting("", "file with the certificate (PEM); with it the port takes TLS only")
@@ -111,6 +127,13 @@ class Settings:
         return _is_among(host, self.exempt)
 
 
+class _Given(NamedTuple):
+    """A value as it was given, and what an error calls it."""
+
+    value: object
+    where: str
+
+
 _FIELDS = {item.name: item for item in fields(Settings)}
 _TYPES: dict[str, type] = {name: type(item.default) for name, item in _FIELDS.items()}
 _SWITCH = {"true": True, "false": False}
@@ -128,17 +151,15 @@ def load(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
         SystemExit: ``--help`` or ``--version`` was asked for.
     """
     given = vars(_parser().parse_args(arguments))
-    config = given.pop("config") or environ.get("GREENCHAT_CONFIG")
-    values: dict[str, Any] = {}
+    config = given.pop("config") or environ.get(_variable("config"))
+    counts = _from_environment(environ)
+    counts |= {name: _Given(text, _option(name)) for name, text in given.items() if text is not None}
     if config:
-        values |= _from_file(Path(config))
-    for name in _FIELDS:
-        variable = f"GREENCHAT_{name.upper()}"
-        if variable in environ:
-            values[name] = _convert(name, environ[variable], variable)
-    values |= {name: _convert(name, text, _option(name)) for name, text in given.items() if text is not None}
+        counts = _from_file(Path(config), counts) | counts
+    values = {name: _convert(name, *found) for name, found in counts.items()}
     _check(values)
     settings = Settings(**values)
+    _check_variables(environ, settings.foreign_variables)
     if not settings.node:
         return Settings(**values | {"node": f"{platform.node()}-{settings.port or os.getpid()}"})
     return settings
@@ -179,7 +200,55 @@ def _help(name: str) -> str:
     return _FIELDS[name].metadata["help"] + (f" (default: {shown})" if shown != "" else "")
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
+    variables = {name: _variable(name) for name in _FIELDS}
+    return {
+        name: _Given(environ[variable], variable)
+        for name, variable in variables.items()
+        if variable in environ and not _is_service_link(variable, environ[variable])
+    }
+
+
+def _is_service_link(variable: str, value: str) -> bool:
+    """Return True for a variable that Kubernetes makes of a service whose name begins with "greenchat".
+
+    Each container gets them for each service of its namespace: for one that is named "greenchat",
+    GREENCHAT_PORT=tcp://10.0.0.1:6000 among them.
+    """
+    is_url = _SERVICE_PORT.fullmatch(variable) and value.startswith(("tcp://", "udp://", "sctp://"))
+    return bool(is_url or _SERVICE_LINK.fullmatch(variable))
+
+
+def _check_variables(environ: Mapping[str, str], foreign: str) -> None:
+    """Check that each GREENCHAT_* of the environment is a setting, or known to be for another program.
+
+    Raises:
+        ConfigError: one is not: most often a misspelt setting, whose default would count without a word.
+    """
+    names = [*_FIELDS, "config"]
+    theirs = foreign.replace(",", " ").split()
+    for variable in sorted(environ.keys() - set(map(_variable, names))):
+        if not variable.startswith(PREFIX) or _is_service_link(variable, environ[variable]):
+            continue
+        if not any(fnmatchcase(variable, pattern) for pattern in theirs):
+            meant = _similar(variable.removeprefix(PREFIX).lower(), names)
+            question = f" (is {_variable(meant)} meant?)" if meant else ""
+            raise ConfigError(
+                f"{variable}: there is no such setting{question};"
+                f" variables of other programs are named in {_variable('foreign_variables')}"
+            )
+
+
+def _similar(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was meant, if there is one like it."""
+    return next(iter(get_close_matches(name, list(known), 1)), None)
+
+
+def _from_file(path: Path, overruled: Container[str]) -> dict[str, _Given]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -188,11 +257,18 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     for name, value in values.items():
         if name not in _FIELDS:
-            raise ConfigError(f"{path}: there is no setting {name!r}")
+            meant = _similar(name, _FIELDS)
+            raise ConfigError(
+                f"{path}: there is no setting {name!r}" + (f" (is {meant!r} meant?)" if meant else "")
+            )
         wanted = _TYPES[name]
-        if type(value) is not wanted and not (wanted is float and type(value) is int):
+        if (
+            name not in overruled
+            and type(value) is not wanted
+            and not (wanted is float and type(value) is int)
+        ):
             raise ConfigError(f"{path}: {name}: {_kind(name)} is needed, not {value!r}")
-    return {name: _convert(name, value, f"{path}: {name}") for name, value in values.items()}
+    return {name: _Given(value, f"{path}: {name}") for name, value in values.items()}
 
 
 def _convert(name: str, value: object, where: str) -> Any:

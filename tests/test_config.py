@@ -133,7 +133,7 @@ def test_the_file_of_the_command_line_wins_over_that_of_the_environment(tmp_path
 
 def test_settings_of_different_sources_add_up(toml: Path) -> None:
     toml.write_text("# a comment\nmax_missed = 7\nhost = '::'\n")
-    settings = load(["--admin", "localhost:1"], {"GREENCHAT_GREENCHAT": "x", "GREENCHAT_CONFIG": str(toml)})
+    settings = load(["--admin", "localhost:1"], {"GREENCHAT_CONFIG": str(toml)})
     assert (settings.max_missed, settings.host, settings.admin) == (7, "::", "localhost:1")
 
 
@@ -149,7 +149,51 @@ def test_an_empty_file_changes_nothing(toml: Path) -> None:
 
 
 def test_the_environments_other_variables_are_none_of_ours() -> None:
-    assert load([], {"PORT": "1", "greenchat_port": "1", "GREENCHAT_COLOUR": "x"}).port == 6000
+    assert load([], {"PORT": "1", "greenchat_port": "1", "XGREENCHAT_COLOUR": "x"}).port == 6000
+
+
+@pytest.mark.parametrize("where", ["option", "environment", "file"])
+def test_variables_of_other_programs_are_named_as_such(toml: Path, where: str) -> None:
+    environ = {"GREENCHAT_COLOUR": "x", "GREENCHAT_BOT_TOKEN": "y", "GREENCHAT_BOT_NAME": "z"}
+    names = "GREENCHAT_COLOUR, GREENCHAT_BOT_*"
+    toml.write_text(f"foreign_variables = '{names}'\n")
+    arguments = {"option": ["--foreign-variables", names], "file": ["--config", str(toml)]}.get(where, [])
+    more = {"GREENCHAT_FOREIGN_VARIABLES": names} if where == "environment" else {}
+    assert load(arguments, environ | more).foreign_variables == names
+    assert wrong(arguments, environ | more | {"GREENCHAT_BO": "x"}).startswith("GREENCHAT_BO: ")
+
+
+KUBERNETES = {
+    "GREENCHAT_SERVICE_HOST": "10.0.0.1",
+    "GREENCHAT_SERVICE_PORT": "6000",
+    "GREENCHAT_SERVICE_PORT_CHAT_TLS": "6443",
+    "GREENCHAT_PORT": "tcp://10.0.0.1:6000",
+    "GREENCHAT_PORT_6000_TCP": "tcp://10.0.0.1:6000",
+    "GREENCHAT_PORT_6000_TCP_PROTO": "tcp",
+    "GREENCHAT_PORT_6000_TCP_PORT": "6000",
+    "GREENCHAT_PORT_6000_TCP_ADDR": "10.0.0.1",
+    "GREENCHAT_ADMIN_SERVICE_HOST": "10.0.0.2",
+    "GREENCHAT_ADMIN_SERVICE_PORT": "9100",
+    "GREENCHAT_ADMIN_PORT": "tcp://10.0.0.2:9100",
+    "GREENCHAT_ADMIN_PORT_9100_TCP": "tcp://10.0.0.2:9100",
+}
+"""Variables that each container gets in a namespace with the services "greenchat" and "greenchat-admin"."""
+
+
+@pytest.mark.parametrize(("arguments", "port"), [([], 6000), (["7000"], 7000)])
+def test_kubernetes_variables_of_services_are_none_of_ours(arguments: list[str], port: int) -> None:
+    settings = load(arguments, KUBERNETES)
+    assert settings == load(arguments, {})
+    assert settings.port == port
+
+
+@pytest.mark.parametrize("value", ["many", "65536", "", "6000/tcp"])
+def test_a_value_that_is_overruled_is_not_looked_at(toml: Path, value: str) -> None:
+    toml.write_text(f"port = 5\nmax_missed = '{value}'\n")
+    environ = {"GREENCHAT_PORT": value, "GREENCHAT_CONFIG": str(toml), "GREENCHAT_MAX_MISSED": "3"}
+    settings = load(["7000"], environ)
+    assert (settings.port, settings.max_missed) == (7000, 3)
+    assert wrong([], environ).startswith(("GREENCHAT_PORT: ", "port: "))
 
 
 # -- What is wrong
@@ -219,8 +263,30 @@ def test_a_wrong_variable_is_named(name: str, value: str, sentence: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("STROE", " (is GREENCHAT_STORE meant?)"),
+        ("STORE_URL", " (is GREENCHAT_STORE meant?)"),
+        ("CONFIG_FILE", " (is GREENCHAT_CONFIG meant?)"),
+        ("MAX-MISSED", " (is GREENCHAT_MAX_MISSED meant?)"),
+        ("store", " (is GREENCHAT_STORE meant?)"),
+        ("ADMIN_PORT", " (is GREENCHAT_ADMIN meant?)"),
+        ("X", ""),
+        ("", ""),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_told_with_what_was_meant(name: str, meant: str) -> None:
+    said = wrong(["7000"], {f"GREENCHAT_{name}": "9"})
+    assert said == (
+        f"GREENCHAT_{name}: there is no such setting{meant};"
+        " variables of other programs are named in GREENCHAT_FOREIGN_VARIABLES"
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        (b"stroe = 'x'", "FILE: there is no setting 'stroe' (is 'store' meant?)"),
         (b"port = '1'", "FILE: port: int is needed, not '1'"),
         (b"port = true", "FILE: port: int is needed, not True"),
         (b"port = 1.0", "FILE: port: int is needed, not 1.0"),
