@@ -195,8 +195,8 @@ class RedisBus(Shared):
     def _enter(self, ask: Ask) -> None:
         """Take the lease, and write down the users here.  May switch."""
         listener = self._listener
-        users = [(userid, listener.devices(userid)) for userid in listener.users()]
-        lease_of = self._registry.enter(ask, users)
+        devices = ((userid, listener.devices(userid)) for userid in listener.users())
+        lease_of = self._registry.enter(ask, [seats for seats in devices if seats[1]])
         if lease_of != self._me.incarnation:
             listener.superseded()
 
