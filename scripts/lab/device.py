@@ -14,7 +14,18 @@ from scripts.lab.life import Life
 from scripts.lab.person import Person, Weather
 from scripts.lab.record import LOGOUT, RECALL, TEXT, Act, Arrival, Record, Sent, peer_of
 from scripts.lab.record import PASSWORD as PASSWORD_ACT
-from scripts.lab.visit import ALREADY_ONLINE, BUSY, GROUP_CHAT, ONE_CHAT, RECALLED, Frame, Place, Proof, Visit
+from scripts.lab.visit import (
+    ALREADY_ONLINE,
+    BUSY,
+    GROUP_CHAT,
+    NOT_LOGGED_IN,
+    ONE_CHAT,
+    RECALLED,
+    Frame,
+    Place,
+    Proof,
+    Visit,
+)
 
 RECEIVED = 13
 
@@ -287,6 +298,8 @@ class Device:
         if frame["errno"] == 0:
             message.acks.append((frame["seq"], monotonic()))
             waiting.pop(message.cid, None)
+        elif frame["errno"] == NOT_LOGGED_IN:
+            pass  # another login was faster: this connection ends, and the next one sends it again
         elif frame["errno"] == BUSY:
             message.refused += 1
             if not message.acks and not message.refusal:

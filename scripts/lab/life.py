@@ -19,7 +19,7 @@ from scripts.lab.record import (
     Act,
     peer_of,
 )
-from scripts.lab.visit import BUSY, Frame, Visit
+from scripts.lab.visit import BUSY, NOT_LOGGED_IN, Frame, Visit
 
 if TYPE_CHECKING:
     from scripts.lab.device import Device
@@ -151,6 +151,8 @@ class Life:
             return cid.startswith("act") or cid == "gone"
         act, fields = self._asked[cid]
         now, errno = monotonic(), frame["errno"]
+        if errno == NOT_LOGGED_IN:
+            return True  # another login was faster: this connection ends, and the next one asks again
         if errno == BUSY or (act.lost and not self._calm_try.get(cid)):
             self._when[cid] = now + AGAIN
             return True

@@ -81,7 +81,9 @@ def _skipped(evidence: Evidence, record: Record, group: int) -> Iterator[Violati
             fitting = [one for one in periods if _admits(evidence, one, link, arrival)]
             if len(fitting) != 1:
                 continue
-            begin = fitting[0][0]
+            begin, end = fitting[0]
+            if end and arrival.at >= end.asked:
+                continue  # who leaves gets nothing more, but perhaps what they wrote themselves meanwhile
             while due[begin] < arrival.seq:
                 if (-group, int(due[begin])) not in has:
                     text = (

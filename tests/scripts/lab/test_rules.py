@@ -443,6 +443,15 @@ def test_in_a_leaving_that_is_not_settled_either_is_right(case: Case) -> None:
     assert case.kinds()[LEAKED] == 0
 
 
+def test_who_leaves_may_get_what_they_wrote_themselves_meanwhile_and_nothing_before_it(case: Case) -> None:
+    case.bob.acts[1].asked = 35.0
+    case.drop(case.phone, GROUP, 4)
+    case.store(case.bob, GROUP, "b1", 44.0)
+    case.rows[-1] = case.rows[-1]._replace(seq=7)
+    case.arrive(case.phone, GROUP, 7, 44.1)
+    assert case.kinds()[REORDERED] == 0
+
+
 def test_who_is_in_a_group_at_the_end_has_all_of_it(case: Case) -> None:
     case.bob.acts.pop(3)
     assert missing_of(case.evidence()) == []
