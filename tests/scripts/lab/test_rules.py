@@ -443,13 +443,10 @@ def test_in_a_leaving_that_is_not_settled_either_is_right(case: Case) -> None:
     assert case.kinds()[LEAKED] == 0
 
 
-def test_who_leaves_may_get_what_they_wrote_themselves_meanwhile_and_nothing_before_it(case: Case) -> None:
-    for seq in (4, 6):
-        case.drop(case.phone, GROUP, seq)
-    case.store(case.bob, GROUP, "b1", 44.0)
-    case.arrive(case.phone, GROUP, 7, 44.1)
+def test_who_is_leaving_may_get_some_entries_and_not_those_before_them(case: Case) -> None:
+    case.drop(case.phone, GROUP, 3)
     assert case.kinds()[REORDERED] == 1
-    case.bob.acts[1].asked = 35.0
+    case.bob.acts[1].asked = 35.0  # and 4 comes at 40
     assert case.kinds()[REORDERED] == 0
 
 
