@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from greenchat.client.client import Client
+from greenchat.client.names import QUOTED, is_id, unquoted, written
 from greenchat.client.pushes import Conversation, Message, in_group, with_user
 from greenchat.client.roster import Roster
 from greenchat.client.text import describe, group_line, member_names, user_line
-from greenchat.errors import BadRequest, NoSuchMessage
+from greenchat.errors import BadRequest, NoSuchGroup, NoSuchMessage, NotAMember
+
+HASH = ("#", "\uff03")
+"""Before the name of a group; the second one is what a Chinese or Japanese keyboard types."""
+
+ARGUMENT = re.compile(rf"\s*([{HASH[0]}{HASH[1]}]?{QUOTED}|[^:\uff1a]*?)\s*(?:[:\uff1a]|\Z)", re.DOTALL)
+"""An argument that is not the last, and the colon that ends it, also a full-width one."""
+
+MEMBERS = 100
+"""Members of a group that are shown by name; LOGIN_ACK does the same."""
 
 
 @dataclass(frozen=True)
@@ -22,26 +33,28 @@ class Talk:
     show: Callable[[str], None]
 
     def user(self, text: str) -> int:
-        """Return the id of a user given by id or name; digits alone are an id."""
+        """Return the id of a user given by id or name; digits alone are an id, in quotes they are a name."""
         if is_id(text):
             return int(text)
-        known = self.roster.user_id(text)
+        name = unquoted(text)
+        known = self.roster.user_id(name)
         if known is None:
-            known = int(self.client.find_user(text)["id"])
-            self.roster.learn_name(known, text)
+            known = int(self.client.find_user(name)["id"])
+            self.roster.learn_name(known, name)
         return known
 
     def group(self, text: str) -> int:
         """Return the id of a group given by id or name, with or without a leading ``#``."""
-        name = text.removeprefix("#")
-        if is_id(name):
-            return int(name)
+        text = text[1:] if text.startswith(HASH) else text
+        if is_id(text):
+            return int(text)
+        name = unquoted(text)
         known = self.roster.group_id(name)
         return int(self.client.find_group(name)["id"]) if known is None else known
 
     def conversation(self, text: str) -> Conversation:
         """Return the conversation with a user, or with a leading ``#`` that of a group."""
-        return in_group(self.group(text)) if text.startswith("#") else with_user(self.user(text))
+        return in_group(self.group(text)) if text.startswith(HASH) else with_user(self.user(text))
 
 
 class Over(Exception):
@@ -69,11 +82,6 @@ class Command(NamedTuple):
         return self.usage.count(":")
 
 
-def is_id(text: str) -> bool:
-    """Tell whether a text is an id rather than a name."""
-    return text.isascii() and text.isdecimal()
-
-
 def execute(line: str, talk: Talk) -> None:
     """Do what a line says.
 
@@ -82,28 +90,45 @@ def execute(line: str, talk: Talk) -> None:
         Over: it was ``quit`` or ``loginout``.
         GreenchatError, TimeoutError: as the client's methods.
     """
-    word, _, rest = line.strip().partition(":")
-    command = COMMANDS.get(word.strip().lower())
+    word, rest = _first(line.strip())
+    command = COMMANDS.get(word.lower())
     if command is None:
         raise BadRequest(f'there is no command "{word}"; try help')
-    arguments = [part.strip() for part in rest.split(":", max(0, command.arguments - 1))] if rest else []
+    arguments = _arguments(rest, command.arguments)
     if len(arguments) < command.required or not all(arguments[: command.required]):
         raise BadRequest(f"write {command.usage}")
     command.run(talk, *arguments[: command.arguments])
 
 
+def _first(text: str) -> tuple[str, str]:
+    """Return the first argument, and what follows it."""
+    match = ARGUMENT.match(text)
+    assert match  # it matches any text
+    return match[1], text[match.end() :]
+
+
+def _arguments(rest: str, count: int) -> list[str]:
+    """Return up to ``count`` arguments; the last one is taken as it is."""
+    arguments: list[str] = []
+    while rest and len(arguments) < count - 1:
+        argument, rest = _first(rest)
+        arguments.append(argument)
+    return [*arguments, rest.strip()] if rest.strip() else arguments
+
+
 def completions(text: str, roster: Roster) -> list[str]:
     """Return the lines that what was typed so far may become."""
-    word, colon, rest = text.partition(":")
-    if not colon:
+    word, rest = _first(text)
+    typed = text[: len(text) - len(rest)]
+    if typed == word:
         return [
             name + (":" if COMMANDS[name].arguments else "") for name in COMMANDS if name.startswith(word)
         ]
     command = COMMANDS.get(word)
-    if command is None or ":" in rest:
+    if command is None:
         return []
     tail = ":" if command.arguments > 1 and command.required > 1 else ""
-    return [f"{word}:{name}{tail}" for name in _names(command.names, roster) if name.startswith(rest)]
+    return [f"{typed}{name}{tail}" for name in _names(command.names, roster) if name.startswith(rest)]
 
 
 def show_friends(talk: Talk) -> None:
@@ -114,12 +139,25 @@ def show_friends(talk: Talk) -> None:
 
 
 def show_groups(talk: Talk) -> None:
-    """List the groups."""
+    """List the groups as they were last heard of."""
     talk.show(
         "Groups:" if talk.roster.groups else "No groups yet: try creategroup:NAME:DESC or addgroup:NAME."
     )
     for group in sorted(list(talk.roster.groups.values()), key=lambda item: str(item["groupname"])):
         talk.show(group_line(group, member_names(group)))
+
+
+def _groups(talk: Talk) -> None:
+    """Ask for each group that is known or was heard of, and list them."""
+    for groupid in [*talk.roster.groups, *talk.roster.unknown]:
+        try:
+            info = talk.client.group_info(groupid, limit=MEMBERS)
+        except (NotAMember, NoSuchGroup):
+            talk.roster.groups.pop(groupid, None)
+            talk.roster.unknown.discard(groupid)
+        else:
+            talk.roster.add_group({**info["group"], "users": [] if info["more"] else info["users"]})
+    show_groups(talk)
 
 
 def _help(talk: Talk) -> None:
@@ -141,7 +179,7 @@ def _group_chat(talk: Talk, group: str, text: str) -> None:
 def _add_friend(talk: Talk, who: str) -> None:
     friend = talk.client.add_friend(talk.user(who))
     talk.roster.add_friend(friend)
-    talk.show(f"{friend['name']} is your friend now, and {friend['state']}.")
+    talk.show(f"{talk.roster.user(friend['id'])} is your friend now, and {friend['state']}.")
 
 
 def _remove_friend(talk: Talk, who: str) -> None:
@@ -164,15 +202,16 @@ def _unblock(talk: Talk, who: str) -> None:
 
 
 def _create_group(talk: Talk, name: str, desc: str = "") -> None:
+    name = unquoted(name)
     groupid = talk.client.create_group(name, desc)
     talk.roster.add_group({"id": groupid, "groupname": name, "groupdesc": desc})
-    talk.show(f"The group #{name} is created; its id is {groupid}.")
+    talk.show(f"The group #{written(name)} is created; its id is {groupid}.")
 
 
 def _join_group(talk: Talk, group: str) -> None:
     joined = talk.client.join_group(talk.group(group))
     talk.roster.add_group(joined)
-    talk.show(f"You are in the group #{joined['groupname']} now.")
+    talk.show(f"You are in the group #{talk.roster.group(joined['id'])} now.")
 
 
 def _leave_group(talk: Talk, group: str) -> None:
@@ -218,8 +257,8 @@ def _quit(talk: Talk) -> None:
 
 
 def _names(kind: str, roster: Roster) -> list[str]:
-    users = [str(friend["name"]) for friend in list(roster.friends.values())]
-    groups = [str(group["groupname"]) for group in list(roster.groups.values())]
+    users = [written(str(friend["name"])) for friend in list(roster.friends.values())]
+    groups = [written(str(group["groupname"])) for group in list(roster.groups.values())]
     return {"user": users, "group": groups, "either": users + [f"#{name}" for name in groups]}.get(kind, [])
 
 
@@ -233,7 +272,7 @@ COMMANDS: dict[str, Command] = {
     "history": Command("history:ID:N", "show the last N messages (20)", _history, 1, "either"),
     "recall": Command("recall:ID:SEQ", "take back message [SEQ], or your last", _recall, 1, "either"),
     "friends": Command("friends", "list your friends", show_friends),
-    "groups": Command("groups", "list your groups", show_groups),
+    "groups": Command("groups", "list your groups, as they are now", _groups),
     "removefriend": Command("removefriend:ID", "see it no longer", _remove_friend, 1, "user"),
     "block": Command("block:ID", "take no messages from a user", _block, 1, "user"),
     "unblock": Command("unblock:ID", "take them again", _unblock, 1, "user"),
@@ -243,7 +282,8 @@ COMMANDS: dict[str, Command] = {
 }
 
 NOTES = (
-    "ID is the id or the name of a user or group; digits alone are an id, not a name.",
-    "For history and recall a group has a # before it: history:#team. TEXT may contain colons.",
-    "For a name with a colon in it use the id.",
+    "ID is the id or the name of a user or group. Digits alone are an id; in quotes they are a name, and",
+    'so is what has colons in it: chat:"7":Hello. TEXT may contain colons.',
+    "For history and recall a group has a # before it: history:#team.",
+    "Alt-Enter begins a new line; where there is no such key, a \\ at the end of a line does.",
 )

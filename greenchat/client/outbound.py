@@ -79,7 +79,7 @@ class Outbound:
         pending, error = self._outstanding.get(frame.get("cid")), error_of(frame)
         if pending is None:
             if error:
-                log.warning("the server says: %s", error)
+                log.warning("the server says: %r", str(error))
         elif isinstance(error, TRANSIENT) and pending.lane is not None:
             pending.put_off(time.monotonic() + self._backoff.delay(pending.attempts, error.retry_after))
             self.wake()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
+import logging
 import os
 import select
+import shutil
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -14,10 +16,14 @@ from typing import Protocol
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import has_focus
 from prompt_toolkit.history import DummyHistory, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.utils import is_dumb_terminal
 
-from greenchat.client.text import harmless
+from greenchat.client.text import printable
 
 Complete = Callable[[str], list[str]]
 
@@ -42,19 +48,47 @@ class Screen(Protocol):
         """Forget an interrupt that nobody saw."""
 
 
-def show(line: str) -> None:
-    """Print a line: the one way out, and what comes from others is made harmless here."""
-    print(harmless(line), flush=True)
+def show(text: str) -> None:
+    """Print a text: the one way out, and what comes from others is made harmless here."""
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    print("\n".join(printable(text, columns)), flush=True)
+
+
+class _Shown(logging.Handler):
+    """Show what the library logs: it quotes the server, and has no other harmless way to the terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        show(f"({record.getMessage()})")
 
 
 @contextlib.contextmanager
 def open_screen() -> Iterator[Screen]:
-    """Open the prompt in a terminal; plain lines where input or output is no terminal."""
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        with patch_stdout():
-            yield PromptScreen()
-    else:
-        yield PlainScreen()
+    """Open the prompt in a terminal; plain lines where input or output is none, or a dumb one."""
+    log, shown = logging.getLogger("greenchat"), _Shown(logging.WARNING)
+    log.addHandler(shown)
+    try:
+        if sys.stdin.isatty() and sys.stdout.isatty() and not is_dumb_terminal():
+            with patch_stdout():
+                yield PromptScreen()
+        else:
+            yield PlainScreen()
+    finally:
+        log.removeHandler(shown)
+
+
+@contextlib.contextmanager
+def _unseen(terminal: int) -> Iterator[None]:
+    """Show nothing of what is typed at a terminal; do nothing where it is none."""
+    if not os.isatty(terminal):
+        yield
+        return
+    before = termios.tcgetattr(terminal)
+    blind = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(terminal, termios.TCSADRAIN, blind)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 class PlainScreen:
@@ -67,15 +101,22 @@ class PlainScreen:
             sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of few letters shows all the same
 
     def ask(self, question: str, hidden: bool = False) -> str:
-        """Print the question as a line, and read one."""
-        if hidden and sys.stdin.isatty():
-            return getpass.getpass(question + " ")
-        show(question)
-        return self._line([])
+        """Print the question as a line, and read one; a hidden answer shows nowhere."""
+        with _unseen(sys.stdin.fileno()) if hidden else contextlib.nullcontext():
+            show(question)
+            return self._line([])
 
     def command(self, complete: Complete) -> str:
-        """Read a line."""
-        return self._line([self._stop])
+        """Read a command.  A backslash at the end of a line takes the next one too; two there are one."""
+        command = ""
+        while True:
+            line = self._line([self._stop])
+            body = line.rstrip("\\")
+            backslashes = len(line) - len(body)
+            command += body + "\\" * (backslashes // 2)
+            if backslashes % 2 == 0:
+                return command
+            command += "\n"
 
     def interrupt(self) -> None:
         """Wake the read."""
@@ -106,7 +147,9 @@ class PromptScreen:
 
     def __init__(self) -> None:
         self._questions: PromptSession[str] = PromptSession(history=DummyHistory())
-        self._commands: PromptSession[str] = PromptSession(history=InMemoryHistory())
+        self._commands: PromptSession[str] = PromptSession(
+            history=InMemoryHistory(), multiline=True, key_bindings=_keys()
+        )
         self._stopped = threading.Event()
 
     def ask(self, question: str, hidden: bool = False) -> str:
@@ -144,6 +187,21 @@ class PromptScreen:
         if self._stopped.is_set() and app.is_running and not app.is_done:
             self._stopped.clear()
             app.exit(exception=Interrupted())
+
+
+def _keys() -> KeyBindings:
+    """Return the keys of the prompt: Enter ends a command, and Alt-Enter a line of it."""
+    keys = KeyBindings()
+
+    @keys.add("enter", filter=has_focus(DEFAULT_BUFFER))
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.validate_and_handle()
+
+    @keys.add("escape", "enter", filter=has_focus(DEFAULT_BUFFER))
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    return keys
 
 
 class _LineCompleter(Completer):

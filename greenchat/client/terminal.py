@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import ssl
 import sys
@@ -12,15 +13,16 @@ from functools import partial
 from typing import NoReturn
 
 from greenchat.client.client import Client
-from greenchat.client.commands import Over, Talk, completions, execute, is_id, show_friends, show_groups
+from greenchat.client.commands import Over, Talk, completions, execute, show_friends, show_groups
+from greenchat.client.names import is_id, unquoted, written
 from greenchat.client.plain import NotSpoken
 from greenchat.client.pushes import Event, Login, Push
 from greenchat.client.reader import CONNECT_TIMEOUT
 from greenchat.client.roster import Roster
 from greenchat.client.screen import Interrupted, Screen, open_screen, show
-from greenchat.client.text import describe, sentence
+from greenchat.client.text import describe, harmless, sentence
 from greenchat.client.tls import Untrusted, connect
-from greenchat.errors import AlreadyOnline, GreenchatError
+from greenchat.errors import AlreadyOnline, BadCredentials, GreenchatError
 
 TROUBLE = (GreenchatError, TimeoutError)
 HINTS = {Untrusted: "--tls-ca FILE names another authority", NotSpoken: "for one with TLS add --tls"}
@@ -34,12 +36,16 @@ class Terminal:
         connect: makes a client of the server.
         device: what the server is to call this device.
         screen: where to read.
+
+    Attributes:
+        failed: True if something that was asked for was not done.
     """
 
     def __init__(self, connect: Callable[[], Client], device: str, screen: Screen) -> None:
         self._connect = connect
         self._device = device
         self._screen = screen
+        self.failed = False
 
     def run(self) -> None:
         """Show the menu until it is quit; EOFError is raised where the input ends."""
@@ -57,27 +63,38 @@ class Terminal:
                 show(line)
             choice = choices.get(self._screen.ask("choice:").strip().lower())
             if choice is None:
-                show("Choose 1, 2 or 3.")
+                self._complain("Choose 1, 2 or 3.")
                 continue
             try:
                 stay = choice()
             except TROUBLE as error:
-                show(sentence(error))
+                self._complain(sentence(error))
+
+    def _complain(self, text: str) -> None:
+        self.failed = True
+        show(text)
 
     def _register(self) -> bool:
-        name, password = self._screen.ask("name:"), self._screen.ask("password:", hidden=True)
+        typed, password = self._screen.ask("name:").strip(), self._screen.ask("password:", hidden=True)
+        name = unquoted(typed)
         with self._connect() as client:
             userid = client.register(name, password)
         show(f"You are registered; your id is {userid}. Log in now.")
+        if is_id(name):
+            show(_digits(name))
         return True
 
     def _login(self) -> bool:
         """Log in and talk; False to end the program."""
-        name, password = self._screen.ask("id or name:").strip(), self._screen.ask("password:", hidden=True)
-        user = int(name) if is_id(name) else name
+        typed, password = self._screen.ask("id or name:").strip(), self._screen.ask("password:", hidden=True)
+        user = int(typed) if is_id(typed) else unquoted(typed)
         with self._connect() as client:
             try:
                 login = client.login(user, password, device=self._device)
+            except BadCredentials:
+                if is_id(typed):
+                    show(_digits(typed))
+                raise
             except AlreadyOnline as error:
                 show(sentence(error))
                 if self._screen.ask("Log in here, and out there? (y/n)").strip().lower() not in ("y", "yes"):
@@ -88,7 +105,7 @@ class Terminal:
     def _talk(self, client: Client, login: Login) -> bool:
         """Show what comes and do what is said, until either ends; False to end the program."""
         talk = Talk(client, Roster(login), show)
-        show(f"Welcome, {login.name}! Your id is {login.id}. Try help.")
+        show(f"Welcome, {written(login.name)}! Your id is {login.id}. Try help.")
         show_friends(talk)
         show_groups(talk)
         self._screen.reset()
@@ -114,9 +131,9 @@ class Terminal:
             if line.strip():
                 execute(line, talk)
         except TROUBLE as error:
-            show(sentence(error))
+            self._complain(sentence(error))
         except KeyboardInterrupt:
-            show("Given up; it may still be done.")
+            self._complain("Given up; it may still be done.")
 
     def _show_pushes(self, talk: Talk) -> None:
         for push in talk.client.pushes():
@@ -128,6 +145,7 @@ class Terminal:
         if line:
             show(line)
         if isinstance(push, Event) and push.kind == "ended":
+            self.failed = True
             self._screen.interrupt()
 
 
@@ -137,7 +155,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the terminal client and return its exit status: 0, or 1 if the server cannot be reached."""
+    """Run the terminal client.
+
+    Returns:
+        The exit status: 0, or 1 if the server cannot be reached or, where the commands come from a pipe or a
+        file, if one of them was not done.
+    """
     parser = _Parser(prog="greenchat.client", description="Chat in a terminal.")
     parser.add_argument("host", metavar="HOST", help="where the server is")
     parser.add_argument("port", metavar="PORT", type=_port, help="its port")
@@ -153,19 +176,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         connect(options.host, options.port, CONNECT_TIMEOUT, tls).close()
     except (OSError, UnicodeError) as error:  # the latter for what can be no name of a host
-        parser.exit(1, f"{parser.prog}: cannot reach {options.host}:{options.port}: {_reason(error)}\n")
+        reason = harmless(_reason(error))
+        parser.exit(1, f"{parser.prog}: cannot reach {options.host}:{options.port}: {reason}\n")
+    return _run(partial(Client, options.host, options.port, tls=tls), options.device)
+
+
+def _run(client: Callable[[], Client], device: str) -> int:
+    """Talk until the end, and return the exit status."""
     try:
         with open_screen() as screen:
-            client = partial(Client, options.host, options.port, tls=tls)
-            Terminal(client, options.device, screen).run()
-    except EOFError:
-        return 0
+            terminal = Terminal(client, device, screen)
+            with contextlib.suppress(EOFError):
+                terminal.run()
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # who read our output has gone: say nothing more, not at the exit either
+    except BrokenPipeError:  # the reader of our output has gone: say nothing more, not at the exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return int(terminal.failed and not sys.stdin.isatty())
 
 
 def _context(parser: argparse.ArgumentParser, wanted: bool, ca: str | None) -> ssl.SSLContext | None:
@@ -192,6 +220,10 @@ def _port(text: str) -> int:
     if not (is_id(text) and 0 < int(text) < 65_536):
         raise argparse.ArgumentTypeError(f"not a number from 1 to 65535: {text!r}")
     return int(text)
+
+
+def _digits(name: str) -> str:
+    return f'Digits alone are an id; the name is written in quotes: "{name}".'
 
 
 def _leave() -> bool:

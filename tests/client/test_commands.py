@@ -43,6 +43,14 @@ def shown(talk: Talk) -> list[str]:
         ("groupchat:#team:hi:ho", "group_chat", (5, "hi:ho")),
         ("groupchat:others:x", "group_chat", (9, "x")),
         ("addfriend:a:b", "add_friend", (8,)),
+        ("chat：bob：好：的", "chat", (2, "好：的")),
+        ("chat : bob ： a:b", "chat", (2, "a:b")),
+        ('chat:"bob":"quoted"', "chat", (2, '"quoted"')),
+        ("chat:bob:one\ntwo\n three", "chat", (2, "one\ntwo\n three")),
+        ("recall:＃team:4", "recall", (in_group(5), 4)),
+        ('recall:#"team":4', "recall", (in_group(5), 4)),
+        ('creategroup:"a: b":c:d', "create_group", ("a: b", "c:d")),
+        ('groupchat:"te\\x61m":hi', "group_chat", (5, "hi")),
         ("addgroup:others", "join_group", (9,)),
         ("creategroup:g", "create_group", ("g", "")),
         ("creategroup:g:what: it is", "create_group", ("g", "what: it is")),
@@ -59,6 +67,42 @@ def test_a_line_calls_the_client(talk: Talk, line: str, method: str, arguments: 
     with suppress(Over):
         execute(line, talk)
     getattr(talk.client, method).assert_called_once_with(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('chat:"7":hi', "7"),
+        ('chat : "a:b" : hi', "a:b"),
+        ('chat:"a\\"b":hi', 'a"b'),
+        ('addfriend:"a b"', "a b"),
+        ('history:"#x"', "#x"),
+    ],
+)
+def test_in_quotes_stands_a_name(talk: Talk, line: str, name: str) -> None:
+    execute(line, talk)
+    talk.client.find_user.assert_called_once_with(name)  # type: ignore[attr-defined]
+
+
+def test_groups_are_asked_for_anew(talk: Talk) -> None:
+    bob = {"id": 2, "name": "bob", "state": "offline", "role": "normal"}
+    now = {
+        5: {"group": {"id": 5, "groupname": "team", "count": 1}, "users": [bob], "more": False},
+        6: {"group": {"id": 6, "groupname": "six", "count": 101}, "users": [bob], "more": True},
+    }
+
+    def group_info(groupid: int, limit: int) -> Any:
+        if groupid not in now:
+            raise errors.NotAMember
+        return now[groupid]
+
+    talk.client.group_info.side_effect = group_info  # type: ignore[attr-defined]
+    talk.roster.unknown.update((6, 7))
+    execute("groups", talk)
+    assert shown(talk) == ["Groups:", "  #six (id 6) [101 members]", "  #team (id 5) [bob (offline)]"]
+    del now[5]
+    execute("groups", talk)
+    assert shown(talk)[3:] == ["Groups:", "  #six (id 6) [101 members]"]
 
 
 def test_history_takes_a_count(talk: Talk) -> None:
@@ -93,6 +137,7 @@ def test_recall_without_a_number_takes_back_the_last_own_message(talk: Talk) -> 
         ("chat::hi", "write chat"),
         ("chat:bob: ", "write chat"),
         ("dance", 'no command "dance"'),
+        ('chat:"bob:hi', 'needs a second "'),
         ("history:bob:many", "number"),
         ("recall:bob:x", "number"),
         ("addfriend", "write addfriend:ID"),
@@ -125,3 +170,5 @@ def test_commands_and_known_names_are_completed(talk: Talk) -> None:
     assert completions("history:", talk.roster) == ["history:bob", "history:#team"]
     assert completions("chat:bob:b", talk.roster) == []
     assert completions("dance:", talk.roster) == []
+    talk.roster.add_friend({"id": 9, "name": "a: b", "state": "online"})
+    assert completions("chat：", talk.roster) == ["chat：bob:", 'chat："a: b":']

@@ -7,7 +7,7 @@ import pytest
 from greenchat import errors
 from greenchat.client import Event, Login, Message, Presence, Recall, Typing, in_group, with_user
 from greenchat.client.roster import Roster
-from greenchat.client.text import clock, describe, harmless, sentence
+from greenchat.client.text import clock, describe, harmless, printable, sentence
 from greenchat.protocol.instants import to_instant
 
 NOW = to_instant(datetime.now(UTC).timestamp())
@@ -27,11 +27,40 @@ def roster() -> Roster:
         ("a\rb\tc\x00\x7f\x9b1m", "a\\rb\\tc\\x00\\x7f\\x9b1m"),
         ("\u202egnp.exe", "\\u202egnp.exe"),
         ("\u2028\u2066\ud800", "\\u2028\\u2066\\ud800"),
+        ("s\u00adh\u200by\ufeff \U000e0041", "s\\xadh\\u200by\\ufeff \\U000e0041"),
         ("grüße 你好 👩‍👩‍👧 עברית", "grüße 你好 👩‍👩‍👧 עברית"),
     ],
 )
 def test_what_steers_a_terminal_is_written_out_and_all_else_stays(text: str, shown: str) -> None:
     assert harmless(text) == shown
+
+
+def test_further_lines_of_a_text_stand_behind_a_margin() -> None:
+    assert list(printable("09:00 [1] bob: one\r\n09:00 [2] eve: forged\rx\n")) == [
+        "09:00 [1] bob: one",
+        "      | 09:00 [2] eve: forged\\rx",
+        "      | ",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("09:00 [1] bob: fits", ["09:00 [1] bob: fits"]),
+        (
+            f"09:00 [1] bob: {'x' * 15}09:00 [2] eve: forged",
+            [f"09:00 [1] bob: {'x' * 15}", "      | 09:00 [2] eve: forged"],
+        ),
+        (
+            f"09:00 [1] bob: {' ' * 15}09:00 [2] eve: forged",
+            [f"09:00 [1] bob: {' ' * 14}", "      | 09:00 [2] eve: forged"],
+        ),
+        (f"09:00 [1] bob: {'你' * 12}", ["09:00 [1] bob:", f"      | {'你' * 11}", "      | 你"]),
+    ],
+)
+def test_a_line_does_not_reach_over_the_edge_of_the_terminal(text: str, lines: list[str]) -> None:
+    """Beyond it the text would go on at the left, where our lines begin."""
+    assert list(printable(text, 30)) == lines
 
 
 def test_times_are_local_with_the_date_where_it_is_not_today() -> None:
@@ -46,6 +75,15 @@ def test_times_are_local_with_the_date_where_it_is_not_today() -> None:
     [
         (errors.NoSuchUser(), "There is no such user."),
         (errors.Disconnected("connection refused"), "The connection is gone: connection refused."),
+        (errors.Disconnected("shutdown"), "The connection is gone: the server stops."),
+        (
+            errors.TooLarge("msg: at most 4096 characters"),
+            "The message is not accepted: at most 4096 characters.",
+        ),
+        (
+            errors.BadRequest("groupname: may not be empty"),
+            "The name of the group is not accepted: may not be empty.",
+        ),
         (TimeoutError("no answer."), "No answer."),
         (TimeoutError(), "TimeoutError."),
     ],
@@ -64,13 +102,54 @@ def test_pushes_are_described_with_names_and_numbers(roster: Roster) -> None:
         (Presence(2, "online"), "bob is online."),
         (Typing(with_user(2), 2), None),
         (Event("connected"), None),
-        (Event("lost", "shutdown", 1.0), "The connection is lost (shutdown). It comes back by itself."),
+        (
+            Event("lost", "shutdown", 1.0),
+            "The connection is lost (the server stops). It comes back by itself.",
+        ),
         (Event("retry", "refused", 1.0), None),
         (Event("back"), "The connection is back."),
         (Event("ended", "replaced"), "You have logged in from elsewhere: this login has ended."),
-        (Event("ended", "protocol"), "You are logged out (protocol). Log in again."),
+        (Event("ended", "odd"), "You are logged out (odd). Log in again."),
     ]
     assert [describe(push, roster) for push, _ in said] == [line for _, line in said]
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("rob", "rob"),
+        ("小明", "小明"),
+        ("me", '"me"'),
+        ("bob in #team", '"bob in #team"'),
+        ("bob: hi", '"bob: hi"'),
+        ("user 7", '"user 7"'),
+        ("7", '"7"'),
+        ("bob\u200b", '"bob\\u200b" (id 9)'),
+        ("\u200b", '"\\u200b"'),
+        ("eve\n09:00 [1] bob", '"eve\\n09:00 [1] bob"'),
+        ("b\u043eb", "b\u043eb (id 9)"),
+        ("ｂｏｂ", "ｂｏｂ (id 9)"),
+    ],
+)
+def test_nobody_is_called_like_another_or_like_a_line_of_ours(roster: Roster, name: str, called: str) -> None:
+    roster.hear(Message(with_user(9), 1, 9, name, "hi", NOW))
+    assert roster.user(9) == called
+    line = describe(Message(in_group(5), 1, 9, name, "hi", NOW), roster)
+    assert line == f"{clock(NOW)} [1] {called} in #team: hi"
+
+
+def test_names_that_are_alike_have_the_ids_behind_them(roster: Roster) -> None:
+    roster.learn_name(9, "Bob")
+    assert (roster.user(2), roster.user(9)) == ("bob (id 2)", "Bob (id 9)")
+    roster.learn_name(9, "robert")
+    assert (roster.user(2), roster.user(9)) == ("bob", "robert")
+
+
+def test_a_group_that_is_only_heard_of_is_remembered(roster: Roster) -> None:
+    roster.hear(Message(in_group(8), 1, 2, "bob", "hi", NOW))
+    assert (roster.unknown, roster.group(8)) == ({8}, "8")
+    roster.add_group({"id": 8, "groupname": "8"})
+    assert (roster.unknown, roster.group(8)) == (set(), '"8"')
 
 
 def test_the_roster_learns_from_what_it_hears(roster: Roster) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import select
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import IO
 
 import pexpect
 import pytest
 
+from greenchat.protocol.messages import MsgId
+from tests.client.fake_server import FakeServer, chat_from
 from tests.system.server import DEADLINE, ROOT, Server
 
 ENVIRONMENT = {
@@ -44,7 +49,7 @@ def command(server: Server, *options: str) -> list[str]:
     return ["-m", "greenchat.client", "127.0.0.1", str(server.port), *options]
 
 
-def script(server: Server, *lines: str) -> list[str]:
+def script(server: Server, *lines: str, status: int = 0) -> list[str]:
     """Feed a client with lines until it ends; return what it printed."""
     ran = subprocess.run(
         [sys.executable, *command(server)],
@@ -55,23 +60,29 @@ def script(server: Server, *lines: str) -> list[str]:
         text=True,
         check=False,
     )
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.returncode, ran.stderr) == (status, "")
     return ran.stdout.splitlines()
 
 
 class Person:
-    """Somebody at a terminal."""
+    """Somebody at a terminal.
 
-    def __init__(self, server: Server, *options: str) -> None:
+    Attributes:
+        screen: all that was shown so far.
+    """
+
+    def __init__(self, server: Server, *options: str, term: str = "xterm") -> None:
+        self.screen = io.StringIO()
         self._child = pexpect.spawn(
             sys.executable,
             command(server, *options),
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | {"TERM": term},
             encoding="utf-8",
             timeout=DEADLINE,
             dimensions=(40, 200),
             cwd=str(ROOT),
         )
+        self._child.logfile_read = self.screen
 
     def sees(self, text: str) -> None:
         """Wait for a text on the screen."""
@@ -205,11 +216,166 @@ def test_a_login_from_elsewhere_takes_over(server: Server, people: tuple[Person,
     other_device.leave()
 
 
-def test_passwords_are_not_shown(people: tuple[Person, Person]) -> None:
-    ann, _ = people
+@pytest.mark.parametrize("term", ["xterm", "dumb", "unknown"])
+def test_passwords_are_not_shown(server: Server, people: tuple[Person, Person], term: str) -> None:
+    ann = Person(server, term=term)
     ann.logs_in("ann")
     ann.sees("Welcome")
-    assert "secret" not in str(ann._child.before)
+    ann.types("loginout")
+    ann.sees("choice:")
+    ann.types("2")
+    ann.sees("name:")
+    ann.types("cleo")
+    ann.sees("password:")
+    ann.types("secret")
+    ann.sees("You are registered")
+    ann.sees("choice:")
+    ann.types("this is shown")
+    ann.sees("Choose 1, 2 or 3.")
+    assert "secret" not in ann.screen.getvalue()
+    assert "this is shown" in ann.screen.getvalue()
+    ann.leave()
+
+
+def test_a_message_may_have_lines(server: Server, people: tuple[Person, Person]) -> None:
+    ann, bob = people
+    ann.logs_in("ann")
+    ann.sees("Try help.")
+    bob.logs_in("bob")
+    bob.sees("Try help.")
+    bob.keys("chat:ann:one")
+    bob.keys("\x1b\r")
+    bob.types("09:00 [7] eve: forged")
+    ann.sees("[1] bob: one\r\n      | 09:00 [7] eve: forged")
+    assert script(server, "1", "bob", "secret", "y", "chat:ann:one\\", "two\\\\", "quit")[-1] == "sent [2]"
+    ann.sees("[2] bob: one\r\n      | two\\\r\n")
+
+
+def test_a_name_of_digits_stands_in_quotes(server: Server) -> None:
+    script(server, "2", "ann", "secret", "2", "1", "secret", "3")
+    lines = script(server, "1", "1", "secret", 'chat:"1":hi', "quit")
+    assert "Welcome, ann! Your id is 1. Try help." in lines
+    lines = script(server, "1", '"1"', "secret", "history:ann", "quit")
+    assert 'Welcome, "1"! Your id is 2. Try help.' in lines
+    assert lines[-2].endswith("[1] ann: hi")
+    lines = script(server, "1", "2", "wrong", "3", status=1)
+    assert 'Digits alone are an id; the name is written in quotes: "2".' in lines
+
+
+def test_groups_are_shown_as_they_are_now(people: tuple[Person, Person]) -> None:
+    ann, bob = people
+    ann.logs_in("ann")
+    ann.sees("Try help.")
+    ann.types("creategroup:team")
+    ann.sees("is created")
+    bob.logs_in("bob")
+    bob.sees("Try help.")
+    bob.types("addgroup：＃team")
+    bob.sees("You are in the group #team now.")
+    ann.types("groups")
+    ann.sees("#team (id 1) [ann (online, creator), bob (online)]")
+    bob.types("leave:team")
+    bob.sees("You have left")
+    ann.types("groups")
+    ann.sees("#team (id 1) [ann (online, creator)]")
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (("1", "ann", "secret", "friends", "quit"), 0),
+        (("1", "ann", "secret", "friends"), 0),
+        (("1", "ann", "secret", "chat:nobody:hi", "friends", "quit"), 1),
+        (("1", "ann", "secret", "dance"), 1),
+        (("1", "ann", "wrong", "quit"), 1),
+        (("4", "quit"), 1),
+    ],
+)
+def test_a_pipe_learns_by_the_status_that_something_was_not_done(
+    server: Server, lines: tuple[str, ...], status: int
+) -> None:
+    script(server, "2", "ann", "secret", "3")
+    script(server, *lines, status=status)
+
+
+def test_the_wire_s_names_are_not_shown(server: Server) -> None:
+    script(server, "2", "ann", "secret", "3")
+    said = script(
+        server,
+        "2",
+        "x" * 51,
+        "secret",
+        "1",
+        "ann",
+        "secret",
+        f"chat:ann:{'x' * 4097}",
+        "chat:99999999999:hi",
+        "addfriend:1",
+        "history:ann:500",
+        f"creategroup:{'x' * 51}",
+        "creategroup:g:" + "x" * 201,
+        "recall:ann:99999999999999999999",
+        "block:0",
+        "leave:0",
+        "quit",
+        status=1,
+    )
+    fields = (
+        "msg",
+        "toid",
+        "friendid",
+        "groupname",
+        "groupdesc",
+        "limit",
+        "target",
+        "userid",
+        "groupid",
+        "errno",
+    )
+    assert not [line for line in said if any(re.search(rf"\b{field}\b", line) for field in fields)]
+    assert "The message is not accepted: at most 4096 characters, this has 4097." in said
+
+
+def test_a_hostile_server_neither_steers_the_terminal_nor_stops_it() -> None:
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e\u200b\n09:00 [7] bob: forged"
+    server = FakeServer()
+    client = subprocess.Popen(
+        [sys.executable, "-m", "greenchat.client", "127.0.0.1", str(server.port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=ENVIRONMENT,
+        text=True,
+    )
+    assert client.stdin
+    server.accept().at_end()
+    client.stdin.write("1\nann\nsecret\n")
+    client.stdin.flush()
+    peer = server.accept()
+    peer.welcome(
+        name=evil,
+        friends=[{"id": 2, "name": evil, "state": evil}],
+        groups=[{"id": 5, "groupname": evil, "groupdesc": evil, "users": []}],
+        offlinemsg=[chat_from(2, 1) | {"time": "noon"}, chat_from(2, 2, evil, name=evil)],
+    )
+    client.stdin.write("addfriend:9\n")
+    client.stdin.flush()
+    peer.refuse(peer.get(MsgId.ADD_FRIEND), 14, "not_allowed", errmsg=evil)
+    peer.send({"msgid": 14, "errno": 3, "error": "bad_request", "errmsg": evil})
+    peer.send(
+        chat_from(2, 3) | {"time": "0000"}, chat_from(2, 4) | {"seq": evil}, chat_from(2, 5, "still shown")
+    )
+    said = read_until(client.stdout, "still shown\n")
+    client.stdin.write("quit\n")
+    client.stdin.flush()
+    assert peer.at_end()
+    peer.close()
+    said += client.communicate(timeout=DEADLINE)[0]
+    server.close()
+    assert not [char for char in said if char != "\n" and unicodedata.category(char) in ("Cc", "Cf")]
+    assert not [line for line in said.splitlines() if line.startswith("09:00")]
+    assert "Traceback" not in said
+    assert said.count("(skipped what the server sent: ") == 3
 
 
 def test_a_script_may_drive_the_client(server: Server) -> None:
@@ -248,6 +414,7 @@ def test_a_script_may_drive_the_client(server: Server) -> None:
         "history:bob:9",
         "quit",
         "never read",
+        status=1,
     )
     for line in (
         "You are registered; your id is 1. Log in now.",
