@@ -18,10 +18,13 @@ def set_up(db: Connection, view: str) -> None:
     Raises:
         StartupError: the database holds something else, or is newer than this program.
     """
-    tables = set(inspect(db).get_table_names())
-    if tables - set(metadata.tables) and Setting.name not in tables:
+    # Without case: with lower_case_table_names=1 MySQL keeps the names in small letters.
+    tables = {name.casefold() for name in inspect(db).get_table_names()}
+    ours = {name.casefold() for name in metadata.tables}
+    is_set_up = Setting.name.casefold() in tables
+    if tables - ours and not is_set_up:
         raise StartupError("the database holds something else than a greenchat server's tables")
-    found = _version(db) if Setting.name in tables else None
+    found = _version(db) if is_set_up else None
     if found is None:
         _create(db, view)
         found = _version(db)

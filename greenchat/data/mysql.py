@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import gevent
-from sqlalchemy import URL, Connection, Engine, Insert, Table, create_engine
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, Insert, Table, create_engine, event
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -53,9 +53,17 @@ _SESSION = (
     " /*M!100600 , idle_transaction_timeout = 3 */ /*!80017 , wait_timeout = 10 */"
 )
 
-_AGAIN = frozenset((code,) for code in (1020, 1040, 1047, 1053, 1205, 1213, 2002, 2003, 2006, 2013, 2055))
-"""Errors after which a transaction that was not committed may do better: a deadlock, a lock that was
-waited for in vain, too many connections, a server that is going down, is away, or has lost us."""
+_GONE = frozenset((1036, 1047, 1053, 1290, 1792, 1836, 1874, 3032, 3168, 3169))
+"""Errors of a server that will not write for us any more, though it may still answer: it was made read-only
+(a switch to another primary), is going offline or down, or its node of Galera has lost the others."""
+
+_ROLLED_BACK = frozenset((1020, 1213, 3101))
+"""Errors that say, in COMMIT too, that the transaction was rolled back: a deadlock, a conflict of nodes."""
+
+_AGAIN = _GONE | _ROLLED_BACK | {1040, 1203, 1205, 1226, 1317, 1637, 1969, 2002, 2003, 2006, 2013, 2055, 3024}
+"""Errors after which a transaction that was not committed may do better: also a lock that was waited for in
+vain, too many connections (of all, or of this user) or transactions, a statement that an operator or a time
+limit of the server ended, a server that is away or has lost us."""
 
 MOST_ROWS = 256
 """Rows of a statement: of the longest messages, 4 MiB and so a quarter of ``max_allowed_packet``."""
@@ -121,12 +129,15 @@ class MysqlDatabase:
         self._where = f"{url.host or 'localhost'}:{url.port or 3306}/{url.database}"
         self._patience = patience
         self._usable = False
+        self._was_gone = False
         options = _connect_options(url, answer_wait)
         try:
             self._committer = _engine(url, options, pool_size=1)
             self._pool = _engine(url, options, pool_size=pool_size, pool_timeout=pool_wait)
         except ValueError as error:
             raise ConfigError(f"store: {error}") from None
+        for engine in (self._committer, self._pool):
+            event.listen(engine, "handle_error", self._note)
 
     def runner(self) -> Runner:
         """Return greenlets: PyMySQL lets them run where the program is monkey-patched."""
@@ -153,8 +164,7 @@ class MysqlDatabase:
     def close(self) -> None:
         """Disconnect."""
         self._usable = False
-        self._committer.dispose()
-        self._pool.dispose()
+        self._disconnect()
 
     def writing(self) -> AbstractContextManager[Connection]:
         """Return a transaction of the committer's connection."""
@@ -192,9 +202,24 @@ class MysqlDatabase:
             try:
                 db.commit()
             except DBAPIError as error:
-                if error.connection_invalidated:
-                    raise CommitUnknown(f"in COMMIT: {explain(error)}") from None
-                raise
+                if _code(error.orig) in _ROLLED_BACK:
+                    raise
+                raise CommitUnknown(f"in COMMIT: {explain(error)}") from None
+        if self._was_gone:
+            self._was_gone = False
+            self._disconnect()  # from the former primary, which may have answered reads since
+
+    def _note(self, context: ExceptionContext) -> None:
+        """Throw away all connections to a server that is of no use any more: the name may lead to another."""
+        if _code(context.original_exception) in _GONE:
+            context.is_disconnect = True
+            self._was_gone = True
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        """Close the connections that are not in use, and each of the others when it is given back."""
+        self._committer.dispose()
+        self._pool.dispose()
 
     def _connect(self, engine: Engine) -> Connection:
         """Take a connection; what its block leaves uncommitted is rolled back.
@@ -259,5 +284,9 @@ def _passes(error: Exception) -> bool:
     """Return whether an error may go away by itself."""
     if not isinstance(error, DBAPIError):
         return False
-    arguments = getattr(error.orig, "args", ())
-    return error.connection_invalidated or arguments[:1] in _AGAIN
+    return error.connection_invalidated or _code(error.orig) in _AGAIN
+
+
+def _code(error: BaseException | None) -> object:
+    """Return the number of an error of the driver; None if it has none."""
+    return error.args[0] if error is not None and error.args else None

@@ -331,6 +331,28 @@ def committed_unheard(url: str) -> None:
         assert log_of(store, CHAT) == [(1, ""), (2, "one"), (3, "without"), (4, "1")]
 
 
+def error_packet(code: int, words: bytes) -> bytes:
+    """Return what the server says instead of OK."""
+    said = b"\xff" + code.to_bytes(2, "little") + b"#70100" + words
+    return len(said).to_bytes(3, "little") + b"\x01" + said
+
+
+def committed_with_an_error(url: str) -> None:
+    """A COMMIT that an operator's KILL interrupts may be done all the same: nothing is stored twice."""
+    with through_a_proxy(url) as (store, proxy), running(url) as other:
+
+        def interrupt(client: socket, server: socket, packet: bytes) -> bool:
+            server.sendall(packet)
+            until(lambda: log_of(other, CHAT))
+            client.sendall(error_packet(1317, b"Query execution was interrupted"))
+            return False
+
+        proxy.plan = interrupt
+        assert send(store, text(CHAT, 1, "one"))[0].wait() == (1, NOW, False)
+        assert proxy.plan is None
+        assert log_of(store, CHAT) == [(1, "one")]
+
+
 def cut_before_commit(url: str) -> None:
     """A commit that never arrived is found out too: Busy, and then stored once."""
     with through_a_proxy(url) as (store, proxy):

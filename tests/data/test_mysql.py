@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import Select, make_url
 from sqlalchemy import text as sql
 
-from greenchat.data import SqlStore, open_store
+from greenchat.data import SqlStore, mysql, open_store
 from greenchat.data.log import LAST, SPAN
 from greenchat.data.login import STATE
 from greenchat.data.mysql import OLDEST, MysqlDatabase
 from greenchat.data.query import DIALECTS
 from greenchat.data.schema import metadata
-from greenchat.errors import ConfigError, DatabaseAway, StartupError
+from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
 from greenchat.ports import Node, Span
 from scripts.lab.mariadb import PASSWORD, MariaDb
 from tests.data.shared import NOW, append, pair, recall, text
@@ -45,8 +45,8 @@ def set_up(url: str) -> None:
 
 @pytest.fixture(scope="module")
 def mariadb() -> Iterator[MariaDb]:
-    # Without TLS, so that a proxy can read along.
-    with private_mariadb("--skip-ssl") as server:
+    # Without TLS, so that a proxy can read along.  A limit of connections that is zero at the start stays so.
+    with private_mariadb("--skip-ssl", "--max-user-connections=100") as server:
         set_up(server.fresh("chat_used"))
         yield server
 
@@ -242,6 +242,22 @@ def test_a_set_up_that_was_cut_short_is_finished(mariadb: MariaDb, fresh: str) -
     assert schema(mariadb, "chat_fresh") == made
 
 
+def test_a_server_that_keeps_names_in_small_letters_will_do() -> None:
+    with private_mariadb("--lower-case-table-names=1") as server:
+        url = server.fresh()
+        for name in ("ann", "bob"):
+            store = open_store(url)
+            store.start()
+            store.create_user(name, "h", NOW)
+            append(store, text(pair(1, 1), 1, "hi"))
+            store.close()
+        assert server.run("SELECT COUNT(*) FROM offlinemessage", database="chat") == [(0,)]
+        assert server.run("SELECT last_seq FROM conversation", database="chat") == [(2,)]
+        server.run("DELETE FROM setting", "DROP VIEW offlinemessage", "DROP TABLE user", database="chat")
+        set_up(url)  # finishes what was cut short
+        assert server.run("SELECT COUNT(*) FROM user", database="chat") == [(0,)]
+
+
 # -- The start
 
 
@@ -311,6 +327,74 @@ def test_a_server_that_is_away_can_be_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
+    ("limit", "before"),
+    [
+        ("ALTER USER chat@'127.0.0.1' WITH MAX_USER_CONNECTIONS", 0),
+        ("SET GLOBAL max_user_connections =", 100),
+    ],
+)
+def test_a_user_with_too_many_connections_waits_for_one(
+    mariadb: MariaDb, url: str, limit: str, before: int
+) -> None:
+    database = MysqlDatabase(make_url(url), patience=0)
+    store = SqlStore(database, database.runner())
+    other = open_store(url)
+    other.start()
+    try:
+        other.user(id=other.create_user("ann", "h", NOW))
+        mariadb.run(f"{limit} 1")
+        with pytest.raises(DatabaseAway):
+            store.start()
+    finally:
+        mariadb.run(f"{limit} {before}")
+    store.start()
+    for used in (store, other):
+        used.close()
+
+
+@pytest.fixture
+def switchable(mariadb: MariaDb, tmp_path: Path) -> Iterator[tuple[str, MariaDb]]:
+    """The URL of a database, and another server that the name in the URL leads to once it is moved."""
+    with private_mariadb() as other:
+        for server in (mariadb, other):
+            set_up(server.fresh("chat_moved"))
+            server.run(
+                f"CREATE OR REPLACE USER chat@localhost IDENTIFIED BY '{PASSWORD}'",
+                "GRANT ALL ON `chat%`.* TO chat@localhost",
+            )
+        name = tmp_path / "sock"
+        name.symlink_to(mariadb.folder / "sock")
+        try:
+            yield f"{mariadb.url('chat_moved')}?unix_socket={name}", other
+        finally:
+            mariadb.run("SET GLOBAL read_only = 0", "DROP USER chat@localhost")
+
+
+def test_a_planned_switch_to_another_server_is_followed_at_once(
+    mariadb: MariaDb, switchable: tuple[str, MariaDb], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mysql, "RECYCLE", 3600.0)
+    url, other = switchable
+    database = MysqlDatabase(make_url(url), patience=0)
+    store = SqlStore(database, database.runner())
+    store.start()
+    assert append(store, text(-1, 1, "one"), text(-1, 1, "two")) == [(1, NOW, False), (2, NOW, False)]
+    assert store.create_user("ann", "h", NOW) == 1
+    mariadb.run("SET GLOBAL read_only = 1")
+    assert [type(told) for told in append(store, text(-1, 1, "three"))] == [Busy]
+    with pytest.raises(Busy):
+        store.create_user("bob", "h", NOW)
+    assert store.head(-1) == 2  # it still answers
+    name = Path(str(make_url(url).query["unix_socket"]))
+    name.unlink()
+    name.symlink_to(other.folder / "sock")
+    assert append(store, text(-1, 1, "three")) == [(1, NOW, False)]
+    assert store.head(-1) == 1
+    assert store.create_user("bob", "h", NOW) == 1
+    store.close()
+
+
+@pytest.mark.parametrize(
     ("ending", "said"),
     [
         ("?password=s3cret", "unknown option password"),
@@ -364,6 +448,10 @@ def test_a_stopped_server_is_busy_and_then_well(scenario: Scenario, url: str) ->
 
 def test_a_commit_whose_answer_was_lost_is_found_out(scenario: Scenario, url: str) -> None:
     scenario("committed_unheard", url)
+
+
+def test_a_commit_that_is_answered_with_an_error_is_found_out(scenario: Scenario, url: str) -> None:
+    scenario("committed_with_an_error", url)
 
 
 def test_a_commit_that_never_arrived_is_busy(scenario: Scenario, url: str) -> None:
