@@ -1,7 +1,7 @@
 """Plain integer counters; the admin page of the server exports them.
 
 ``COUNTERS.frames_in += 1`` is all there is to it.  They only grow, from the start of the process,
-and are touched from the loop's thread alone.
+and are touched from the loop's thread alone (``log_lines_lost``: under the lock of the log's queue).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Counters:
     slow_consumers: int = 0
     handler_errors: int = 0  # bugs: each has a traceback in the log
     messages_stored: int = 0
+    log_lines_lost: int = 0  # nobody read what standard error goes to, or it cannot be written
 
 
 COUNTERS = Counters()

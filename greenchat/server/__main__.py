@@ -11,6 +11,7 @@ from collections.abc import Sequence  # noqa: E402
 from greenchat.config import load  # noqa: E402
 from greenchat.errors import ConfigError, StartupError  # noqa: E402
 from greenchat.server.app import serve  # noqa: E402
+from greenchat.server.stderr import unblock_stderr  # noqa: E402
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 after SIGINT or SIGTERM, 1 if it cannot start, 2 for a wrong setting.
     """
+    unblock_stderr()
     try:
         serve(load(sys.argv[1:] if arguments is None else arguments, os.environ))
     except (ConfigError, StartupError) as error:

@@ -6,9 +6,7 @@ import gc
 import logging
 import os
 import random
-import resource
 import secrets
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,13 +29,11 @@ from greenchat.protocol.instants import to_instant
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.server.admin import AdminPages
 from greenchat.server.offload import Offload
+from greenchat.server.process import affordable_connections, prepare, say_ready
 from greenchat.server.signals import StopSignals, on_hangup
 from greenchat.service.neighbours import Neighbours
 from greenchat.service.service import Service
 from greenchat.service.session import Session
-
-SPARE_FILES = 64
-"""Open files that are not connections: the database, the log, the listener."""
 
 STARTUP_PAUSE = 0.5
 """Seconds between two tries to reach the database or the bus at the start."""
@@ -64,12 +60,12 @@ def serve(settings: Settings) -> None:
         ConfigError: a setting cannot be used.
         StartupError: the port, the database or the admin port cannot be had.
     """
-    _prepare_process(settings)
+    prepare(settings)
     signals = StopSignals()
     app = App(settings)
     app.start(signals.stop)
     try:
-        print(app.ready_line(), flush=True)
+        say_ready(app.ready_line(), signals.stop)
         signals.stop.wait()
     except OSError as error:
         raise StartupError(f"cannot write to standard output: {_reason(error)}") from None
@@ -252,19 +248,10 @@ def _patiently(start: Callable[[], T], deadline: float, stop: Event) -> T:
             raise StartupError("told to stop while it waited at the start")
 
 
-def _prepare_process(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    gevent.config.track_greenlet_tree = False  # a third off spawn and join (measured), and memory
-    os.umask(0o077)  # what this process makes is its owner's
-
-
 def _certificate(settings: Settings) -> Certificate | None:
     """Read the certificate for TLS, if there is to be any, now and at each SIGHUP."""
     if not settings.tls_cert:
+        on_hangup(partial(_log.info, "SIGHUP: there is nothing to read again, since there is no tls_cert"))
         return None
     certificate = Certificate(settings.tls_cert, settings.tls_key)
 
@@ -282,18 +269,7 @@ def _certificate(settings: Settings) -> Certificate | None:
 def _limits(settings: Settings) -> Limits:
     """Return those of the network, with as many connections as can be had."""
     limits = Limits(**{name: getattr(settings, name) for name in Limits._fields})
-    return limits._replace(max_connections=_affordable_connections(limits.max_connections))
-
-
-def _affordable_connections(wanted: int) -> int:
-    """Raise the limit of open files as far as it goes, and return how many connections that allows."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = wanted + SPARE_FILES if hard == resource.RLIM_INFINITY else min(wanted + SPARE_FILES, hard)
-    soft = max(files, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if files - SPARE_FILES < wanted:
-        _log.info("only %d connections: the limit of open files is %d", files - SPARE_FILES, hard)
-    return files - SPARE_FILES
+    return limits._replace(max_connections=affordable_connections(limits.max_connections))
 
 
 def _reason(error: OSError) -> str:

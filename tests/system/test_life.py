@@ -198,6 +198,20 @@ def test_a_host_that_is_not_here_is_told(tmp_path: Path) -> None:
     assert "192.0.2.1" in refused(tmp_path, 0, "--host", "192.0.2.1")
 
 
+@pytest.mark.parametrize("files", [32, 60, 64])
+def test_too_few_open_files_are_told_with_how_many_are_needed(tmp_path: Path, files: int) -> None:
+    said = refused(tmp_path, 0, before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)))
+    assert f"(ulimit -n) is {files}: 64 are needed for the server itself" in said
+    assert "164 for max_connections" in said
+    assert list(tmp_path.iterdir()) == [], "it made a database before it looked"
+
+
+def test_with_the_fewest_open_files_one_client_is_served(start: Start) -> None:
+    server = start(before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (65, 65)))
+    with Client(server) as client:
+        assert client.ask(12)["msgid"] == 12
+
+
 def test_an_admin_port_in_use_is_told(start: Start, tmp_path: Path) -> None:
     server = start()
     said = refused(tmp_path, 0, "--admin", f"127.0.0.1:{server.port}")
@@ -350,6 +364,18 @@ def test_a_client_that_reads_nothing_keeps_nobody_from_ending(start: Start) -> N
     server = start("--shutdown-timeout", 0.2, "--outbox-limit", 100_000_000)
     with stuck(server):
         assert server.stop() == 0
+
+
+def test_a_hangup_without_a_certificate_is_ignored_with_a_line(start: Start) -> None:
+    server = start(expected=(r"INFO greenchat: SIGHUP: there is nothing to read again, .+",))
+    with Client(server) as client:
+        server.tell(signal.SIGHUP)
+        until = monotonic() + DEADLINE
+        while "SIGHUP" not in server.log.read_text():
+            assert client.ask(12)["msgid"] == 12
+            assert monotonic() < until
+        assert client.ask(12)["msgid"] == 12
+    assert server.stop() == 0
 
 
 # -- Coming back

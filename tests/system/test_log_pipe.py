@@ -1,0 +1,160 @@
+"""A server whose standard error or standard output is a pipe that nobody reads."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from scripts.lab.program import free_port
+from tests.system.server import DEADLINE, ROOT, Client, command, environment
+from tests.system.test_life import get
+
+LINES = 12_000
+"""Connections, each of which is a line of the log: more than the queue and a pipe take."""
+
+
+class Pipe:
+    """A pipe of 4 KiB."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, 4_096)
+
+    def fill(self) -> None:
+        """Write until no more goes in."""
+        os.set_blocking(self.writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(self.writer, b"x" * 512)
+        os.set_blocking(self.writer, True)
+
+    def read_until(self, words: bytes) -> bytes:
+        """Return what is read up to these words."""
+        read, until = b"", monotonic() + DEADLINE
+        while words not in read:
+            assert monotonic() < until
+            read += os.read(self.reader, 65_536)
+        return read
+
+
+class Here:
+    """Where a server is."""
+
+    host = "127.0.0.1"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.admin = free_port()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    for fd in (pipe.reader, pipe.writer):
+        os.close(fd)
+
+
+@contextmanager
+def running(folder: Path, here: Here, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server during the block, which begins when clients can come."""
+    options = ["--store", f"sqlite:///{folder}/chat.db", "--admin", f"127.0.0.1:{here.admin}"]
+    options += ["--log-level", "debug", "--heartbeat-interval", "60"]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | streams
+    process = subprocess.Popen(command(here.port, *options), env=environment({}), cwd=ROOT, **streams)
+    try:
+        until = monotonic() + DEADLINE
+        while not is_served(here):
+            assert monotonic() < until
+            assert process.poll() is None
+            sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.wait(DEADLINE)
+
+
+def is_served(here: Here) -> bool:
+    try:
+        with Client(here) as client:
+            return bool(client.ask(12)["msgid"] == 12)
+    except OSError:
+        return False
+
+
+def come_and_go(here: Here) -> None:
+    for _ in range(LINES):
+        with closing(socket.create_connection((here.host, here.port), DEADLINE)):
+            pass
+
+
+def lost_lines(here: Here) -> int:
+    """Return how many lines the server says it has left out."""
+    found = re.search(r"^greenchat_log_lines_lost_total ([\d.e+]+)$", get(here.admin, "/metrics")[1], re.M)
+    assert found
+    return int(float(found[1]))
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody_and_its_losses_are_counted(
+    tmp_path: Path, pipe: Pipe
+) -> None:
+    here = Here()
+    with running(tmp_path, here, stderr=pipe.writer) as process:
+        come_and_go(here)
+        assert is_served(here)
+        lost = lost_lines(here)
+        assert 0 < lost < LINES
+        written = pipe.read_until(b"lines of it were lost")
+        assert written.count(b" ended: ") >= LINES - lost_lines(here)
+        assert is_served(here)
+        pipe.read_until(b" ended: ")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+        assert b"INFO greenchat: stopped" in pipe.read_until(b"stopped\n")
+
+
+def test_nor_does_it_keep_the_server_from_ending_in_order(tmp_path: Path, pipe: Pipe) -> None:
+    here = Here()
+    pipe.fill()
+    with running(tmp_path, here, stderr=pipe.writer) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+
+
+def test_a_ready_line_that_nobody_reads_holds_up_nobody(tmp_path: Path, pipe: Pipe) -> None:
+    here = Here()
+    pipe.fill()
+    with running(tmp_path, here, stdout=pipe.writer) as process:
+        assert is_served(here)
+        pipe.read_until(b"listening on")
+        assert is_served(here)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+
+
+def test_a_ready_line_that_is_stuck_keeps_no_server_from_ending(tmp_path: Path, pipe: Pipe) -> None:
+    here = Here()
+    pipe.fill()
+    with running(tmp_path, here, stdout=pipe.writer) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 0
+
+
+def test_a_reason_that_nobody_reads_keeps_no_failed_start_from_ending(pipe: Pipe) -> None:
+    pipe.fill()
+    process = subprocess.Popen(command("nonsense"), env=environment({}), cwd=ROOT, stderr=pipe.writer)
+    try:
+        assert process.wait(DEADLINE) == 2
+    finally:
+        process.kill()
