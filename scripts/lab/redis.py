@@ -38,9 +38,9 @@ class Redis(Program):
             self._answers,
         )
 
-    def connect(self) -> redis.Redis:
-        """Return a client of it."""
-        return redis.Redis("127.0.0.1", self.port, password=PASSWORD, decode_responses=True)
+    def connect(self, *, decode_responses: bool = True) -> redis.Redis:
+        """Return a client of it, which returns text, or bytes."""
+        return redis.Redis("127.0.0.1", self.port, password=PASSWORD, decode_responses=decode_responses)
 
     def url(self, port: int | None = None) -> str:
         """Return its URL, by way of another port if one is given."""

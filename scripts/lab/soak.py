@@ -50,6 +50,9 @@ ACTS = 0.5
 OPTIONS = ("--login-failures", 1_000_000)
 """Of the nodes: clients in doubt about their password try more than one."""
 
+OLD = (0.5, 4.0)
+"""Seconds that a snapshot of Redis is old; a node's lease lasts 5."""
+
 SECOND_FAULT = 0.25
 """How likely another fault is at the same time."""
 
@@ -184,6 +187,23 @@ def redis_is_flushed(soak: Soak) -> str:
     return "Redis has forgotten everything"
 
 
+def redis_goes_back(soak: Soak) -> str:
+    """Have it begin anew with what it had some seconds ago, as after a crash from a snapshot."""
+    assert soak.fleet.redis
+    seconds = soak.chance.uniform(*OLD)
+    with closing(soak.fleet.redis.connect(decode_responses=False)) as client:
+        keys = list(client.scan_iter())
+        snapshot = [(key, client.pttl(key), client.dump(key)) for key in keys]
+        sleep(seconds)
+        client.flushall()
+        for key, milliseconds, value in snapshot:
+            if value is not None:
+                client.restore(key, max(0, milliseconds), value)
+        for kind in ("pubsub", "normal"):
+            client.client_kill_filter(_type=kind, skipme=True)
+    return f"Redis comes back as it was {seconds:.1f} s ago"
+
+
 def subscribers_are_killed(soak: Soak) -> str:
     assert soak.fleet.redis
     killed = 0
@@ -239,6 +259,7 @@ BACKEND_FAULTS: list[Fault] = [
     redis_is_killed,
     redis_is_stopped,
     redis_is_flushed,
+    redis_goes_back,
     subscribers_are_killed,
     mariadb_is_killed,
     mariadb_is_stopped,
