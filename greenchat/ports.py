@@ -214,6 +214,13 @@ class Message(NamedTuple):
     time: str
 
 
+class First(NamedTuple):
+    """Where and when a message was first stored."""
+
+    seq: int
+    time: str
+
+
 class Entry(NamedTuple):
     """An entry of a conversation's log; the body of a recalled message is empty."""
 
@@ -306,8 +313,12 @@ class Delivery(Protocol):
         """
 
     def failed(self, error: RequestError) -> None:
-        """Nothing was stored: ``Busy`` (the store's fault), ``BadRequest`` (the cid was used for
-        another message) or ``NoSuchMessage`` (recall of what is recalled already)."""
+        """Nothing was stored.
+
+        Args:
+            error: ``Busy`` (the store's fault), ``BadRequest`` (the cid was used for another message),
+                ``NoSuchMessage`` (recall of what is recalled already), ``Blocked`` or ``NotAMember``.
+        """
 
 
 class Store(Protocol):
@@ -518,6 +529,19 @@ class Store(Protocol):
         wait together are committed together.  A full queue or a database that is away fails the
         message with ``Busy``; when a transaction fails, all that wait with it fail.  A recall blanks
         its target in the same transaction.
+
+        A message from a sender who is not in the group or is blocked by the other user (recalls are not)
+        is refused in the transaction.  So none of theirs is committed after ``leave_group`` or ``block``
+        has returned, on any server.
+        """
+
+    def first_stored(self, message: Message) -> First | None:
+        """Return where the log has a message already, by its sender and cid; None if it has not.
+
+        For one that would be refused now.
+
+        Raises:
+            BadRequest: the cid was used for another message.
         """
 
     @property

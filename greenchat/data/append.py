@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, tuple_, update
 
+from greenchat.data.permission import lock_heads, refusals
 from greenchat.data.query import pieces
-from greenchat.data.schema import Conversation, Message
+from greenchat.data.schema import Message
 from greenchat.data.statements import Statements
 from greenchat.errors import BadRequest, NoSuchMessage, RequestError
+from greenchat.ports import First
 from greenchat.ports import Message as Entering
 
 
@@ -62,12 +64,6 @@ _BY_CID = select(
     Message.c.created,
     Message.c.seq,
 ).where(tuple_(Message.c.sender, Message.c.cid).in_(bindparam("cids", expanding=True)))
-_LOCK_HEADS = (
-    select(Conversation.c.id)
-    .where(Conversation.c.id.in_(bindparam("ids", expanding=True)))
-    .order_by(Conversation.c.id)
-    .with_for_update()
-)
 _AT = select(
     Message.c.conversation,
     Message.c.seq,
@@ -80,23 +76,31 @@ _AT = select(
 
 
 def append_new(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
-    """Append messages, trusting that none is a repetition.
+    """Append messages, trusting that none is a repetition and that all senders may.
 
     Raises:
-        IntegrityError, Doubtful: one may be; roll back and call ``append_any``.
+        IntegrityError, Doubtful: it is not so; roll back and call ``append_any``.
     """
     for message in messages:
         if message.kind == "recall" and not _recall(db, message):
             raise Doubtful
-    return _insert(db, sql, messages)
+    outcomes = _insert(db, sql, messages)
+    # Last, as the heads are locked by now.
+    if refusals(db, messages):
+        raise Doubtful
+    return outcomes
 
 
 def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
-    """Append messages, of which some may be repetitions, or recalls of what cannot be recalled.
+    """Append messages, of which some may be repetitions, not be the sender's to write, or recall nothing.
+
+    A repetition is told its first seq even if the sender may write no more.
 
     Raises:
         IntegrityError: another server stored one of them meanwhile; roll back and try again.
     """
+    lock_heads(db, {message.conversation for message in messages})
+    refused = refusals(db, messages)
     known = _known(db, messages)
     outcomes: dict[int, Outcome] = {}
     first_of: dict[int, int] = {}
@@ -110,6 +114,8 @@ def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) ->
                 outcomes[place] = Stored(first.seq, first.time, True)
             else:
                 first_of[place] = first.place
+        elif place in refused:
+            outcomes[place] = refused[place]
         elif message.kind == "recall" and not _recall(db, message):
             outcomes[place] = NoSuchMessage()
         else:
@@ -126,6 +132,19 @@ def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) ->
     return [outcomes[place] for place in range(len(messages))]
 
 
+def first_stored(db: Connection, message: Entering) -> First | None:
+    """Return where a message was stored before, by its cid; None if it was not.
+
+    Raises:
+        BadRequest: the cid was used for another message.
+    """
+    for first in _known(db, [message]).values():
+        if not _same(first, message):
+            raise BadRequest("cid: used for another message")
+        return First(first.seq, first.time)
+    return None
+
+
 def was_committed(db: Connection, messages: Sequence[Entering], outcomes: Sequence[Outcome]) -> bool:
     """Say whether a transaction was committed that appended messages with these outcomes.
 
@@ -136,7 +155,7 @@ def was_committed(db: Connection, messages: Sequence[Entering], outcomes: Sequen
         for message, outcome in zip(messages, outcomes, strict=True)
         if isinstance(outcome, Stored) and not outcome.repeated
     ]
-    db.execute(_LOCK_HEADS, {"ids": sorted({row[0] for row in new})}).all()
+    lock_heads(db, {row[0] for row in new})
     for some in pieces(new):
         there = {tuple(row) for row in db.execute(_AT, {"places": [row[:2] for row in some]})}
         for row in some:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from greenchat import ports
 from greenchat.data import accounts, devices, friends, groups, log, marks
-from greenchat.data.append import Doubtful, Outcome, append_any, append_new, was_committed
+from greenchat.data.append import Doubtful, Outcome, append_any, append_new, first_stored, was_committed
 from greenchat.data.commit import GroupCommit, InDoubt, Operation, run_all
 from greenchat.data.database import CommitUnknown, Database
 from greenchat.data.health import TROUBLE, Health
@@ -234,6 +234,9 @@ class SqlStore:
 
     def append(self, message: ports.Message, delivery: ports.Delivery) -> None:
         self._commit.append(message, delivery)
+
+    def first_stored(self, message: ports.Message) -> ports.First | None:
+        return self._read(first_stored, message)
 
     @property
     def full(self) -> bool:

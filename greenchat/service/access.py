@@ -32,6 +32,19 @@ def joined_seq(caller: Caller, groupid: int) -> int:
     return caller.service.memberships.joined_seq(caller.id, groupid)
 
 
+def conversation_of(caller: Caller, request: InConversation) -> int:
+    """Return the conversation of a request.
+
+    Raises:
+        BadRequest: it names none, or two.
+    """
+    exactly_one(peerid=request.peerid, groupid=request.groupid)
+    if request.groupid is not None:
+        return of_group(request.groupid)
+    assert request.peerid is not None
+    return of_pair(caller.id, request.peerid)
+
+
 def readable(caller: Caller, request: InConversation) -> tuple[int, int]:
     """Return the conversation of a request, and the seq after which the user may read.  May switch.
 
@@ -41,14 +54,12 @@ def readable(caller: Caller, request: InConversation) -> tuple[int, int]:
         NoSuchGroup
         NotAMember
     """
-    exactly_one(peerid=request.peerid, groupid=request.groupid)
-    userid = caller.id
+    conversation = conversation_of(caller, request)
     if request.groupid is not None:
-        return of_group(request.groupid), joined_seq(caller, request.groupid)
+        return conversation, joined_seq(caller, request.groupid)
     assert request.peerid is not None
-    conversation = of_pair(userid, request.peerid)
     try:
-        caller.service.blocked.load((userid, request.peerid))
+        caller.service.blocked.load((caller.id, request.peerid))
     except NoSuchUser:
         # An operator may have deleted the user: what they wrote stays, and can be acknowledged.
         if not caller.service.store.head(conversation):

@@ -32,6 +32,7 @@ class Memberships:
         load: ``load(groupid)``: who is in a group, read if it is not known.  May switch; raises
             ``NoSuchGroup`` or ``Busy``.
         clear: forget all: other nodes may have changed it.
+        forget: ``forget(groupid)``: forget one membership, which may have changed.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Memberships:
         self.get = self._known.get
         self.load = self._known.load
         self.clear = self._known.clear
+        self.forget = self._known.forget
 
     # -- Looks into the database
 

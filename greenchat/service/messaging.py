@@ -6,15 +6,15 @@ from collections.abc import Collection
 
 from msgspec import UNSET
 
-from greenchat.errors import Blocked, NoSuchMessage, NotAllowed, RequestError
+from greenchat.errors import Blocked, Busy, NoSuchMessage, NotAllowed, NotAMember, RequestError
 from greenchat.metrics import COUNTERS
 from greenchat.ports import Entry, Membership, Message
 from greenchat.protocol import messages as m
 from greenchat.protocol.instants import to_seconds
-from greenchat.service.access import member_of, readable
+from greenchat.service.access import conversation_of, member_of, readable
 from greenchat.service.caller import Caller
 from greenchat.service.checks import check_length
-from greenchat.service.conversations import group_of, of_group, of_pair
+from greenchat.service.conversations import group_of, of_group, of_pair, peer_of
 from greenchat.service.entries import posted
 
 LIGHT = 512
@@ -27,20 +27,28 @@ def one_chat(caller: Caller, request: m.OneChat) -> None:
     """Store a message to a user."""
     service, userid = caller.service, caller.id
     check_length("msg", request.msg, 1, service.limits.max_message)
-    if service.blocked.load((userid, request.toid)):
-        raise Blocked
     conversation = of_pair(userid, request.toid)
     message = Message(conversation, userid, request.cid, "text", request.msg, service.now())
-    caller.append(message, EntryDelivery(caller, request, message, None))
+    try:
+        if service.blocked.load((userid, request.toid)):
+            raise Blocked
+    except RequestError as refusal:
+        _refuse(caller, request, message, refusal)
+    else:
+        caller.append(message, EntryDelivery(caller, request, message, None))
 
 
 def group_chat(caller: Caller, request: m.GroupChat) -> None:
     """Store a message to a group."""
     service, userid = caller.service, caller.id
     check_length("msg", request.msg, 1, service.limits.max_message)
-    membership = member_of(caller, request.groupid)
     message = Message(of_group(request.groupid), userid, request.cid, "text", request.msg, service.now())
-    caller.append(message, EntryDelivery(caller, request, message, membership))
+    try:
+        membership = member_of(caller, request.groupid)
+    except RequestError as refusal:
+        _refuse(caller, request, message, refusal)
+    else:
+        caller.append(message, EntryDelivery(caller, request, message, membership))
 
 
 def recall(caller: Caller, request: m.Recall) -> None:
@@ -49,17 +57,27 @@ def recall(caller: Caller, request: m.Recall) -> None:
     A repeated request (same cid) finds its target recalled already; the store tells it from a new one.
     """
     service, userid = caller.service, caller.id
+    conversation = conversation_of(caller, request)
+    message = Message(conversation, userid, request.cid, "recall", str(request.target), service.now())
+    try:
+        _check_recall(caller, request)
+        membership = None if request.groupid is None else member_of(caller, request.groupid)
+    except RequestError as refusal:
+        _refuse(caller, request, message, refusal)
+    else:
+        caller.append(message, EntryDelivery(caller, request, message, membership))
+
+
+def _check_recall(caller: Caller, request: m.Recall) -> None:
+    """Raise a RequestError unless the caller's user may take back what the request names.  May switch."""
     conversation, after = readable(caller, request)
     if request.target <= after:
         raise NoSuchMessage
-    target = service.store.entry(conversation, request.target)
+    target = caller.service.store.entry(conversation, request.target)
     if target.kind != "text" or (not target.body and request.cid is None):
         raise NoSuchMessage
-    if target.body and not _may_recall(caller, userid, target):
+    if target.body and not _may_recall(caller, caller.id, target):
         raise NotAllowed("you can recall only your own messages, and only for a while")
-    membership = None if request.groupid is None else member_of(caller, request.groupid)
-    message = Message(conversation, userid, request.cid, "recall", str(request.target), service.now())
-    caller.append(message, EntryDelivery(caller, request, message, membership))
 
 
 def _may_recall(caller: Caller, userid: int, target: Entry) -> bool:
@@ -68,6 +86,24 @@ def _may_recall(caller: Caller, userid: int, target: Entry) -> bool:
     if target.sender == userid and age <= service.limits.recall_seconds:
         return True
     return groupid is not None and service.store.group(userid, id=groupid).role == "creator"
+
+
+def _refuse(caller: Caller, request: m.Request, message: Message, refusal: RequestError) -> None:
+    """Refuse a message, unless it is stored already: then acknowledge it again.  May switch.
+
+    The ACK may have been lost, and its sender have lost the right to write since.
+
+    Raises:
+        RequestError: the refusal; BadRequest if the cid was used for another message.
+    """
+    first = None
+    if message.cid is not None and not isinstance(refusal, Busy):
+        first = caller.service.store.first_stored(message)
+    if first is None:
+        raise refusal
+    delivery = EntryDelivery(caller, request, message, None)
+    delivery.weight = 0  # it has not been under way
+    delivery.stored(*first, repeated=True)
 
 
 class EntryDelivery:
@@ -103,7 +139,18 @@ class EntryDelivery:
 
     def failed(self, error: RequestError) -> None:
         """Tell the sender; there is nothing to deliver."""
+        if isinstance(error, Blocked | NotAMember):
+            self._forget_permission()
         self._caller.refuse_message(error, self._request, self.weight)
+
+    def _forget_permission(self) -> None:
+        """Drop what this node thought when the message came: the transaction knew better."""
+        service, (conversation, sender, *_) = self._caller.service, self._message
+        groupid = group_of(conversation)
+        if groupid is not None:
+            service.memberships.forget(groupid)
+        else:
+            service.forget_block(sender, peer_of(conversation, sender))
 
     def _deliver(self, entry: Entry) -> None:
         caller = self._caller

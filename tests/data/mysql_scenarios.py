@@ -559,7 +559,7 @@ def a_login_waits_for_the_close_before_it(url: str) -> None:
 
 def two_nodes(url: str) -> None:
     """Two nodes write to the same conversations: no gap at any instant, each node's order kept."""
-    chats = [pair(1, 2), pair(1, 3), pair(2, 3), *(-n for n in range(1, 6))]
+    chats = [pair(1, 2), pair(1, 3), pair(2, 3), *(pair(1, n) for n in range(11, 16))]
     with running(url) as one, running(url) as two:
         one.create_user("ann", "h", NOW)
         watching = gevent.spawn(watch, two)
@@ -567,7 +567,10 @@ def two_nodes(url: str) -> None:
 
         def run(node: int, store: SqlStore) -> None:
             for round in range(25):
-                fresh = [-100 - round, -200 - round]  # conversations that both begin at a time
+                fresh = [
+                    pair(1, 100 + round),
+                    pair(1, 200 + round),
+                ]  # conversations that both begin at a time
                 batch = [random.choice(chats + fresh) for _ in range(80)] + fresh
                 random.shuffle(batch)
                 told = send(

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenchat.data import Inline, SqlStore
-from greenchat.errors import BadRequest, Busy, NoSuchMessage
+from greenchat.errors import BadRequest, Blocked, Busy, NoSuchMessage, NotAMember
 from greenchat.ports import Message, Span
 from tests.data.shared import NOW, Told, pair
 from tests.data.test_commit import Faulty
 
-CHATS = [pair(1, 2), pair(1, 1), pair(2, 1 << 30), -1]
+CHATS = [pair(1, 2), pair(4, 5), pair(2, 1 << 30), -1]
 
 messages = st.builds(
     Message,
@@ -33,7 +33,10 @@ recalls = st.builds(
     body=st.integers(1, 6).map(str),
     time=st.just(NOW),
 )
-batches = st.lists(st.tuples(st.lists(messages | recalls, max_size=12), st.sampled_from("....!")), max_size=8)
+changes = st.lists(st.tuples(st.sampled_from([Blocked, NotAMember]), st.integers(1, 2)), max_size=2)
+batches = st.lists(
+    st.tuples(changes, st.lists(messages | recalls, max_size=12), st.sampled_from("....!")), max_size=8
+)
 
 
 @dataclass
@@ -42,6 +45,28 @@ class Model:
 
     logs: dict[int, list[Message]] = field(default_factory=lambda: {chat: [] for chat in CHATS})
     cids: dict[tuple[int, str], tuple[Message, int]] = field(default_factory=dict)
+    refused: set[tuple[type[Exception], int]] = field(default_factory=set)
+    """Whom the other one of the first chat has blocked, and who is not in the group."""
+
+    def change(self, store: SqlStore, why: type[Exception], userid: int) -> None:
+        """Block or unblock a user, or let them leave the group or join it."""
+        is_refused = (why, userid) in self.refused
+        if why is Blocked:
+            (store.unblock if is_refused else store.block)(3 - userid, userid)
+        elif is_refused:
+            store.join_group(userid, 1, NOW)
+        else:
+            store.leave_group(userid, 1)
+        self.refused ^= {(why, userid)}
+
+    def refusal(self, message: Message) -> type[Exception] | None:
+        """Return why a user may not write that."""
+        if message.conversation == CHATS[0]:
+            why: type[Exception] = Blocked
+            is_held_to_it = message.kind == "text"
+        else:
+            why, is_held_to_it = NotAMember, message.conversation == -1
+        return why if is_held_to_it and (why, message.sender) in self.refused else None
 
     def batch(self, batch: list[Message]) -> list[object]:
         """Append a batch.
@@ -59,6 +84,8 @@ class Model:
             same = (first.conversation, first.kind) == (message.conversation, message.kind)
             body = then[0].body if then else first.body
             return (seq, NOW, True) if same and body in (message.body, "") else BadRequest
+        if (refusal := self.refusal(message)) is not None:
+            return refusal
         if message.kind == "recall":
             place = int(message.body) - 1
             if place >= len(old) or log[place].kind != "text" or not log[place].body:
@@ -72,14 +99,20 @@ class Model:
 
 @given(batches)
 @settings(deadline=None, max_examples=150)
-def test_the_log_is_what_the_model_says(batches: list[tuple[list[Message], str]]) -> None:
+def test_the_log_is_what_the_model_says(
+    batches: list[tuple[list[tuple[type[Exception], int]], list[Message], str]],
+) -> None:
     database = Faulty()
     store, model = SqlStore(database, Inline()), Model()
     store.start()
     for userid in (1, 2):
         store.create_user(f"u{userid}", "h", NOW)
+    store.create_group(1, "g", "", NOW)
+    store.join_group(2, 1, NOW)
     try:
-        for batch, fate in batches:
+        for changed, batch, fate in batches:
+            for change in changed:
+                model.change(store, *change)
             told = [Told() for _ in batch]
             for message, delivery in zip(batch, told, strict=True):
                 store.append(message, delivery)

@@ -144,7 +144,7 @@ def test_seqs_are_right_past_the_bound_of_heads_that_are_remembered(
     monkeypatch.setattr("greenchat.data.sqlite.REMEMBERED", 3)
     for n in range(20):
         sometimes, always = Told(), Told()
-        store.append(text(-1 - n % 10, 1, "hi"), sometimes)
+        store.append(text(pair(1, 3 + n % 10), 1, "hi"), sometimes)
         store.append(text(CHAT, 1, "hi"), always)
         store.commit_waiting()
         assert sometimes.outcomes == [(n // 10 + 1, NOW, False)]

@@ -27,6 +27,7 @@ from tests.scenarios import Scenario
 
 ROOT = Path(__file__).parents[2]
 HERE = Node("here", 1)
+ALONE = pair(1, 1)
 
 EMPTY = [
     *(f"DELETE FROM `{table}`" for table in metadata.tables if table != "Setting"),
@@ -91,16 +92,16 @@ def test_all_of_unicode_comes_back(store: SqlStore) -> None:
     points = [*range(0xD800), *range(0xE000, 0x110000)]
     bodies = ["".join(map(chr, points[start : start + 4096])) for start in range(0, len(points), 4096)]
     assert max(len(body.encode()) for body in bodies) == 4 * 4096
-    append(store, *[text(-1, 1, body) for body in bodies])
-    assert [entry.body for entry in store.entries([Span(-1, 0, len(bodies))])] == bodies
+    append(store, *[text(ALONE, 1, body) for body in bodies])
+    assert [entry.body for entry in store.entries([Span(ALONE, 0, len(bodies))])] == bodies
 
 
 def test_a_full_batch_of_the_longest_messages_is_stored(store: SqlStore) -> None:
     store.create_user("ann", "h", NOW)
     for body in ("\U0010ffff" * 4096, "\\" * 4096, "\0" * 4096):
-        outcomes = append(store, *[text(-1, 1, body, f"{ord(body[0])}.{n}") for n in range(1024)])
+        outcomes = append(store, *[text(ALONE, 1, body, f"{ord(body[0])}.{n}") for n in range(1024)])
         assert {type(outcome) for outcome in outcomes} == {tuple}
-        assert store.entry(-1, outcomes[-1][0]).body == body
+        assert store.entry(ALONE, outcomes[-1][0]).body == body
 
 
 def test_blanks_at_the_end_count_everywhere(store: SqlStore) -> None:
@@ -322,7 +323,7 @@ def test_a_server_that_is_away_can_be_waited_for() -> None:
         server.start()
         store.start()
         assert store.create_user("ann", "h", NOW) == 1
-        assert append(store, text(-1, 1, "hi")) == [(1, NOW, False)]
+        assert append(store, text(ALONE, 1, "hi")) == [(1, NOW, False)]
         store.close()
 
 

@@ -142,6 +142,8 @@ import sys
 from greenchat.data import open_store
 from greenchat.ports import Message
 
+ALONE = 1 << 32 | 1
+
 class Print:
     def stored(self, seq, time, repeated):
         print(seq, flush=True)
@@ -153,8 +155,8 @@ store.start()
 store.create_user("ann", "hash", "2026")
 while True:
     for _ in range(20):
-        store.append(Message(-1, 1, None, "text", "hi", "2026"), Print())
-    store.head(-1)
+        store.append(Message(ALONE, 1, None, "text", "hi", "2026"), Print())
+    store.head(ALONE)
 """
 
 
@@ -172,7 +174,7 @@ def test_all_that_was_acknowledged_survives_a_kill(path: Path) -> None:
     doomed.stdout.close()
     with running(path) as store:
         stored = store._read(lambda db: list(db.scalars(sql('SELECT seq FROM "Message" ORDER BY seq'))))
-        assert stored == list(range(1, store.head(-1) + 1))
+        assert stored == list(range(1, store.head(pair(1, 1)) + 1))
     assert acknowledged == list(range(1, len(acknowledged) + 1))
     assert len(stored) >= len(acknowledged) >= 500
 
@@ -185,13 +187,13 @@ def test_a_full_disk_is_busy_until_there_is_room_again(path: Path) -> None:
         def pages(limit: int) -> None:
             store._write(lambda db: db.exec_driver_sql(f"PRAGMA max_page_count = {limit}").scalar())
 
-        assert append(store, text(-1, ann, body, "c0")) == [(1, NOW, False)]
+        assert append(store, text(pair(ann, ann), ann, body, "c0")) == [(1, NOW, False)]
         pages(store._read(lambda db: db.exec_driver_sql("PRAGMA page_count").scalar_one()) + 5)
-        told = append(store, *[text(-1, ann, body, f"c{n}") for n in range(1, 50)])
+        told = append(store, *[text(pair(ann, ann), ann, body, f"c{n}") for n in range(1, 50)])
         assert {type(outcome) for outcome in told} == {Busy}
-        assert store.head(-1) == 1
+        assert store.head(pair(ann, ann)) == 1
         pages(1 << 30)
-        told = append(store, *[text(-1, ann, body, f"c{n}") for n in range(50)])
+        told = append(store, *[text(pair(ann, ann), ann, body, f"c{n}") for n in range(50)])
         assert told == [(1, NOW, True), *[(n, NOW, False) for n in range(2, 51)]]
 
 
@@ -232,6 +234,8 @@ from gevent.event import Event
 from greenchat.data import open_store
 from greenchat.ports import Message
 
+ALONE = 1 << 32 | 1
+
 class Told:
     def __init__(self):
         self.event = Event()
@@ -244,7 +248,7 @@ class Told:
 
 def send():
     told = Told()
-    store.append(Message(-1, 1, None, "text", "x" * 4000, "2026"), told)
+    store.append(Message(ALONE, 1, None, "text", "x" * 4000, "2026"), told)
     assert told.event.wait(10)
     return told.outcome
 
@@ -258,7 +262,7 @@ while outcomes[-1] != "busy":
     outcomes.append(send())
 outcomes.append(send())
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-outcomes += [send(), store.head(-1)]
+outcomes += [send(), store.head(ALONE)]
 store.close()
 print(outcomes)
 """

@@ -560,7 +560,7 @@ class StoreContract:
         self, store: SqlStore, users: list[int]
     ) -> None:
         ann, bob, cem = users[:3]
-        chats = [pair(ann, bob), pair(ann, cem), -1]
+        chats = [pair(ann, bob), pair(ann, cem), -store.create_group(ann, "g", "", NOW)]
         messages = [text(chats[n % 3], ann, f"m{n}", f"c{n}") for n in range(999)]
         assert [outcome[0] for outcome in self.append(store, *messages)] == [n // 3 + 1 for n in range(999)]
         for place, chat in enumerate(chats):
@@ -585,35 +585,43 @@ class StoreContract:
     def test_a_page_has_the_first_entries_and_no_more_than_its_limit(
         self, store: SqlStore, users: list[int]
     ) -> None:
-        for chat in (-1, -2, -3):
+        one, two, three = (pair(users[0], user) for user in users[:3])
+        for chat in (one, two, three):
             self.fill(store, chat, users[0], 3)
-        found = store.entries([Span(-2, 0, 3), Span(-1, 1, 3), Span(-3, 0, 3)], 4)
-        assert [(entry.conversation, entry.seq) for entry in found] == [(-2, 1), (-2, 2), (-2, 3), (-1, 2)]
+        found = store.entries([Span(two, 0, 3), Span(one, 1, 3), Span(three, 0, 3)], 4)
+        assert [(entry.conversation, entry.seq) for entry in found] == [
+            (two, 1),
+            (two, 2),
+            (two, 3),
+            (one, 2),
+        ]
 
     def test_what_the_database_does_not_have_yet_does_not_pass_for_deleted(
         self, store: SqlStore, users: list[int]
     ) -> None:
-        self.fill(store, -1, users[0], 3)
+        one = pair(users[0], users[0])
+        self.fill(store, one, users[0], 3)
         with pytest.raises(Busy):
-            store.entries([Span(-1, 1, 4)])
-        self.fill(store, -1, users[0], 1)
-        assert [entry.seq for entry in store.entries([Span(-1, 1, 4)])] == [2, 3, 4]
+            store.entries([Span(one, 1, 4)])
+        self.fill(store, one, users[0], 1)
+        assert [entry.seq for entry in store.entries([Span(one, 1, 4)])] == [2, 3, 4]
 
     def prune(self, store: SqlStore, which: str) -> None:
         """Delete messages as an operator does."""
         store._write(lambda db: db.execute(sql(f'DELETE FROM "Message" WHERE {which}')))
 
     def test_messages_that_were_deleted_are_passed_over(self, store: SqlStore, users: list[int]) -> None:
-        self.fill(store, -1, users[0], 12)
+        one = pair(users[0], users[0])
+        self.fill(store, one, users[0], 12)
         self.prune(store, "seq IN (1, 2, 5, 6, 7, 12)")
-        assert [entry.seq for entry in store.entries([Span(-1, 0, 12)])] == [3, 4, 8, 9, 10, 11]
-        assert [entry.seq for entry in store.entries([Span(-1, 0, 12)], 3)] == [3, 4, 8]
-        assert store.entries([Span(-1, 4, 7)]) == []
+        assert [entry.seq for entry in store.entries([Span(one, 0, 12)])] == [3, 4, 8, 9, 10, 11]
+        assert [entry.seq for entry in store.entries([Span(one, 0, 12)], 3)] == [3, 4, 8]
+        assert store.entries([Span(one, 4, 7)]) == []
         with pytest.raises(NoSuchMessage):
-            store.entry(-1, 5)
+            store.entry(one, 5)
 
         def page(before: int | None, limit: int) -> tuple[list[int], bool]:
-            entries, more = store.history(-1, 0, before, None, limit)
+            entries, more = store.history(one, 0, before, None, limit)
             return [entry.seq for entry in entries], more
 
         assert page(None, 3) == ([9, 10, 11], True)
@@ -621,19 +629,20 @@ class StoreContract:
         assert page(7, 2) == ([3, 4], False)
         assert page(7, 1) == ([4], True)
         assert page(3, 1) == ([], False)
-        self.fill(store, -1, users[0], 1)
+        self.fill(store, one, users[0], 1)
         assert page(None, 2) == ([11, 13], True)
 
     def test_a_day_is_found_though_messages_were_deleted(self, store: SqlStore, users: list[int]) -> None:
+        notes = pair(users[0], users[0])
         days = [f"2026-11-{day:02}T12:00:00.000Z" for day in range(1, 10)]
-        self.append(store, *[text(-1, users[0], "m", time=day) for day in days for _ in range(4)])
+        self.append(store, *[text(notes, users[0], "m", time=day) for day in days for _ in range(4)])
         self.prune(store, "seq % 3 <> 0 OR seq > 30")
         for number, day in enumerate(days[:-1]):
-            entries, more = store.history(-1, 0, None, (day, days[number + 1]), 10)
+            entries, more = store.history(notes, 0, None, (day, days[number + 1]), 10)
             there = [seq for seq in range(number * 4 + 1, number * 4 + 5) if seq % 3 == 0 and seq <= 30]
             assert ([entry.seq for entry in entries], more) == (there, False)
         self.prune(store, "seq > 0")
-        assert store.history(-1, 0, None, (days[0], days[1]), 10) == ([], False)
+        assert store.history(notes, 0, None, (days[0], days[1]), 10) == ([], False)
 
     def test_a_message_whose_sender_is_gone_is_shown_with_a_name_that_nobody_has(
         self, store: SqlStore, users: list[int]

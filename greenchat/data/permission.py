@@ -1,0 +1,84 @@
+"""Who may write to a conversation, decided inside the transaction that appends to it.
+
+A server's caches of blocks and memberships lag behind the commits of other servers.  So each transaction
+checks its messages itself, with one statement, after it has locked the heads of their conversations.  The
+transactions that block a user and that end a membership lock the head too (``lock_heads``).  So no message is
+committed after its sender has been blocked or has left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, bindparam, select
+
+from greenchat.data.query import run_text
+from greenchat.data.schema import Conversation
+from greenchat.errors import Blocked, NotAMember, RequestError
+from greenchat.ports import Message
+
+_LOW = (1 << 32) - 1
+_LOCK_HEADS = (
+    select(Conversation.c.id)
+    .where(Conversation.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(Conversation.c.id)
+    .with_for_update()
+)
+
+# A question is one number: group << 32 | sender, negative, or receiver << 32 | sender.  The JSON array of all
+# is one parameter, and each is looked up by a primary key.  Tuples behind IN are not: for 200 of each kind,
+# MariaDB 10.11 takes the index of the second column and 9 to 17 ms; this takes 1 ms (measured).
+_REFUSED = """
+SELECT value FROM {asked} WHERE CASE
+    WHEN value < 0 THEN NOT EXISTS (SELECT 1 FROM "GroupUser"
+        WHERE groupid = (-value) >> 32 AND userid = (-value) & 4294967295)
+    ELSE EXISTS (SELECT 1 FROM "Block"
+        WHERE userid = value >> 32 AND blockedid = value & 4294967295)
+    END
+"""
+_REFUSED_IN = {
+    "sqlite": _REFUSED.format(asked="json_each(?)"),
+    "mysql": _REFUSED.format(asked="JSON_TABLE(%s, '$[*]' COLUMNS (value BIGINT PATH '$')) AS asked"),
+}
+
+
+def lock_heads(db: Connection, conversations: Iterable[int]) -> None:
+    """Wait for transactions that append to some conversations, and have later ones wait.
+
+    One that has no message yet has no head, and is not locked.
+    """
+    db.execute(_LOCK_HEADS, {"ids": sorted(conversations)}).all()
+
+
+def lock_pair(db: Connection, one: int, other: int) -> None:
+    """Do so with the conversation of two users."""
+    lock_heads(db, [min(one, other) << 32 | max(one, other)])
+
+
+def refusals(db: Connection, messages: Sequence[Message]) -> dict[int, RequestError]:
+    """Return why some of the messages may not be appended, by their place; usually nothing.
+
+    A blocked sender may still recall an own message.
+    """
+    asked = {
+        (conversation, sender)
+        for conversation, sender, _, kind, _, _ in messages
+        if conversation < 0 or kind == "text"
+    }
+    questions = {_question(*pair): pair for pair in asked}
+    rows = run_text(db, _REFUSED_IN[db.dialect.name], (json.dumps(list(questions)),))
+    refused = {questions[value] for (value,) in rows}
+    return {
+        place: NotAMember() if conversation < 0 else Blocked()
+        for place, (conversation, sender, _, kind, _, _) in enumerate(messages if refused else ())
+        if (conversation, sender) in refused and (conversation < 0 or kind == "text")
+    }
+
+
+def _question(conversation: int, sender: int) -> int:
+    if conversation < 0:
+        return -(-conversation << 32 | sender)
+    higher = conversation & _LOW
+    receiver = conversation >> 32 if higher == sender else higher
+    return receiver << 32 | sender
