@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+TRIES = 3
+"""Reads of a value that is forgotten during each of them; then the last one is returned, and not kept."""
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -37,17 +40,23 @@ class Cache(Generic[K, V]):
         return self.reload(key) if value is None else value
 
     def reload(self, key: K) -> V:
-        """Read a value anew; ``put`` and ``forget`` meanwhile know better.  May switch."""
-        mark = self._loading.setdefault(key, object())
-        try:
-            value = self._load(key)
-        except BaseException:
-            self._loading.pop(key, None)
-            raise
-        if self._loading.get(key) is mark:
-            self.put(key, value)
-            self._loaded(key, value)
-        return self._values.get(key, value)
+        """Read a value anew, and again if it is forgotten or put while it is read.  May switch.
+
+        What was read before a change must not be used after it: the change may have been acknowledged.
+        """
+        for _ in range(TRIES):
+            mark = self._loading.setdefault(key, object())
+            try:
+                value = self._load(key)
+            except BaseException:
+                self._loading.pop(key, None)
+                raise
+            if self._loading.get(key) is mark:
+                self.put(key, value)
+                self._loaded(key, value)
+            if key in self._values:
+                return self._values[key]
+        return value
 
     def put(self, key: K, value: V) -> None:
         """Keep a value that is known to be true now."""

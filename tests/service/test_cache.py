@@ -67,8 +67,16 @@ def test_what_changes_while_it_is_read_is_not_kept(source: Source, cache: Cache[
         cache.forget(1)
 
     source.meanwhile = change
-    assert cache.load(1) == "one"
     assert cache.load(1) == "uno"
+    assert source.reads == [1, 1]
+
+
+def test_a_value_that_always_changes_while_it_is_read_is_returned_and_not_kept(
+    source: Source, cache: Cache[int, object]
+) -> None:
+    source.meanwhile = cache.clear
+    assert cache.load(1) == "one"
+    assert cache.get(1) is None
 
 
 def test_what_was_put_while_it_was_read_is_kept(source: Source, cache: Cache[int, object]) -> None:
