@@ -6,7 +6,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, select
 
 from greenchat import ports
 from greenchat.data.accounts import user
-from greenchat.data.permission import lock_pair
+from greenchat.data.permission import shut_out_of_pair
 from greenchat.data.query import Query
 from greenchat.data.schema import Block, Friend, User, insert_new
 from greenchat.errors import NoSuchUser, NotAllowed
@@ -72,7 +72,7 @@ def followers(db: Connection, userid: int) -> list[int]:
 def block(db: Connection, userid: int, blockedid: int) -> None:
     """Keep ``blockedid`` from writing to ``userid``."""
     user(db, blockedid)
-    lock_pair(db, userid, blockedid)
+    shut_out_of_pair(db, userid, blockedid)
     db.execute(_BLOCK, {"userid": userid, "blockedid": blockedid})
 
 

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from greenchat import ports
 from greenchat.data.log import head
-from greenchat.data.permission import lock_heads
+from greenchat.data.permission import shut_out_of_group
 from greenchat.data.query import Query
 from greenchat.data.schema import AllGroup, Cursor, GroupUser, User, insert_row
 from greenchat.errors import GroupNameTaken, NoSuchGroup, NotAllowed, NotAMember
@@ -87,7 +87,7 @@ def leave_group(db: Connection, userid: int, groupid: int) -> None:
     place = db.execute(_MY_PLACE, {"g": groupid, "u": userid}).first()
     if place is None:
         raise NotAMember
-    lock_heads(db, [-groupid])
+    shut_out_of_group(db, groupid)
     db.execute(_LEAVE, {"g": groupid, "u": userid})
     db.execute(_RESIZE, {"g": groupid, "by": -1})
     db.execute(_FORGET_CURSORS, {"c": -groupid, "u": userid})

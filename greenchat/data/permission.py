@@ -9,7 +9,7 @@ committed after its sender has been blocked or has left.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -43,6 +43,10 @@ _REFUSED_IN = {
 }
 
 
+REMEMBERED = 100_000
+"""Pairs of a conversation and a sender who may write there that are remembered."""
+
+
 def lock_heads(db: Connection, conversations: Iterable[int]) -> None:
     """Wait for transactions that append to some conversations, and have later ones wait.
 
@@ -51,9 +55,19 @@ def lock_heads(db: Connection, conversations: Iterable[int]) -> None:
     db.execute(_LOCK_HEADS, {"ids": sorted(conversations)}).all()
 
 
-def lock_pair(db: Connection, one: int, other: int) -> None:
-    """Do so with the conversation of two users."""
-    lock_heads(db, [min(one, other) << 32 | max(one, other)])
+def shut_out_of_pair(db: Connection, one: int, other: int) -> None:
+    """Get ready to keep one of two users from writing to the other."""
+    _shut_out(db, min(one, other) << 32 | max(one, other))
+
+
+def shut_out_of_group(db: Connection, groupid: int) -> None:
+    """Get ready to keep a user from writing to a group."""
+    _shut_out(db, -groupid)
+
+
+def _shut_out(db: Connection, conversation: int) -> None:
+    lock_heads(db, [conversation])
+    _remembered(db).clear()
 
 
 def refusals(db: Connection, messages: Sequence[Message]) -> dict[int, RequestError]:
@@ -66,14 +80,35 @@ def refusals(db: Connection, messages: Sequence[Message]) -> dict[int, RequestEr
         for conversation, sender, _, kind, _, _ in messages
         if conversation < 0 or kind == "text"
     }
-    questions = {_question(*pair): pair for pair in asked}
-    rows = run_text(db, _REFUSED_IN[db.dialect.name], (json.dumps(list(questions)),))
-    refused = {questions[value] for (value,) in rows}
+    remembered = _remembered(db)
+    asked -= remembered
+    refused = _refused(db, asked) if asked else ()
+    if len(remembered) > REMEMBERED:
+        remembered.clear()
+    remembered.update(asked.difference(refused))
     return {
         place: NotAMember() if conversation < 0 else Blocked()
         for place, (conversation, sender, _, kind, _, _) in enumerate(messages if refused else ())
         if (conversation, sender) in refused and (conversation < 0 or kind == "text")
     }
+
+
+def _remembered(db: Connection) -> set[tuple[int, int]]:
+    """Return which senders may write where, as far as that is known and cannot change behind our back.
+
+    All that is written to a SQLite file goes through this connection, as no other server uses the file.
+    """
+    if db.dialect.name != "sqlite":
+        return set()
+    remembered: set[tuple[int, int]] = db.info.setdefault("may_write", set())
+    return remembered
+
+
+def _refused(db: Connection, asked: Iterable[tuple[int, int]]) -> Collection[tuple[int, int]]:
+    """Return those of some conversations and senders who may not write there."""
+    questions = {_question(*pair): pair for pair in asked}
+    rows = run_text(db, _REFUSED_IN[db.dialect.name], (json.dumps(list(questions)),))
+    return {questions[value] for (value,) in rows}
 
 
 def _question(conversation: int, sender: int) -> int:
