@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from gevent.event import Event
 from sqlalchemy import Connection, Select, bindparam, select, tuple_
 
 from greenchat.data.devices import close_devices
 from greenchat.data.query import Query, pieces
+from greenchat.data.runner import Waiter
 from greenchat.data.schema import Cursor, GroupUser, ReadMark
 from greenchat.data.statements import Statements
 from greenchat.ports import Node
@@ -50,12 +50,16 @@ class Marks:
     """The marks that are not yet in the database.
 
     They are taken out to be written, and kept again if that fails.
+
+    Args:
+        waiter: makes what others wait at while a block writes (``Runner.waiter``).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, waiter: Callable[[], Waiter]) -> None:
+        self._waiter = waiter
         self._unwritten = Unwritten({}, {}, {})
         self._turn = 0
-        self._under_way: dict[Event, Unwritten] = {}
+        self._under_way: dict[Waiter, Unwritten] = {}
 
     def __bool__(self) -> bool:
         return bool(self._unwritten)
@@ -89,7 +93,7 @@ class Marks:
                 to write it.
         """
         taken, self._unwritten = self._unwritten, Unwritten({}, {}, {})
-        turn, landed = self._turn, Event()
+        turn, landed = self._turn, self._waiter()
         self._under_way[landed] = taken
         try:
             yield taken
@@ -98,15 +102,15 @@ class Marks:
             raise
         finally:
             del self._under_way[landed]
-            landed.set()
+            landed.set(None)
         close = self._unwritten.closes.get(opening) if opening else None
         if opening and close and close.turn <= turn:
             del self._unwritten.closes[opening]
 
     def wait_for(self, userid: int, device: str) -> None:
         """Wait until no block is writing marks of a device.  May switch."""
-        while landed := next((e for e, marks in self._under_way.items() if marks.of(userid, device)), None):
-            landed.wait()
+        while landed := [waiter for waiter, marks in self._under_way.items() if marks.of(userid, device)]:
+            landed[0].get()
 
     def _put_back(self, taken: Unwritten) -> None:
         """Keep marks that could not be written; those that came since are newer."""

@@ -67,7 +67,7 @@ class SqlStore:
         self._max_members = max_members
         self._max_devices = max_devices
         self._commit = GroupCommit(self._transact, runner, max_batch=max_batch, max_queue=max_queue)
-        self._marks = marks.Marks()
+        self._marks = marks.Marks(runner.waiter)
         self._marks_timer = False
         self._closed = False
         self._reading = Health("reading from")

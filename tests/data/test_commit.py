@@ -9,6 +9,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import AsyncResult
 from sqlalchemy import Connection, make_url
 from sqlalchemy import text as sql
 from sqlalchemy.exc import OperationalError
@@ -365,7 +366,7 @@ def test_marks_stay_until_they_are_written(store: SqlStore, database: Faulty) ->
 
 
 def test_marks_that_came_since_are_newer_than_those_that_failed() -> None:
-    marks = Marks()
+    marks = Marks(AsyncResult)
     marks.cursor(1, "", CHAT, (3, 0, 0))
     marks.cursor(1, "", -1, (3, 0, 0))
     marks.read(1, CHAT, 3)
