@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Protocol
 
-from greenchat.errors import NotLoggedIn, RequestError
-from greenchat.ports import Delivery, Message, Peer
+from greenchat.errors import Busy, NotLoggedIn, RequestError
+from greenchat.ports import Delivery, Message, Peer, Span
 from greenchat.protocol.messages import (
     LAST_ORIGINAL,
     TOLD_OF_UNANSWERED,
@@ -19,7 +20,7 @@ from greenchat.protocol.messages import (
     msgid_of,
 )
 from greenchat.service.claims import Claim
-from greenchat.service.conversations import of_group
+from greenchat.service.conversations import group_of, of_group
 from greenchat.service.gate import MOMENT, Event, Gate
 from greenchat.service.pages import catch_up
 from greenchat.service.position import Position
@@ -134,6 +135,8 @@ class Caller:
             self.notify(frame)
         elif gate.admit(conversation, seq):
             self.send_entry(conversation, seq, frame)
+        elif gate.extend(conversation, seq):
+            self._catch_up_soon(gate, conversation)
 
     def send_entry(self, conversation: int, seq: int, frame: bytes) -> None:
         """Send an entry of the log as a live message."""
@@ -179,25 +182,38 @@ class Caller:
 
     def _catch_up_soon(self, gate: Gate, conversation: int) -> None:
         """Have a conversation sent from the log without a SYNC, in a turn of its own."""
-        if conversation not in gate.owed:
-            gate.owed.add(conversation)
+        gate.owed.add(conversation)
+        if not gate.paying:
+            gate.paying = True
             self.service.later(0, partial(catch_up, self, gate))
 
     def has_sent(self, conversation: int, seq: int) -> None:
         """Take note that it is the turn of a message that this session sent itself."""
         gate = self.gate
         if gate is not None and gate.held is None:
-            gate.admit(conversation, seq)
+            if not gate.admit(conversation, seq) and gate.extend(conversation, seq):
+                self._catch_up_soon(gate, conversation)
             self.drop_idle_gate()
 
     def know_groups(self, joined: dict[int, int]) -> None:
-        """Take note of the groups of a login, and the last seq of each before its user joined it."""
+        """Take note of groups, and the last seq of each before its user joined it."""
         for groupid, seq in joined.items():
-            known = self._groups.get(groupid) if self._groups else None
-            if known is None or known <= seq:
+            if self.joined(groupid) < seq:
                 self._note_group(groupid, seq)
-                if known is not None:
-                    self.owe_no_more(of_group(groupid))
+
+    def know_backlog(self, backlog: Iterable[Span], joined: dict[int, int]) -> None:
+        """Expect what a login has read that the device lacks, besides what was heard of since.
+
+        Args:
+            backlog: what it lacks.
+            joined: the last seq of each group before the joining that the login has read of.  Of one
+                that the user has left and joined again since, the later joining counts.
+        """
+        assert self.gate is not None
+        for span in backlog:
+            groupid = group_of(span.conversation)
+            if groupid is None or self.joined(groupid) == joined[groupid]:
+                self.gate.expect(span)
 
     def follow(self, groupid: int, joined: int, came: int | None) -> None:
         """Let the messages of a group come from the first after joining.
@@ -212,37 +228,47 @@ class Caller:
                 have been without them, and what the device does not have is owed.
         """
         conversation, gate = of_group(groupid), self.gate
-        known = -1 if self._groups is None else self._groups.get(groupid, -1)
+        known = self.joined(groupid)
         if known < joined or (known == joined and came is None):
             self._note_group(groupid, joined)
             waits = gate is not None and (gate.held is not None or gate.expects(conversation))
             self.owe(conversation, joined if came is None or waits else max(joined, came))
+
+    def joined(self, groupid: int) -> int:
+        """Return the last seq of a group before its user joined it, as far as is known here; else -1."""
+        return -1 if self._groups is None else self._groups.get(groupid, -1)
 
     def _note_group(self, groupid: int, joined: int) -> None:
         if self._groups is None:
             self._groups = {}
         self._groups[groupid] = joined
 
-    def owe_no_more(self, conversation: int) -> None:
-        """Forget what was still to come of a conversation: it is known better now."""
-        if self.gate is not None:
-            self.gate.forget(conversation)
-            self.drop_idle_gate()
-
     def has_left(self, groupid: int) -> None:
         """Forget a group, and what is still to come of it unless the user has joined it again since."""
         if self._groups is not None:
             self._groups.pop(groupid, None)
         conversation = of_group(groupid)
-        if self.gate is not None and self.gate.expects(conversation):
+        if self.gate is not None and self.gate.doubt(conversation):
             self._catch_up_soon(self.gate, conversation)
 
     def open_gate(self) -> None:
         """Let the live events go that waited for a login to be answered."""
         assert self.gate is not None
         for event in self.gate.open():
-            self.deliver(*event)
+            if self._is_after_joining(event.conversation, event.seq):
+                self.deliver(*event)
         self.drop_idle_gate()
+
+    def _is_after_joining(self, conversation: int, seq: int) -> bool:
+        """Return True unless an event is of a group, and from before the joining that is known now.
+
+        It was held by a membership of which this node has not known yet that it had ended.
+        """
+        groupid = group_of(conversation)
+        if groupid is None:
+            return True
+        joined = self.joined(groupid)
+        return seq > joined if joined >= 0 else self.gate is not None and self.gate.expects(conversation)
 
     # -- Who is logged in
 
@@ -301,6 +327,9 @@ class Caller:
         """Give a message to the store; with too many under way, read no more from the peer for now."""
         self._in_flight += delivery.weight
         service = self.service
+        if service.draining:  # it might be stored after the last word to the other nodes
+            delivery.failed(Busy("this server stops", retry_after=1.0))
+            return
         if self._in_flight >= service.limits.max_in_flight or service.store.full:
             self._paused = True
             self.peer.pause()

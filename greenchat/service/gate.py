@@ -30,17 +30,37 @@ class Gate:
 
     While the gate is ``shut`` (a login is being answered), live events wait and follow the answer.
 
+    Of each conversation that the gate is about, ``offered`` and ``head`` are seqs.  What lies between them
+    is a debt, and there is always somebody to pay it:
+
+    ==================  ===================================  =============================================
+    state               means                                how it ends
+    ==================  ===================================  =============================================
+    level               head = offered, not owed             the next live entry passes: not expected
+    asked for           head > offered, not owed             the client takes pages (LOGIN, SYNC): level
+    owed                in ``owed``                          the server sends it (``pages.catch_up``): level
+    owed, in doubt      in ``owed`` and ``doubted``          the membership is looked up: owed, or forgotten
+    ==================  ===================================  =============================================
+
+    The head never goes back, and nothing but ``forget`` (the user is no member) drops a debt: whoever reads
+    the log late, at a login or to pay what is owed, adds to what is known here and takes nothing from it.
+
     Attributes:
         held: the events that wait; None while the gate is open.
         owed: conversations whose missing entries the server sends by itself, without a SYNC.
+        doubted: those of them that the user is said to have left; nothing of them is sent before that
+            is looked up, as they may have joined again.
+        paying: a greenlet is there that sends what is owed; only one may be at a time.
         reading: a page is being read, which may switch; only one may be at a time.
     """
 
-    __slots__ = ("_heads", "_offered", "held", "owed", "reading")
+    __slots__ = ("_heads", "_offered", "doubted", "held", "owed", "paying", "reading")
 
     def __init__(self) -> None:
         self.held: list[Event] | None = None
         self.owed: set[int] = set()
+        self.doubted: set[int] = set()
+        self.paying = False
         self.reading = False
         self._offered: dict[int, int] = {}
         self._heads: dict[int, int] = {}
@@ -55,26 +75,52 @@ class Gate:
         return held
 
     def expect(self, span: Span) -> None:
-        """Say that this span of a conversation is still to come from the log."""
-        self._offered[span.conversation] = span.after
-        self._heads[span.conversation] = span.upto
+        """Say that this span of a conversation is still to come from the log, to be asked for.
+
+        A login has read so.  A head that was heard of meanwhile counts if it is higher, and what is in
+        doubt stays owed.
+        """
+        conversation = span.conversation
+        self._offered[conversation] = span.after
+        self._heads[conversation] = max(span.upto, self._heads.get(conversation, 0))
+        if conversation not in self.doubted:
+            self.owed.discard(conversation)
 
     def expect_after(self, conversation: int, after: int) -> None:
         """Say that what comes after this seq is still to come from the log, and not what was offered."""
         after = max(after, self._offered.get(conversation, 0))
-        self.expect(Span(conversation, after, max(after, self._heads.get(conversation, 0))))
+        self._offered[conversation] = after
+        self._heads[conversation] = max(after, self._heads.get(conversation, 0))
 
     def forget(self, conversation: int) -> None:
-        """Expect nothing more of a conversation."""
+        """Expect nothing more of a conversation: the user is not in it."""
         self._offered.pop(conversation, None)
         self._heads.pop(conversation, None)
         self.owed.discard(conversation)
+        self.doubted.discard(conversation)
+
+    def doubt(self, conversation: int) -> bool:
+        """Send nothing more of a conversation from the log, nor what is held, before it is looked up.
+
+        Returns:
+            True if there is anything that waits.
+        """
+        if self.held:
+            mine = [event.seq for event in self.held if event.conversation == conversation]
+            if mine:
+                self.held = [event for event in self.held if event.conversation != conversation]
+                self.expect_after(conversation, mine[0] - 1)
+                self.expect_head(conversation, mine[-1])
+        if self.held is None and conversation not in self._offered:
+            return False
+        self.doubted.add(conversation)
+        return True
 
     def extend(self, conversation: int, head: int) -> bool:
         """Take note that a conversation that is expected goes on to ``head``.
 
         Returns:
-            Whether the server must send what comes up to there by itself.  Not if the client asks for
+            True if the server must send what comes up to there by itself.  Not if the client asks for
             it: pages of that conversation are still to come.
         """
         offered = self._offered[conversation]
@@ -93,14 +139,16 @@ class Gate:
             self._heads[conversation] = max(self._heads[conversation], head)
 
     def admit(self, conversation: int, seq: int) -> bool:
-        """Return whether a live message may be sent now; if not, it is expected from the log."""
+        """Return True if a live message may be sent now.
+
+        If not, it is to come from the log: the caller MUST ``extend`` the conversation to it.
+        """
         offered = self._offered.get(conversation)
         if offered is None:
             return True
         if seq == offered + 1 and self._heads[conversation] == offered:
             del self._offered[conversation], self._heads[conversation]
             return True
-        self.expect_head(conversation, seq)
         return False
 
     def plan(self, only: int | None = None) -> list[Span]:
@@ -127,13 +175,23 @@ class Gate:
     def skip(self, conversation: int, upto: int) -> None:
         """Take note that the device has a conversation up to this seq, if it is still expected."""
         if conversation in self._offered:
-            upto = min(upto, self._heads[conversation])
-            self._offered[conversation] = max(self._offered[conversation], upto)
+            self.expect_after(conversation, upto)
 
     def offer(self, conversation: int, seq: int) -> None:
-        """Take note that the log was offered up to this seq, if the conversation is still expected."""
-        if conversation in self._offered:
-            self._offered[conversation] = seq
+        """Take note that the log was offered up to this seq, of a span that stands."""
+        self._offered[conversation] = seq
+
+    def stands(self, span: Span, only: int | None) -> bool:
+        """Return True if a span that was planned is still what is to come next.
+
+        It is not if the user has left or joined again while it was read.
+        """
+        conversation = span.conversation
+        return (
+            self._offered.get(conversation) == span.after
+            and conversation not in self.doubted
+            and (conversation in self.owed) == (only is not None)
+        )
 
     @property
     def more(self) -> bool:

@@ -18,12 +18,21 @@ def history(caller: Caller, request: m.History) -> m.Reply:
     limit = request.limit or DEFAULT_HISTORY
     if limit > MAX_HISTORY:
         raise BadRequest(f"limit: at most {MAX_HISTORY}")
-    conversation, after = readable(caller, request)
     day = None if request.day is None else _bounds(request.day)
-    entries, more = caller.service.store.history(conversation, after, request.before, day, limit)
+    while True:
+        joined = _joined(caller, request)
+        conversation, after = readable(caller, request)
+        entries, more = caller.service.store.history(conversation, after, request.before, day, limit)
+        if _joined(caller, request) == joined:
+            break  # else the user has left the group or joined it again while it was read
     items = items_for(caller, entries)
     kept = fitting(items[::-1])[::-1]
     return m.HistoryAck(messages=raw(kept), more=more or len(kept) < len(items))
+
+
+def _joined(caller: Caller, request: m.History) -> int:
+    """Return since when the caller is in the group of a request, as far as is known here; 0 of a pair."""
+    return 0 if request.groupid is None else caller.joined(request.groupid)
 
 
 def sync(caller: Caller, request: m.Sync) -> m.Reply:

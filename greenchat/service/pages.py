@@ -77,65 +77,101 @@ def next_page(reader: Reader, only: int | None = None, room: int = PAGE_BYTES) -
     """
     gate = reader.gate
     while gate is not None and (spans := gate.plan(only)):
-        entries = _read(reader, gate, spans)
+        read = _read(reader, gate, spans)
         if reader.gate is not gate:
             return []  # it is somebody else's session by now, or nobody's
+        standing = {span.conversation for span in spans if gate.stands(span, only)}
+        entries = [entry for entry in read if entry.conversation in standing]
         items = fitting(items_for(reader, entries), room)
-        _note_offered(gate, spans, entries, len(items))
-        if entries:
+        end = None
+        if len(items) < len(entries):
+            end = entries[len(items)].conversation, entries[len(items)].seq - 1
+        elif len(read) == PAGE_MESSAGES:
+            end = read[-1].conversation, read[-1].seq
+        _note_offered(gate, spans, standing, end)
+        if entries or not standing:
             return items
     return []
 
 
-def _note_offered(gate: Gate, spans: list[Span], entries: list[Entry], taken: int) -> None:
+def _note_offered(gate: Gate, spans: list[Span], standing: set[int], end: tuple[int, int] | None) -> None:
     """Note up to where a page offers its spans: to their ends, but for the one in which it is cut off.
 
     Not up to the last entry that is in it: an operator may have deleted those behind that one.
+
+    Args:
+        gate: whose.
+        spans: what was read, in order.
+        standing: the conversations of those that the page offers.
+        end: in which of them, and at which seq, it is cut off; None if it is not.
     """
-    end = None
-    if taken < len(entries):
-        end = entries[taken].conversation, entries[taken].seq - 1
-    elif taken == PAGE_MESSAGES:
-        end = entries[-1].conversation, entries[-1].seq
     for conversation, _, upto in spans:
-        if end is not None and conversation == end[0]:
-            gate.offer(*end)
+        is_end = end is not None and conversation == end[0]
+        if conversation in standing:
+            gate.offer(conversation, end[1] if end is not None and is_end else upto)
+        if is_end:
             return
-        gate.offer(conversation, upto)
 
 
 def catch_up(reader: Reader, gate: Gate) -> None:
-    """Send what the gate is owed as live messages, and try again until nothing is.  May switch."""
+    """Send what the gate is owed as live messages, and try again until nothing is.  May switch.
+
+    There is one such turn for a gate at a time (``Gate.paying``).  Two would walk the same list, and what
+    one notes late may have been paid and struck off by the other.
+    """
     try:
-        paid = _send_owed(reader, gate)
+        gate.paying = not _send_owed(reader, gate)
     except Busy:
-        paid = False
-    if not paid:
+        gate.paying = True
+    if gate.paying:
         reader.service.later(TRY_AGAIN, partial(catch_up, reader, gate))
 
 
 def _send_owed(reader: Reader, gate: Gate) -> bool:
-    """Send what is owed; return whether that was all, or nobody is there to have it.  May switch."""
-    service = reader.service
+    """Send what is owed; return True if that was all, or nobody is there to have it.  May switch."""
     while gate.owed and reader.gate is gate:
         if gate.held is not None or gate.reading:
             return False
-        conversation = next(iter(gate.owed))
-        groupid = group_of(conversation)
-        if groupid is not None and not _is_member(reader, groupid):
-            gate.forget(conversation)
-            continue
-        gate.expect_head(conversation, service.store.head(conversation))
-        gate.skip(conversation, _reached(reader, conversation))
-        items = next_page(reader, conversation)
-        if not items and reader.gate is gate:
-            gate.owed.discard(conversation)
-            reader.drop_idle_gate()
-        for entry, frame in items:
-            reader.send_entry(conversation, entry.seq, frame)
+        _send_page(reader, gate, next(iter(gate.owed)))
         if not reader.peer.drain():
             return True
     return True
+
+
+def _send_page(reader: Reader, gate: Gate, conversation: int) -> None:
+    """Send the next page of a conversation that is owed, or take note that it is paid.  May switch.
+
+    Whatever is read here is late when it is there: it is held against what the gate knows by then, with no
+    switch in between, and is read once more if the user is said to have left meanwhile.
+    """
+    gate.doubted.discard(conversation)
+    joined = _joined(reader, conversation)
+    if joined is None and conversation not in gate.doubted:
+        gate.forget(conversation)
+        reader.drop_idle_gate()
+        return
+    head, reached = reader.service.store.head(conversation), _reached(reader, conversation)
+    if reader.gate is not gate or joined is None or conversation in gate.doubted:
+        return
+    gate.expect_head(conversation, head)
+    gate.skip(conversation, max(joined, reached))
+    for entry, frame in next_page(reader, conversation):
+        reader.send_entry(conversation, entry.seq, frame)
+    if reader.gate is gate and conversation not in gate.doubted and not gate.plan(conversation):
+        gate.owed.discard(conversation)
+        reader.drop_idle_gate()
+
+
+def _joined(reader: Reader, conversation: int) -> int | None:
+    """Return the last seq before the user joined, 0 in a pair; None for no member.  May switch."""
+    groupid = group_of(conversation)
+    if groupid is None:
+        return 0
+    try:
+        members = reader.service.memberships.settled(groupid)
+    except NoSuchGroup:  # another node was wrong
+        return None
+    return None if reader.user is None else members.get(reader.user)
 
 
 def _reached(reader: Reader, conversation: int) -> int:
@@ -145,15 +181,6 @@ def _reached(reader: Reader, conversation: int) -> int:
     place = (reader.user, reader.device)
     cursors = reader.service.store.cursors(conversation, [place])
     return reader.reached(conversation, cursors.get(place, 0))
-
-
-def _is_member(reader: Reader, groupid: int) -> bool:
-    """Return whether the reader's user is in a group.  May switch."""
-    try:
-        members = reader.service.memberships.settled(groupid)
-    except NoSuchGroup:  # another node was wrong
-        return False
-    return reader.user in members
 
 
 def raw(items: list[Item]) -> list[msgspec.Raw]:

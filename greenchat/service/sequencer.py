@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -93,14 +93,14 @@ class Sequencer:
         """Return the last seq that was handed out, 0 if that is not known."""
         return self._last.get(conversation, 0)
 
-    def take(self, entry: Posted, members: Collection[int] | None, origin: Online | None = None) -> None:
+    def take(self, entry: Posted, members: Membership | None, origin: Online | None = None) -> None:
         """Hand an entry to the sessions here when it is its turn; one that was is dropped.
 
         Never switches.
 
         Args:
             entry: what is committed.
-            members: of a group, who is in it; None if that is to be looked up first.
+            members: of a group, who is in it, ``{}`` of a pair; None if that is to be looked up first.
             origin: the session that sent it.
         """
         conversation, seq = entry.conversation, entry.seq
@@ -191,7 +191,7 @@ class Sequencer:
         if membership is None or self._last.get(conversation) != before:
             return  # forgotten, or something was handed out meanwhile: it is looked at again
         for session, userid, device in sessions:
-            if session.user == userid:
+            if session.user == userid and (conversation > 0 or userid in membership):
                 cursor = max(cursors.get((userid, device), 0), membership.get(userid, 0))
                 session.owe_missing(conversation, cursor, upto)
         self._advance(conversation, upto)
@@ -229,12 +229,22 @@ class Sequencer:
             self._when.pop(forgotten, None)
 
     def _is_followed(self, conversation: int) -> bool:
-        """Return whether somebody who takes part has been here since the last entry was handed out.
+        """Return True if the entries after the last one that was handed out were sent here.
 
-        Otherwise the others were not sent here: it is no gap that they are missing.
+        They were if somebody who took part when it was handed out has been here and taken part ever since.
+        A session that is older proves nothing if its user has joined the group later: it is no gap that the
+        node lacks what was said before.
         """
-        when = self._when.get(conversation, 0)
-        return any(session.entered <= when for session in self._sessions(conversation))
+        if self._alone:
+            return True
+        when, last = self._when.get(conversation, 0), self._last.get(conversation, 0)
+        members = self._members(conversation) or {}
+        return any(
+            session.entered <= when
+            for userid in (members if conversation < 0 else pair_of(conversation))
+            if members.get(userid, 0) <= last
+            for session in self._hub.of(userid)
+        )
 
     # -- Sessions
 
@@ -248,13 +258,21 @@ class Sequencer:
         for userid in set(pair_of(conversation)) if pair else self._members(conversation) or ():
             yield from self._hub.of(userid)
 
-    def _hand_out(self, entry: Posted, members: Collection[int], origin: Online | None) -> None:
+    def _hand_out(self, entry: Posted, members: Membership, origin: Online | None) -> None:
+        """Hand an entry to the sessions here of those who take part; of a group, who joined before it."""
         conversation, seq, sender, frame = entry.conversation, entry.seq, entry.sender, entry.frame
         of = self._hub.of
-        for userid in members if conversation < 0 else (peer_of(conversation, sender),):
-            if userid != sender:
-                for session in of(userid):
-                    session.deliver(conversation, seq, frame)
+        if conversation > 0:
+            peer = peer_of(conversation, sender)
+            for session in of(peer) if peer != sender else ():
+                session.deliver(conversation, seq, frame)
+        else:
+            for userid, joined in members.items():
+                if joined < seq and userid != sender:
+                    for session in of(userid):
+                        session.deliver(conversation, seq, frame)
+            if members.get(sender, seq) >= seq:
+                return  # the sender has left since, or joined again
         for session in of(sender):
             sent_it = session is origin
             if sent_it:

@@ -22,8 +22,7 @@ def welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> 
     """Answer a login, then let the events follow that waited for it.  May switch."""
     assert caller.gate is not None
     caller.know_groups(state.joined)
-    for span in state.backlog:
-        caller.gate.expect(span)
+    caller.know_backlog(state.backlog, state.joined)
     _owe_of_unknown_memberships(caller, state.joined)
     if caller.peer.classic:
         _welcome_classic(caller, request, state)
@@ -116,8 +115,8 @@ def _welcome_classic(caller: Caller, request: m.Login, state: LoginState) -> Non
 def _send_the_rest(caller: Caller, items: list[Item]) -> None:
     for conversation, seq in {item.entry.conversation: item.entry.seq for item in items}.items():
         caller.count_as_received_once_written(conversation, seq)
-    while (items := next_page(caller)) and caller.gate is not None:
-        for entry, frame in items:
+    while caller.gate is not None and caller.gate.more:
+        for entry, frame in next_page(caller):
             caller.send_entry(entry.conversation, entry.seq, frame)
         if not caller.peer.drain():
             return
