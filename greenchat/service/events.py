@@ -101,7 +101,14 @@ class Missed(Struct, array_like=True, tag=8):
     userid: Id
 
 
-NodeEvent = Union[Posted, Told, Ended, Reopen, Joined, Left, BlockChanged, Missed]  # noqa: UP007 - msgspec
+class Stored(Struct, array_like=True, tag=9):
+    """An entry of a conversation is in the log, and perhaps nobody was told when it was committed."""
+
+    conversation: Conversation
+    seq: Seq
+
+
+NodeEvent = Union[Posted, Told, Ended, Reopen, Joined, Left, BlockChanged, Missed, Stored]  # noqa: UP007 - msgspec
 
 encode_event: Callable[[NodeEvent], bytes] = msgspec.msgpack.Encoder().encode
 

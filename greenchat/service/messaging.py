@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from msgspec import UNSET
 
 from greenchat.errors import Blocked, Busy, NoSuchMessage, NotAllowed, NotAMember, RequestError
@@ -132,7 +130,7 @@ class EntryDelivery:
         ack = m.StoredAck(re=m.msgid_of(self._request), cid=UNSET if cid is None else cid, seq=seq, time=time)
         caller.acknowledge(sender, conversation, ack, self.weight)
         if repeated:
-            caller.service.sequencer.expect(conversation, seq)  # who stored it may have died of it
+            caller.service.router.remind(conversation, seq)
         else:
             COUNTERS.messages_stored += 1
             self._deliver(Entry(conversation, seq, sender, self._name, cid, kind, body, time))
@@ -155,10 +153,7 @@ class EntryDelivery:
     def _deliver(self, entry: Entry) -> None:
         caller = self._caller
         service = caller.service
-        members: Collection[int] | None = ()
-        if self._membership is not None:
-            # Not by what was read when the message came: who has joined since would miss it.
-            old = self._membership if service.bus.alone else None
-            members = service.memberships.get(-entry.conversation, old)
+        # Not by the membership that was read when the message came: users have joined or left since.
+        members = {} if self._membership is None else service.memberships.get(-entry.conversation)
         own = service.router.has_others(entry.sender, caller)
         service.router.post(posted(entry, own=own), members, caller)

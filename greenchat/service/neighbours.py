@@ -49,6 +49,7 @@ class Neighbours:
             events.Left: self._left,
             events.BlockChanged: self._block_changed,
             events.Missed: self._missed,
+            events.Stored: self._stored,
         }
 
     # docs of the public methods: ports.BusListener
@@ -123,7 +124,7 @@ class Neighbours:
 
     def _posted(self, event: events.Posted) -> None:
         groupid = group_of(event.conversation)
-        members = () if groupid is None else self._service.memberships.get(groupid)
+        members = {} if groupid is None else self._service.memberships.get(groupid)
         self._service.sequencer.take(event, members)
 
     def _told(self, event: events.Told) -> None:
@@ -156,3 +157,6 @@ class Neighbours:
 
     def _missed(self, event: events.Missed) -> None:
         self._service.later(0, partial(self._service.recovery.check_user, event.userid))
+
+    def _stored(self, event: events.Stored) -> None:
+        self._service.sequencer.expect(event.conversation, event.seq)

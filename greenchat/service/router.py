@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from greenchat.ports import Bus
+from greenchat.ports import Bus, Membership
 from greenchat.service.conversations import pair_of
-from greenchat.service.events import Mark, Posted, Told, encode_event
+from greenchat.service.events import Mark, Posted, Stored, Told, encode_event
 from greenchat.service.gate import MOMENT
 from greenchat.service.hub import Hub, Online
 from greenchat.service.sequencer import Sequencer
@@ -25,14 +25,16 @@ class Router:
         self._hub = hub
         self._bus = bus
         self._take = sequencer.take
+        self._expect = sequencer.expect
         self._alone = bus.alone
 
-    def post(self, entry: Posted, members: Collection[int] | None, origin: Online) -> None:
+    def post(self, entry: Posted, members: Membership | None, origin: Online) -> None:
         """Give an entry that was committed here to all who take part.
 
         Args:
             entry: what is committed.
-            members: of a group, who is in it; None if that is to be looked up first: all nodes get it then.
+            members: of a group, who is in it, ``{}`` of a pair; None if that is to be looked up first: all
+                nodes get it then.
             origin: the session that sent it, and has it.
         """
         self._take(entry, members, origin)
@@ -41,6 +43,16 @@ class Router:
         nodes = self._bus.nodes(members if entry.conversation < 0 else pair_of(entry.conversation))
         if nodes:
             self._bus.send(nodes, encode_event(entry))
+
+    def remind(self, conversation: int, seq: int) -> None:
+        """Have all nodes look for an entry that was stored before, and may have been told to nobody.
+
+        The node that stored it may have died of it, or left the cluster before.
+        """
+        self._expect(conversation, seq)
+        nodes = self._bus.nodes(None if conversation < 0 else pair_of(conversation))
+        if nodes:
+            self._bus.send(nodes, encode_event(Stored(conversation, seq)))
 
     def tell(
         self,

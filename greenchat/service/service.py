@@ -47,6 +47,8 @@ class Service:
         announced: who was last said to have come here.
         untold: whose coming or going other nodes could not be told.
         draining: this node stops, so nobody needs to be told who leaves it.
+        under_way: requests that are being handled.  A node that stops leaves the cluster when there are none
+            any more: what they change is still told to the others.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Service:
         self.announced: set[int] = set()
         self.untold: set[int] = set()
         self.draining = False
+        self.under_way = 0
 
     def now(self) -> str:
         """Return this instant, in the wire's form."""

@@ -42,9 +42,11 @@ class Session(Caller):
             self._refuse_frame(error)
             return
         handler, needs_login = ROUTES[type(request)]
+        service = self.service
+        service.under_way += 1
         try:
             if self._bucket is not None:
-                self._bucket.check(self.service.monotonic())
+                self._bucket.check(service.monotonic())
             if needs_login and self.user is None:
                 raise NotLoggedIn
             reply = handler(self, request)
@@ -60,6 +62,8 @@ class Session(Caller):
         else:
             if reply is not None:
                 self.answer(request, reply)
+        finally:
+            service.under_way -= 1
 
     def closed(self, reason: str) -> None:
         """Take note that the connection has ended.  May switch."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 from greenchat.config import Settings
 from greenchat.data import SqlStore
 from greenchat.data.sqlite import SqliteDatabase
+from greenchat.errors import Busy
 from greenchat.ports import Node
 from greenchat.protocol.messages import MsgId
 from greenchat.service.neighbours import Neighbours
@@ -47,7 +48,11 @@ class LinePeer(FakePeer):
 
 
 class Line(Person):
-    """A connection to a node: its frames are handled one after the other, in turns of its own."""
+    """A connection to a node: its frames are handled one after the other, in turns of its own.
+
+    Attributes:
+        over: the session was told of the end.
+    """
 
     def __init__(self, node: ClusterNode, classic: bool = False, **peer: str) -> None:
         super().__init__(node, classic, **peer)
@@ -56,7 +61,7 @@ class Line(Person):
         self.session = Session(node.service, self.peer)
         self._inbox: deque[bytes] = deque()
         self._handles = False
-        self._over = False
+        self.over = False
 
     def put(self, msgid: int, **fields: Any) -> None:
         """Send a frame, and leave it unread."""
@@ -74,7 +79,7 @@ class Line(Person):
         self.world.commit()
 
     def _wake(self) -> None:
-        if not self._handles and not self._over:
+        if not self._handles and not self.over:
             self._handles = True
             self.node.turns.spawn(self._handle, owner=self.node.bus)
 
@@ -82,8 +87,8 @@ class Line(Person):
         while self._inbox and self.peer.closed is None and not self.peer.paused:
             self.session.receive(self._inbox.popleft())
         if self.peer.closed is not None:
-            self._over = True
             self.session.closed(self.peer.closed)
+            self.over = True
         self._handles = False
 
 
@@ -144,14 +149,28 @@ class ClusterNode(World):
         return line
 
     def stop(self) -> None:
-        """End as SIGTERM does."""
+        """End as SIGTERM does, with all that it brings."""
+        self.begin_to_stop()
+        self.cluster.run()
+
+    def begin_to_stop(self) -> None:
+        """Begin to end as SIGTERM does, in a turn of its own (``server.app.App.stop``)."""
         self.service.draining = True
-        self.store.close_node(self.me, self.service.now())
+        for line in self.lines:
+            line.peer.pause()
+        self.turns.spawn(self._stop, owner=self.bus)
+
+    def _stop(self) -> None:
+        self.turns.wait(lambda: not self.service.under_way)
+        with suppress(Busy):
+            self.store.close_node(self.me, self.service.now())
         self.bus.close()
         for line in self.lines:
             line.peer.close("shutdown")
-        self.cluster.run()
+        self.turns.wait(lambda: all(line.over for line in self.lines))
+        self.store.close()
         self.cluster.forget(self)
+        self.turns.end(self.bus)  # the process exits, whatever it still does
 
     def kill(self) -> None:
         """End as SIGKILL does."""

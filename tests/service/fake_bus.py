@@ -108,8 +108,14 @@ class FakeBus(Counters):
     def close(self) -> None:
         for neighbour in self._neighbours.values():
             self._put(neighbour, leaving=True)
-        self._send(partial(self._cluster.seats.pop, self.node, None))
+        left: list[bool] = []
+        self._send(partial(self._leave, left), lambda: left.append(False))
         self._open = False
+        self._turns.wait(lambda: left)
+
+    def _leave(self, left: list[bool]) -> None:
+        self._cluster.seats.pop(self.node, None)
+        left.append(True)
 
     def refresh(self, userid: int) -> list[Seat]:
         if not self._open:
@@ -148,7 +154,9 @@ class FakeBus(Counters):
             for neighbour in self._neighbours.values()
             if neighbour.greeted
         }
-        self._turns.wait(lambda: self.away or all(self._has_taken(*entry) for entry in sent.items()))
+        self._turns.wait(
+            lambda: self.away or not self._open or all(self._has_taken(*entry) for entry in sent.items())
+        )
 
     def _has_taken(self, neighbour: _Neighbour, number: int) -> bool:
         if self._neighbours.get(neighbour.node.name) is not neighbour:
@@ -190,6 +198,8 @@ class FakeBus(Counters):
             (lose if self.away else call)()
 
     def _put(self, neighbour: _Neighbour, **content: Any) -> None:
+        if not self._open:
+            return  # nothing goes out after the word that the node leaves
         wire = self._cluster.wire(self.node, neighbour.node)
         item = Item(0, seen=neighbour.taken is not None, **content)
         wire.sent += not item.is_position

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
 Ready = Callable[[], object]
+
+Candidate = TypeVar("Candidate", bound=Hashable)
 
 MANY = 100_000
 """Turns after which something goes round in circles."""
@@ -103,19 +106,21 @@ class Turns:
 
     def turn(self, number: int = 0) -> bool:
         """Give one of the tasks that can go on its turn; return whether there was one."""
-        able = [task for task in self._tasks if task.runs]
-        if not able:
-            return False
-        task = able[number % len(able)]
+        able = self.able()
+        if able:
+            self.give(able[number % len(able)])
+        return bool(able)
+
+    def give(self, task: Task) -> None:
+        """Give a task its turn."""
         with self.owned(task.owner):
             task.ready = task.greenlet.switch()
-        if task.greenlet.dead:
+        if task.greenlet.dead and task in self._tasks:
             self._tasks.remove(task)
-        return True
 
-    def able(self) -> int:
-        """Return how many tasks can go on."""
-        return sum(task.runs for task in self._tasks)
+    def able(self) -> list[Task]:
+        """Return the tasks that can go on, in the order of their coming."""
+        return [task for task in self._tasks if task.runs]
 
     def run(self) -> bool:
         """Run all that can go on, in the order of its coming; return whether there was anything."""
@@ -150,3 +155,35 @@ class Turns:
                 task.greenlet.throw()
         self._tasks.clear()
         self._over.clear()
+
+
+class Priorities:
+    """Chooses the next turn by random priorities: one candidate starves while all others go on.
+
+    Each task and each wire draws a priority when it is first seen, the highest goes first, and now and
+    then one of them drops below all others.  Races that need one step to be very late are found a hundred
+    times sooner than by drawing each turn evenly (Burckhardt et al., "A Randomized Scheduler with
+    Probabilistic Guarantees of Finding Bugs", 2010).
+
+    Args:
+        random: draws the priorities.
+    """
+
+    LOWERED = 0.04
+    """How often the candidate that was chosen drops below all others."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._of: dict[Hashable, float] = {}
+        self._lowest = 0.0
+
+    def choose(self, candidates: Sequence[Candidate]) -> Candidate:
+        """Return the candidate of the highest priority."""
+        for candidate in candidates:
+            if candidate not in self._of:
+                self._of[candidate] = self._random.random()
+        chosen = max(candidates, key=self._of.__getitem__)
+        if self._random.random() < self.LOWERED:
+            self._lowest -= 1
+            self._of[chosen] = self._lowest
+        return chosen
