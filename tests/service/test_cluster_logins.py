@@ -18,7 +18,7 @@ MakeCluster = Callable[..., Cluster]
 def interleave(cluster: Cluster, dice: random.Random) -> None:
     """Let everything go on that can, in an order that the dice decide; often one task starves."""
     starving = dice.random()
-    while (able := cluster.turns.able()) + len(arrivals := cluster.arrivals()):
+    while (able := len(cluster.turns.able())) + len(arrivals := cluster.arrivals()):
         number = dice.randrange(able + len(arrivals)) if dice.random() > starving else 0
         if number < able:
             cluster.turns.turn(number if starving < 0.5 else -1 - number)

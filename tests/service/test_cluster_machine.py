@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 from collections import defaultdict
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from random import Random
+from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -16,18 +19,22 @@ from sqlalchemy import select
 from greenchat.data.schema import Device as DeviceTable
 from greenchat.data.schema import GroupUser, Message
 from greenchat.data.schema import User as UserTable
+from greenchat.ports import Node
 from greenchat.protocol.messages import MsgId
 from tests.service.cluster import Cluster, ClusterNode, Line
 from tests.service.model import Place, conversation_of, pair
+from tests.service.turns import Priorities, Task
 from tests.service.world import LOG_FRAMES
 
 NODES = ("a", "b", "c")
 USERS = ("ann", "bob", "cem")
 DEVICES = ("", "phone")
+HABITS = ("at once", "seldom", "never")
 MAX_GROUPS = 2
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "60"))
 STEPS = int(os.environ.get("MACHINE_STEPS", "40"))
+SEEDS = int(os.environ.get("MACHINE_SEEDS", "40"))
 
 pick = st.integers(0, 60)
 who = st.integers(0, len(USERS) - 1)
@@ -36,24 +43,24 @@ picks = st.lists(pick, min_size=1, max_size=25)
 """Which of the tasks and arrivals that are possible comes next."""
 
 
-class Period(NamedTuple):
-    """A membership: the last seq before it."""
-
-    joined: int
+Ends = tuple[Node, Node]
+"""From which node to which something is on its way."""
 
 
 class Seat:
     """A device of a user: what it has seen, over all its connections.
 
     Attributes:
+        habit: when it acknowledges what it has: ``at once``, ``seldom`` (a rule decides) or ``never``.
         has: the entries that it has seen.
         sent: the cids of what it has sent itself.
         texts: what the messages said.
     """
 
-    def __init__(self, userid: int, name: str) -> None:
+    def __init__(self, userid: int, name: str, habit: str) -> None:
         self.userid = userid
         self.name = name
+        self.habit = habit
         self.has: set[Place] = set()
         self.sent: set[str] = set()
         self.texts: dict[Place, str] = {}
@@ -64,6 +71,7 @@ class Link:
 
     Attributes:
         last: the last seq of each conversation that came.
+        acknowledged: the last seq of each conversation that it said it has, if it says so at once.
         online: it has the answer to its login.
         more: whether the last page said that there is more.
         friends: how the friends are, as far as was told.
@@ -74,6 +82,7 @@ class Link:
         self.seat = seat
         self.force = force
         self.last: dict[int, int] = defaultdict(int)
+        self.acknowledged: dict[int, int] = defaultdict(int)
         self.online = False
         self.more = False
         self.friends: dict[int, str] = {}
@@ -106,6 +115,7 @@ class Clustered(RuleBasedStateMachine):
         self.to: dict[str, int] = {}
         self.acked: dict[str, int] = {}
         self.dead: list[ClusterNode] = []
+        self.habits: Sequence[str] = HABITS
         self.changing = 0
         self.sound = False
 
@@ -114,13 +124,14 @@ class Clustered(RuleBasedStateMachine):
         """Have the users, with all their devices known, and a group of them all."""
         node = self.cluster.nodes["a"]
         people = node.users(*USERS)
+        habits = itertools.cycle(self.habits)
         self.users = [person.id for person in people]
         for person in people:
             for other in people:
                 if other is not person:
                     person.ok(MsgId.ADD_FRIEND, friendid=other.id)
             for name in DEVICES:
-                self.seats[person.id, name] = Seat(person.id, name)
+                self.seats[person.id, name] = Seat(person.id, name, next(habits))
             node.log_in(person, device="phone").leave()
         people[0].group("all", *people[1:])
         for person in people:
@@ -146,22 +157,34 @@ class Clustered(RuleBasedStateMachine):
     def go_on(self, picks: list[int]) -> None:
         """Some of what can go on or arrive does."""
         for number in picks:
-            arrivals = self.cluster.arrivals()
-            able = self.cluster.turns.able()
-            if not arrivals and not able:
+            candidates = self.candidates()
+            if not candidates:
                 return
-            place = number % (len(arrivals) + able)
-            if place < able:
-                self.cluster.turns.turn(place)
-            else:
-                self.cluster.arrive(*arrivals[place - able])
-            self.read_all()
+            self.give_turn(candidates[number % len(candidates)])
+
+    def candidates(self) -> list[Task | Ends]:
+        """Return what may come next: a turn of a task, or an arrival."""
+        return [*self.cluster.turns.able(), *self.cluster.arrivals()]
+
+    def give_turn(self, chosen: Task | Ends) -> None:
+        """Let one task or arrival have its turn."""
+        if isinstance(chosen, Task):
+            self.cluster.turns.give(chosen)
+        else:
+            self.cluster.arrive(*chosen)
+        self.read_all()
+
+    def go_on_by_priority(self, priorities: Priorities, turns: int) -> None:
+        """Give some turns, each to the candidate of the highest priority."""
+        for _ in range(turns):
+            if candidates := self.candidates():
+                self.give_turn(priorities.choose(candidates))
 
     @rule()
     def run(self) -> None:
         """All goes on that can."""
-        while self.cluster.turns.able() or self.cluster.arrivals():
-            self.go_on([0])
+        while candidates := self.candidates():
+            self.give_turn(candidates[0])
 
     @rule(seconds=st.sampled_from((0.05, 0.2, 0.5, 1.0)))
     def time(self, seconds: float) -> None:
@@ -199,7 +222,8 @@ class Clustered(RuleBasedStateMachine):
     @rule(node=where, user=who, name=st.sampled_from(DEVICES), force=st.booleans())
     def log_in(self, node: int, user: int, name: str, force: bool) -> None:
         """A device begins to log in at a node."""
-        if running := self.cluster.nodes.get(NODES[node]):
+        running = self.cluster.nodes.get(NODES[node])
+        if running and not running.service.draining:
             seat = self.seats[self.users[user], name]
             link = Link(running.connect(), seat, force)
             self.links.append(link)
@@ -226,7 +250,7 @@ class Clustered(RuleBasedStateMachine):
     def receive(self, number: int, which: int, back: int) -> None:
         """A device acknowledges some of what it has."""
         link = self.online(number)
-        if link and link.last:
+        if link and link.last and link.seat.habit == "seldom":
             conversation = sorted(link.last)[which % len(link.last)]
             seq = link.last[conversation] - back
             if seq >= 1:
@@ -285,7 +309,7 @@ class Clustered(RuleBasedStateMachine):
     def kill(self, node: int, buried: bool) -> None:
         """A node dies, and its lease runs out, now or later."""
         running = self.cluster.nodes.get(NODES[node])
-        if running and len(self.cluster.nodes) > 1:
+        if running and self.others(running):
             running.kill()
             self.dead.append(running)
             if buried:
@@ -301,8 +325,8 @@ class Clustered(RuleBasedStateMachine):
     def stop(self, node: int) -> None:
         """A node leaves in order."""
         running = self.cluster.nodes.get(NODES[node])
-        if running and len(self.cluster.nodes) > 1 and not running.bus.away:
-            running.stop()
+        if running and self.others(running) and not running.service.draining and not running.bus.away:
+            running.begin_to_stop()
             self.dead.append(running)  # for those who did not hear of it
 
     @rule(node=where)
@@ -322,6 +346,7 @@ class Clustered(RuleBasedStateMachine):
             frames, link.line.peer.frames = link.line.peer.frames, []
             for frame in frames:
                 self.read(link, frame)
+            self.acknowledge(link)
             assert link.line.peer.closed in (None, "replaced", "closed by peer", "reset", "shutdown")
         self.sound = bool(self.seats)
 
@@ -345,6 +370,14 @@ class Clustered(RuleBasedStateMachine):
             self.changing -= 1
         elif frame.get("cid") in self.requests:
             self.answer(frame)
+
+    def acknowledge(self, link: Link) -> None:
+        """Have a device that acknowledges at once do so."""
+        if link.alive and link.seat.habit == "at once":
+            for conversation, seq in link.last.items():
+                if link.acknowledged[conversation] < seq:
+                    link.acknowledged[conversation] = seq
+                    link.line.put(MsgId.RECEIVED, seq=seq, **self.address(link, conversation))
 
     def answer(self, frame: dict[str, Any]) -> None:
         cid = frame["cid"]
@@ -480,6 +513,10 @@ class Clustered(RuleBasedStateMachine):
         alive = [link for link in self.links if link.alive and link.online]
         return alive[number % len(alive)] if alive else None
 
+    def others(self, node: ClusterNode) -> list[ClusterNode]:
+        """Return the nodes besides one that run and do not stop."""
+        return [o for o in self.cluster.nodes.values() if o is not node and not o.service.draining]
+
     def group(self, number: int) -> int:
         """Return one of the groups."""
         groups = sorted({group for group, _ in self.members})
@@ -540,3 +577,81 @@ Clustered.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestClustered = Clustered.TestCase
+
+
+# -- By priorities
+
+
+def play(seed: int) -> None:
+    """Let a cluster live for some steps, drawn and scheduled by a seed."""
+    random = Random(seed)
+    machine = Clustered()
+    machine.habits = [random.choice(HABITS) for _ in range(len(USERS) * len(DEVICES))]
+    priorities = Priorities(random)
+    try:
+        machine.register()
+        for _ in range(STEPS):
+            acts = random.choices(list(ACTS), weights=list(ACTS.values()))
+            draw(machine, random, acts[0])
+            machine.go_on_by_priority(priorities, random.choice((0, 1, 3, 10, 30)))
+    except BaseException:
+        machine.sound = False
+        raise
+    finally:
+        machine.teardown()
+
+
+def draw(machine: Clustered, random: Random, act: str) -> None:
+    """Do something with arguments by chance."""
+    number, other = random.randrange(60), random.randrange(60)
+    flag, node = random.random() < 0.5, random.randrange(len(NODES))
+    user, name = random.randrange(len(USERS)), random.choice(DEVICES)
+    arguments: dict[str, tuple[Any, ...]] = {
+        "chat": (number, user),
+        "group_chat": (number, other),
+        "again": (number, other),
+        "log_in": (node, user, name, flag),
+        "go": (number, False),
+        "sync": (number,),
+        "receive": (number, other, random.randrange(3)),
+        "create_group": (number,),
+        "join": (number, other),
+        "leave": (number, other),
+        "lose": (number,),
+        "cut": (node,),
+        "mend": (node,),
+        "kill": (node, flag),
+        "bury": (),
+        "stop": (node,),
+        "start": (node,),
+        "time": (random.choice((0.05, 0.2, 0.5, 1.0)),),
+    }
+    getattr(machine, act)(*arguments[act])
+
+
+ACTS = {
+    "chat": 6,
+    "group_chat": 24,
+    "again": 4,
+    "log_in": 24,
+    "go": 6,
+    "sync": 4,
+    "receive": 4,
+    "create_group": 1,
+    "join": 5,
+    "leave": 3,
+    "lose": 1,
+    "cut": 1,
+    "mend": 2,
+    "kill": 1,
+    "bury": 1,
+    "stop": 3,
+    "start": 4,
+    "time": 8,
+}
+"""How often each thing is done."""
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_whatever_starves_each_device_sees_the_log_once_and_in_order(seed: int) -> None:
+    play(seed)
