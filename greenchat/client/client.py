@@ -73,10 +73,10 @@ class Client(Access):
             kept until then.
         timeout: seconds that a request waits if it says nothing else.
         backoff: how long to wait before coming back after a lost connection.
-        renew_after: seconds (at least half as many) after which the client leaves the server for a moment
-            and comes back, for a new token: with one that has expired it could not come back after a lost
-            connection.  It must be shorter than the server's ``token_days``.  Nothing is lost, and no
-            request is broken by it; an ``Event("renewed")`` tells.
+        renew_after: seconds (at least half as many) after which the client changes to a new connection, for
+            a new token: with one that has expired it could not come back after a lost connection.  It must
+            be shorter than the server's ``token_days``.  Nothing is lost, no request is broken by it, and
+            friends notice nothing; an ``Event("renewed")`` tells.
 
     Example of a callback::
 

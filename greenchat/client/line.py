@@ -22,7 +22,7 @@ from greenchat.client.outbound import Outbound, Session
 from greenchat.client.outstanding import EARLY, TRANSIENT, ConnectionLost, encode
 from greenchat.client.paging import Paging
 from greenchat.client.pushes import Conversation, Entry, Event, Frame, Login, Push
-from greenchat.client.reader import Reader
+from greenchat.client.reader import RENEWAL, Reader
 from greenchat.client.reading import Unreadable, read_heartbeat, read_login, read_push, read_seconds
 from greenchat.client.tls import Socket
 from greenchat.errors import (
@@ -75,7 +75,7 @@ class Line:
         self._inbox: tuple[str, Inbox] | None = None
         self._paging = Paging(backoff)
         self._closed = False
-        self._renewal: Literal["", "ending", "coming"] = ""
+        self._renewing = False
         self._renew_at = 0.0
         self._ended = ""  # why the last login ended, if it was not logged out
         self._farewell = ""  # why this connection is to be ended
@@ -256,15 +256,14 @@ class Line:
                 pending.fail(ConnectionLost(reason) if self._session else Disconnected(reason))
             if self._session is None:
                 self._out.fail_all(Disconnected(reason))
-            elif self._renewal == "ending":
-                self._renewal = "coming"
+            elif reason == RENEWAL:
                 return 0.0
             return self.unreachable(reason)
 
     def unreachable(self, reason: str) -> float | None:
         """Return when to try next, and tell the application; None if there is nothing to come back for."""
         with self._lock:
-            self._renewal = ""
+            self._renewing = False
             if self._closed or self._session is None:
                 return None
             delay = self._backoff.delay(self._attempts, self._retry_after)
@@ -337,7 +336,7 @@ class Line:
     def _welcome_back(self, reply: Frame) -> None:
         if self._session:
             old, inbox = self._session.login, self._session.inbox
-            kind: Literal["back", "renewed"] = "renewed" if self._renewal else "back"
+            kind: Literal["back", "renewed"] = "renewed" if self._renewing else "back"
             self._come_online(kind, read_login(reply, old.device, old.token), inbox, reply)
 
     def _come_online(
@@ -347,7 +346,7 @@ class Line:
         if self._out.link:
             # It echoes our heartbeats: after so long a silence it is dead, whatever TCP thinks.
             self._out.link.patience(interval * (max_missed + 2))
-        self._session, self._attempts, self._renewal = Session(login, inbox, interval), 0, ""
+        self._session, self._attempts, self._renewing = Session(login, inbox, interval), 0, False
         self._plan_renewal()
         self._paging.begin()
         self._delivery.put(Event(kind, login=login))
@@ -364,18 +363,17 @@ class Line:
         self._renew_at = time.monotonic() + self._renew_after * random.uniform(0.5, 1)
 
     def _renew(self) -> None:
-        """Leave the server in order, to log in again, when the token has aged.
+        """Begin to change to another connection when the token has aged.
 
-        A token is issued at a login only, and this connection is logged in; a second connection of the same
-        device would end this one.  It is done when no request is under way that may not be repeated, and
-        those that are made meanwhile wait.
+        A token is issued at a login only, and this connection is logged in.  So the next one takes over from
+        it, as after a lost connection, and friends see no change.  It is done when no request is under way
+        that may not be repeated, and those that are made meanwhile wait.
         """
-        link = self._out.link
-        if link and self.online and time.monotonic() >= self._renew_at and self._out.repeatable:
+        if self.online and time.monotonic() >= self._renew_at and self._out.repeatable:
             self._out.send_marks()
+            self._out.beat()  # the reader leaves at its echo
             self._out.session = None
-            self._renewal = "ending"
-            link.finish()
+            self._renewing, self._farewell = True, RENEWAL
 
     def _end_session(self, reason: str) -> None:
         """Forget the login; no reason: it was logged out."""

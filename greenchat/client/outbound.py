@@ -122,6 +122,11 @@ class Outbound:
         if self.link:
             self.link.wake()
 
+    def beat(self) -> None:
+        """Give a sign of life, which the server echoes."""
+        if self.link:
+            self.link.send(HEARTBEAT)
+
     def send_marks(self) -> None:
         """Tell the server what was received and read."""
         if self.link and self.session:
@@ -134,7 +139,7 @@ class Outbound:
             return None
         now = time.monotonic()
         if self._next_beat <= now:
-            self.link.send(HEARTBEAT)
+            self.beat()
             self._next_beat = now + self.session.interval
         inbox = self.session.inbox
         if inbox.due is not None and inbox.due <= now:

@@ -17,12 +17,19 @@ CONNECT_TIMEOUT = 5.0
 FAREWELL = 1.0
 """Seconds that the server has to end a connection that we have finished."""
 
+RENEWAL = "the token is renewed"
+"""Why a connection is left that is kept open until the next one is logged in: friends notice nothing."""
+
 UNGREETED = 30.0
 """Seconds of silence before a login.  The server itself closes who has not logged in after 10 s."""
 
 
 class Owner(Protocol):
     """What the reader works for.  Its methods take its lock by themselves."""
+
+    @property
+    def online(self) -> bool:
+        """True if there is a connection that is logged in."""
 
     def tick(self) -> float | None:
         """Do what is due by the clock (see ``Link``)."""
@@ -57,6 +64,7 @@ class Reader:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._link: Link | None = None
+        self._left: Link | None = None  # for a renewal, and still open
 
     def connect(self) -> None:
         """Connect for the first time, unless there is a connection.
@@ -100,10 +108,23 @@ class Reader:
         while link:
             reason = self._read(link)
             self._link = None
-            link.close()
+            self._let_go()
+            if reason == RENEWAL:
+                self._left = link
+            else:
+                link.close()
             delay, link = self._owner.broken(reason), None
             while delay is not None and link is None:
                 link, delay = self._come_back(delay)
+                if link is None:
+                    self._let_go()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the connection that was left for a renewal, if there is one."""
+        left, self._left = self._left, None
+        if left:
+            left.close()
 
     def _read(self, link: Link) -> str:
         """Read until the connection ends, and return why it did."""
@@ -111,6 +132,8 @@ class Reader:
             for frame in link.frames():
                 if end := self._owner.handle(frame):
                     return end
+                if self._left and self._owner.online:
+                    self._let_go()  # the server has put the new one in its place
         except TimeoutError:
             return "the server gave no sign of life"
         except OSError as error:

@@ -94,6 +94,12 @@ class Peer:
         """Return all frames until the client ends the connection."""
         return [json.loads(line) for line in self._lines]
 
+    def echo(self) -> None:
+        """Echo heartbeats until the client ends the connection."""
+        for frame in map(json.loads, self._lines):
+            if frame["msgid"] == MsgId.HEARTBEAT:
+                self.send(frame)
+
     def at_end(self) -> bool:
         """Wait for the client to end the connection; passes over what it still sends."""
         self.rest()

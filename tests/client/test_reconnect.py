@@ -244,20 +244,20 @@ def test_an_aged_token_is_renewed_and_no_request_notices(server: FakeServer, run
         group = run(client.create_group, "g")
         request = peer.get(MsgId.CREATE_GROUP)
         for _ in range(4):
-            assert peer.next()["msgid"] == MsgId.HEARTBEAT, "it left while a request was under way"
-        peer.send(chat_from(2, 1))
+            assert peer.get(MsgId.HEARTBEAT), "it left while a request was under way"
         peer.ack(request, groupid=6)
         assert group.result(10) == 6
-        assert peer.at_end()
-        late = run(client.create_group, "h")
-        peer.close()
+        left = run(peer.echo)
         peer = server.accept()
+        late = run(client.create_group, "h")
+        assert not left.done(), "it ended the first connection before the second took over"
         again = peer.welcome(token="T2")
         assert (again["token"], again["force"]) == ("T1", True)
+        left.result(10)
         peer.ack(peer.get(MsgId.CREATE_GROUP), groupid=7)
         assert late.result(10) == 7
         seen = events(client, "renewed")
-        assert [push.kind for push in seen if isinstance(push, Event)] == ["connected", "renewed"]
+        assert [push.kind for push in seen] == ["connected", "renewed"]
         assert seen[-1].login.token == "T2"
         server.close()
 
@@ -268,10 +268,10 @@ def test_a_renewal_that_fails_goes_on_as_a_lost_connection(server: FakeServer, r
         peer = server.accept()
         peer.welcome(heartbeat={"interval": 0.05, "max_missed": 500})
         login.result(10)
-        assert peer.at_end()
-        peer.close()
+        left = run(peer.echo)
         peer = server.accept()
         peer.refuse(peer.get(MsgId.LOGIN), 13, "busy", msgid=2)
+        left.result(10)
         server.accept().welcome()
         assert [push.kind for push in events(client, "back")] == ["connected", "lost", "back"]
         server.close()

@@ -86,19 +86,22 @@ def test_all_that_was_missed_comes_in_order_page_by_page(server: Server) -> None
 
 
 def test_a_client_outlives_its_first_token(tmp_path: Path) -> None:
-    """Connected longer than a token lives, then the server is restarted."""
+    """Connected longer than a token lives, then the server is restarted; a friend notices only that."""
     lifetime = 8.0
     with (
         closing(Server(tmp_path, "--token-days", lifetime / 86_400)) as server,
         Client("127.0.0.1", server.port, backoff=Backoff(0.05, 0.2), renew_after=1.0) as ann,
+        User(server, "bob") as bob,
     ):
-        ann.register("ann", "secret")
+        bob.add_friend(ann.register("ann", "secret"))
         first = ann.login("ann", "secret")
         expired = monotonic() + lifetime + 1.0
         while monotonic() < expired:
             push = next(ann.pushes(DEADLINE))
             assert isinstance(push, Event)
             assert push.kind in ("connected", "renewed")
+        assert bob.next(Presence) == (first.id, "online")
+        assert not [push for push in bob.got.queue if isinstance(push, Presence)]
         server.kill()
         server.start()
         assert ann.find_user("ann")["id"] == first.id
