@@ -11,6 +11,9 @@ entry is *open* from its arrival until the application is done with it.
 | closed | dropped, and acknowledged again | – | – |
 
 What stands before the first open or lapsed entry is acknowledged, and nothing behind it.
+
+A database that was restored gives numbers out again.  An entry whose number was taken, but with another
+``time``, is such a one: what is known of the conversation from there on is forgotten.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ MARK_SECONDS = 0.1
 
 MARK_ENTRIES = 64
 """… or in this many entries."""
+
+LATEST = 64
+"""Entries of a conversation whose time is remembered."""
 
 REMEMBERED = 4096
 """How many of our own messages are known again.  One that is forgotten would be shown, as our own."""
@@ -46,6 +52,7 @@ class Inbox:
         self._taken: dict[Conversation, int] = {}
         # Open (True) or lapsed (False) seqs.  They are added in order, so the first is the least.
         self._open: dict[Conversation, dict[int, bool]] = {}
+        self._times: dict[Conversation, dict[int, str]] = {}
         self._own: dict[Hashable, None] = {}
         self._marks: dict[tuple[MsgId, Conversation], int] = {}
         self._count = 0
@@ -53,10 +60,16 @@ class Inbox:
     def accept(self, entry: Entry, now: float) -> bool:
         """Take an entry; False if it was taken before (it may have to be acknowledged anew)."""
         conversation, seq = entry.conversation, entry.seq
+        times = self._times.setdefault(conversation, {})
+        if times.get(seq, entry.time) != entry.time:
+            self._forget(conversation, seq)
         still_open = self._open.get(conversation, {})
         if seq > self._taken.get(conversation, 0):
             self._taken[conversation] = seq
             self._open.setdefault(conversation, {})[seq] = True
+            times[seq] = entry.time
+            if len(times) > LATEST:
+                del times[next(iter(times))]
             return True
         if seq in still_open:
             has_lapsed = not still_open[seq]
@@ -117,6 +130,15 @@ class Inbox:
         self._marks.clear()
         self._count, self.due = 0, None
         return frames
+
+    def _forget(self, conversation: Conversation, seq: int) -> None:
+        """Take the entries of a conversation from ``seq`` on as new."""
+        self._taken[conversation] = seq - 1
+        for known in (self._times[conversation], self._open.get(conversation, {})):
+            for number in [number for number in known if number >= seq]:
+                del known[number]
+        for key in [key for key in self._own if isinstance(key, tuple) and key[0] == conversation]:
+            del self._own[key]
 
     def _confirm(self, conversation: Conversation, seq: int, now: float) -> bool:
         """Acknowledge all before the first entry that is open, if that covers ``seq``; return as ``mark``."""

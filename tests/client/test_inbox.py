@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenchat.client.inbox import REMEMBERED, Inbox
+from greenchat.client.inbox import LATEST, REMEMBERED, Inbox
 from greenchat.client.pushes import Message, in_group, with_user
 from greenchat.protocol.messages import MsgId
 from tests.client.fake_server import TIME
@@ -79,6 +79,32 @@ def test_an_entry_that_lapsed_is_taken_once_more_and_holds_up_the_acknowledgemen
     assert received(inbox) == 5
     inbox.lapse(entry(4))
     assert not inbox.accept(entry(4), now=0), "what is done does not lapse"
+
+
+def test_a_number_that_is_given_out_again_is_a_new_entry(inbox: Inbox) -> None:
+    """A database was restored: the log has gone back from 7 to 4, and on again with other entries."""
+    inbox.remember((with_user(2), 6))
+    for seq in (4, 5, 7):
+        finish(inbox, entry(seq), now=0)
+    inbox.take_marks()
+    again = entry(5)._replace(time="2026-11-23T06:00:00.000Z")
+    assert inbox.accept(again, now=0)
+    assert not inbox.accept(again, now=0)
+    assert inbox.accept(entry(6), now=0)
+    assert not inbox.is_own(entry(6))
+    assert not inbox.accept(entry(4), now=0), "4 is the same as it was"
+    inbox.done(again, now=0)
+    assert received(inbox) == 5
+    inbox.done(entry(6), now=0)
+    assert received(inbox) == 6
+
+
+def test_the_times_of_the_last_entries_are_remembered(inbox: Inbox) -> None:
+    for seq in range(1, LATEST + 2):
+        finish(inbox, entry(seq), now=0)
+    later = {"time": "2026-11-23T06:00:00.000Z"}
+    assert not inbox.accept(entry(1)._replace(**later), now=0)
+    assert inbox.accept(entry(2)._replace(**later), now=0)
 
 
 def finish(inbox: Inbox, message: Message, now: float) -> bool:

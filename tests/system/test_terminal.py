@@ -6,6 +6,7 @@ import io
 import os
 import re
 import select
+import shlex
 import subprocess
 import sys
 import unicodedata
@@ -71,11 +72,12 @@ class Person:
         screen: all that was shown so far.
     """
 
-    def __init__(self, server: Server, *options: str, term: str = "xterm") -> None:
+    def __init__(self, server: Server, *options: str, term: str = "xterm", pipe: str = "") -> None:
         self.screen = io.StringIO()
+        line = shlex.join([sys.executable, *command(server, *options)])
         self._child = pexpect.spawn(
-            sys.executable,
-            command(server, *options),
+            "/bin/sh",
+            ["-c", f"{line} {pipe}"],
             env=ENVIRONMENT | {"TERM": term},
             encoding="utf-8",
             timeout=DEADLINE,
@@ -216,9 +218,9 @@ def test_a_login_from_elsewhere_takes_over(server: Server, people: tuple[Person,
     other_device.leave()
 
 
-@pytest.mark.parametrize("term", ["xterm", "dumb", "unknown"])
-def test_passwords_are_not_shown(server: Server, people: tuple[Person, Person], term: str) -> None:
-    ann = Person(server, term=term)
+@pytest.mark.parametrize(("term", "pipe"), [("xterm", ""), ("dumb", ""), ("unknown", ""), ("xterm", "| cat")])
+def test_passwords_are_not_shown(server: Server, people: tuple[Person, Person], term: str, pipe: str) -> None:
+    ann = Person(server, term=term, pipe=pipe)
     ann.logs_in("ann")
     ann.sees("Welcome")
     ann.types("loginout")
