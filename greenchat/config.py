@@ -55,7 +55,9 @@ class Settings:
         1.0, "seconds in which a client must show a sign of life", least=0.05, most=3_600
     )
     max_missed: int = _setting(5, "intervals in a row without one before a client is evicted", least=1)
-    admin: str = _setting("", "HOST:PORT of the pages /metrics and /health; off by default")
+    admin: str = _setting(
+        "", "HOST:PORT of the pages /metrics and /health, HOST:+N for N above PORT; off by default"
+    )
     log_level: str = _setting("info", f"one of {', '.join(LOG_LEVELS)}")
     foreign_variables: str = _setting(
         "", "variables GREENCHAT_* that are for other programs: names, with * for any characters"

@@ -7,37 +7,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
+from errno import EADDRINUSE
 from typing import Any
 
 from gevent.pywsgi import WSGIServer
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily
-from prometheus_client.exposition import make_wsgi_app
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from greenchat.errors import ConfigError, StartupError
 from greenchat.metrics import COUNTERS
+
+MOST = 65_535
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""All scrapers read it, whatever they ask for.  prometheus_client's own page chooses a format by the Accept
+header, and answers 500 to a quoted version (RFC 9110 allows quotes)."""
 
 
 class AdminPages:
     """Serve the pages, if an address is given.
 
     Args:
-        address: ``HOST:PORT``, or empty for no pages.
+        address: ``HOST:PORT``, or empty for no pages.  A port ``+N`` is N above the server's own, so that
+            servers of one machine can share the setting.
+        server_port: the server's own.
         trouble: returns the reason why the server cannot do all of its work, empty if it can; may switch.
 
     Raises:
         ConfigError: the address cannot be read; the operator's fault.
     """
 
-    def __init__(self, address: str, trouble: Callable[[], str]) -> None:
-        self._address = _parse(address) if address else None
+    def __init__(self, address: str, server_port: int, trouble: Callable[[], str]) -> None:
+        self._address = _parse(address, server_port) if address else None
         self._trouble = trouble
-        registry = CollectorRegistry()
-        registry.register(_Counters())
+        self._registry = CollectorRegistry()
+        self._registry.register(_Counters())
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=registry)
-        self._metrics = make_wsgi_app(registry)
+            collector(registry=self._registry)
 
     def start(self) -> None:
         """Listen.
@@ -50,11 +58,14 @@ class AdminPages:
         try:
             WSGIServer(self._address, self._answer, log=None).start()
         except OSError as error:
-            raise StartupError(f"admin: cannot listen on {self._address}: {error.strerror}") from None
+            host, port = self._address
+            hint = ", HOST:+N is a port of each server's own" if error.errno == EADDRINUSE else ""
+            raise StartupError(f"admin: cannot listen on {host}:{port}: {error.strerror}{hint}") from None
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/metrics":
-            return self._metrics(environ, start_response)
+            start_response("200 OK", [("Content-Type", METRICS_TYPE)])
+            return [generate_latest(self._registry)]
         if environ["PATH_INFO"] == "/health":
             trouble = self._trouble()
             return _plain(start_response, "503 Service Unavailable" if trouble else "200 OK", trouble)
@@ -70,11 +81,18 @@ class _Counters(Collector):
             yield CounterMetricFamily(name, field.name.replace("_", " "), value=getattr(COUNTERS, field.name))
 
 
-def _parse(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65_535:
-        raise ConfigError(f"admin: HOST:PORT is needed, not {address!r}")
-    return host.strip("[]"), int(port)
+def _parse(address: str, server_port: int) -> tuple[str, int]:
+    host, _, digits = address.rpartition(":")
+    is_offset = digits.startswith("+")
+    number = digits.removeprefix("+")
+    if not host or not number.isdecimal() or int(number) > MOST:
+        raise ConfigError(f"admin: HOST:PORT or HOST:+N is needed, not {address!r}")
+    if is_offset and not server_port:
+        raise ConfigError(f"admin: {digits} counts from the server's port, which must not be 0 then")
+    port = int(number) + (server_port if is_offset else 0)
+    if port > MOST:
+        raise ConfigError(f"admin: {digits} above {server_port} is no port: at most {MOST}")
+    return host.strip("[]"), port
 
 
 def _plain(start_response: Any, status: str, trouble: str = "") -> Iterable[bytes]:

@@ -100,7 +100,7 @@ class App:
             max_devices=settings.max_devices,
             max_queue=settings.commit_queue,
         )
-        self._admin = AdminPages(settings.admin, self._trouble)
+        self._admin = AdminPages(settings.admin, settings.port, self._trouble)
         self._certificate = _certificate(settings)
 
     def start(self, stop: Event) -> None:

@@ -20,6 +20,7 @@ from time import monotonic
 import pytest
 
 from greenchat import __version__
+from scripts.lab.program import free_port, free_ports
 from tests.system.server import DEADLINE, READY, Client, Ended, Frame, Server, command, environment, join
 
 STATES = 'SELECT name, state FROM "User" ORDER BY name'
@@ -215,7 +216,8 @@ def test_with_the_fewest_open_files_one_client_is_served(start: Start) -> None:
 def test_an_admin_port_in_use_is_told(start: Start, tmp_path: Path) -> None:
     server = start()
     said = refused(tmp_path, 0, "--admin", f"127.0.0.1:{server.port}")
-    assert "admin" in said
+    assert said.startswith(f"greenchat: admin: cannot listen on 127.0.0.1:{server.port}: ")
+    assert "HOST:+N" in said
     assert "in use" in said
 
 
@@ -604,16 +606,10 @@ def test_with_a_full_disk_it_ends_in_order_and_mends_the_states_at_the_next_star
 # -- Pages for operators
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def get(port: int, path: str) -> tuple[int, str]:
+def get(port: int, path: str, **headers: str) -> tuple[int, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE) as page:
+        with urllib.request.urlopen(request, timeout=DEADLINE) as page:
             return page.status, page.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -635,6 +631,35 @@ def test_the_admin_address_has_metrics_and_health_and_nothing_else(start: Start)
     assert "process_resident_memory_bytes" in metrics
     assert get(admin, "/")[0] == 404
     assert get(admin, "/metricsx")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        'application/openmetrics-text; version="1.0.0"; charset=utf-8',
+        'text/plain; version="1.0.0"',
+        "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+        "application/openmetrics-text; version=x",
+        "text/plain; version=1.0.0; escaping=allow-utf-8",
+        ";;=,",
+    ],
+)
+def test_metrics_are_shown_whatever_is_accepted(start: Start, accept: str) -> None:
+    admin = free_port()
+    start("--admin", f"127.0.0.1:{admin}")
+    status, metrics = get(admin, "/metrics", Accept=accept)
+    assert status == 200
+    assert "greenchat_frames_in_total 0.0" in metrics
+
+
+def test_servers_of_one_machine_share_the_setting_of_their_pages(start: Start) -> None:
+    first = free_ports(4)
+    shared = {"GREENCHAT_ADMIN": "127.0.0.1:+2"}
+    servers = [start(port=first + number, env=shared) for number in range(2)]
+    for server in servers:
+        with Client(server) as client:
+            client.ask(12)
+        assert "greenchat_frames_in_total 1.0" in get(server.port + 2, "/metrics")[1]
 
 
 def test_health_says_so_while_another_program_keeps_the_database_locked(start: Start) -> None:

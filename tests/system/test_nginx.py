@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -141,6 +142,22 @@ def test_who_is_told_to_leave_by_a_server_that_ends_finds_the_other(
     client, node = come(nginx)
     assert node == "node1"
     client.sock.close()
+
+
+def test_who_ends_their_half_of_the_connection_still_gets_the_answers(
+    servers: list[Server], nginx: Nginx
+) -> None:
+    """As ``printf … | nc -N`` does: all is sent, and the end of it, before the login is answered."""
+    requests = [
+        {"msgid": 1, "device": "nc"} | LOGIN,
+        {"msgid": 6, "toid": 1, "msg": "from a pipe", "cid": "c"},
+    ]
+    command = [find("nc"), "-N", "127.0.0.1", str(nginx.port)]
+    said = "".join(json.dumps(request) + "\n" for request in requests)
+    ran = subprocess.run(command, input=said, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    answers = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [(answer["msgid"], answer["errno"]) for answer in answers] == [(2, 0), (11, 0)]
+    assert servers[0].rows('SELECT body FROM "Message"') == [("from a pipe",)]
 
 
 def test_a_reload_adds_a_server_and_drops_nobody(servers: list[Server], nginx: Nginx) -> None:
