@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,7 +16,7 @@ import pytest
 
 from greenchat import errors
 from greenchat.client import Backoff, Client, Event, Message, Presence, Push, Recall, in_group, with_user
-from tests.system.server import DEADLINE, Server
+from tests.system.server import DEADLINE, Server, environment
 
 
 @pytest.fixture
@@ -83,6 +85,48 @@ def test_all_that_was_missed_comes_in_order_page_by_page(server: Server) -> None
         assert [bob.next(Message).text for _ in range(230)] == [str(number) for number in range(230)]
         ann.chat(bob.id, "live")
         assert bob.next(Message)[1:] == (231, ann.id, "ann", "live", *bob_time(bob), None, False)
+
+
+HANDLE = """
+import sys
+from greenchat.client import Client, Message
+with Client("127.0.0.1", int(sys.argv[1])) as client:
+    client.login("ann", "secret", force=True)
+    for push in client.pushes():
+        if isinstance(push, Message):
+            print(push.text, flush=True)
+            if push.text == sys.argv[2]:
+                sys.exit("a bug of the application")
+            if push.text == "end":
+                break
+"""
+
+
+def handle(server: Server, fails_at: str) -> list[str]:
+    """Run a program that handles ann's messages, and fails over one of them; return what it was given."""
+    ran = subprocess.run(
+        [sys.executable, "-c", HANDLE, str(server.port), fails_at],
+        env=environment({}),
+        timeout=DEADLINE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stderr == ("a bug of the application\n" if ran.returncode else "")
+    return ran.stdout.split()
+
+
+def test_a_program_that_fails_over_a_message_gets_it_again(server: Server) -> None:
+    with Client("127.0.0.1", server.port) as nobody:
+        ann = nobody.register("ann", "secret")
+    with User(server, "bob") as bob:
+        for text in ("one", "two", "end"):
+            bob.chat(ann, text)
+    assert handle(server, fails_at="two") == ["one", "two"]
+    assert handle(server, fails_at="")[-2:] == ["two", "end"]
+    with User(server, "cleo") as cleo:
+        cleo.chat(ann, "end")
+    assert handle(server, fails_at="two") == ["end"], "what was done does not come again"
 
 
 def test_a_client_outlives_its_first_token(tmp_path: Path) -> None:
