@@ -424,7 +424,7 @@ def test_a_script_may_drive_the_client(server: Server) -> None:
         "The id, name, password or token is wrong.",
         "There is no such user.",
         "Choose 1, 2 or 3.",
-        "  #team (id 1): x",
+        "  #team (id 1): x [bob (online, creator)]",
         "bob is your friend now, and offline.",
         "Message 2 is taken back.",
     ):
