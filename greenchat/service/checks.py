@@ -1,4 +1,7 @@
-"""What the fields of a request may be, beyond their types (docs/protocol.md, Limits and Fine points)."""
+"""What the fields of a request may be, beyond their types (docs/protocol.md, Limits and Fine points).
+
+What new names may be is in ``names``.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,31 @@ def clean_name(field: str, text: str, limit: int) -> str:
     name = unicodedata.normalize("NFC", text).strip()
     check_length(field, name, 1, limit)
     return name
+
+
+def clean_password(field: str, text: str, limit: int) -> str:
+    """Return a password as it is hashed: NFC.  Keyboards differ in how they compose the same character.
+
+    Raises:
+        BadRequest: it is empty.
+        TooLarge: it is longer than the limit.
+    """
+    password = unicodedata.normalize("NFC", text)
+    check_length(field, password, 1, limit)
+    return password
+
+
+def password_forms(field: str, text: str, limit: int) -> list[str]:
+    """Return what a password that somebody gives may be in the database, the form of today first.
+
+    Before passwords were normalised they were hashed as they came.
+
+    Raises:
+        BadRequest, TooLarge: as ``clean_password``; not if it can be one of before.
+    """
+    if 1 <= len(text) <= limit and (clean := unicodedata.normalize("NFC", text)) != text:
+        return [clean, text]
+    return [clean_password(field, text, limit)]
 
 
 def check_length(field: str, text: str, least: int, limit: int) -> None:

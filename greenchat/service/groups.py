@@ -7,8 +7,9 @@ from greenchat.ports import SMALL_GROUP, Member
 from greenchat.protocol import messages as m
 from greenchat.service.access import joined_seq
 from greenchat.service.caller import Caller
-from greenchat.service.checks import check_length, clean_name
+from greenchat.service.checks import check_length
 from greenchat.service.events import Joined, Left, encode_event
+from greenchat.service.names import new_name
 from greenchat.service.people import group_item, member_items, visibly_online
 
 DEFAULT_MEMBERS = 100
@@ -18,7 +19,7 @@ MAX_MEMBERS = 500
 def create_group(caller: Caller, request: m.CreateGroup) -> m.Reply:
     """Create a group; the caller is its creator and first member."""
     service, userid = caller.service, caller.id
-    name = clean_name("groupname", request.groupname, service.limits.max_groupname)
+    name = new_name("groupname", request.groupname, service.limits.max_groupname)
     check_length("groupdesc", request.groupdesc, 0, service.limits.max_groupdesc)
     groupid = service.store.create_group(userid, name, request.groupdesc, service.now())
     for session in service.hub.of(userid):
