@@ -136,6 +136,18 @@ class Limits(Protocol):
         """How long a token lasts."""
 
 
+class Share(NamedTuple):
+    """Whose computation it is, for a queue that serves addresses and accounts in turn.
+
+    Attributes:
+        address: the network of the peer.
+        account: what tells one account from the others of that address.
+    """
+
+    address: str
+    account: str
+
+
 Later = Callable[[float, Callable[[], object]], object]
 """``later(seconds, call)``: call something so many seconds from now, where it may switch."""
 
@@ -617,6 +629,36 @@ class Seat(NamedTuple):
     device: str
 
 
+class Guard(NamedTuple):
+    """What counts wrong passwords, and locks when there are too many.
+
+    Attributes:
+        key: what it guards: an account or an address.
+        shown: the same, for the log.
+        allowed: failures before each further one locks it, twice as long as the one before.
+        seconds: how long failures count, from the first one on.
+        longest: seconds of a lock at most.
+        forgiving: a right password makes the failures be forgotten.
+    """
+
+    key: str
+    shown: str
+    allowed: int
+    seconds: float
+    longest: float
+    forgiving: bool
+
+
+UNDER_WAY = 30.0
+"""Seconds after which an attempt under a guard counts as over: its node has died."""
+
+
+def lock_seconds(guard: Guard, failures: int) -> float:
+    """Return for how many seconds so many failures lock what a guard guards; 0 for not at all."""
+    beyond = failures - guard.allowed
+    return min(2.0 ** min(beyond - 1, 20), guard.longest) if beyond > 0 else 0.0
+
+
 class BusListener(Protocol):
     """What a node does when its bus calls."""
 
@@ -743,14 +785,27 @@ class Bus(Protocol):
         """Add one to a counter that the nodes share, and return it.  May switch.
 
         It starts anew ``seconds`` after its first count.  While the bus is away, each node counts for
-        itself; this holds for locks too.
+        itself; this holds for attempts too.
         """
 
-    def uncount(self, key: str) -> None:
-        """Start a counter anew.  May switch."""
+    def begin_attempt(self, guards: Sequence[Guard], attempt: str) -> float | None:
+        """Take a place for an attempt under some guards, on all nodes.  May switch.
 
-    def lock(self, key: str, seconds: float) -> None:
-        """Lock something on all nodes, for some seconds from now.  May switch."""
+        There is one where no other attempt is under way, or where their number and that of the failures
+        together are not above ``allowed``.
 
-    def locked(self, keys: Sequence[str]) -> float:
-        """Return for how many seconds some locks will last, 0 if none of them is there.  May switch."""
+        Returns:
+            0 if the place is taken; the seconds that a lock will last; None if there is no place now.
+        """
+
+    def end_attempt(self, guards: Sequence[Guard], attempt: str, right: bool | None) -> list[float]:
+        """Give the place of an attempt back, and count a failure.  May switch.
+
+        Args:
+            guards: as for ``begin_attempt``.
+            attempt: which.
+            right: True for a right password, False for a wrong one, None if that was not found out.
+
+        Returns:
+            For each guard the seconds that it has been locked for now, 0 if it has not.
+        """

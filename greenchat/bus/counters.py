@@ -1,45 +1,73 @@
-"""Counters and locks of this process alone: for a server that is alone, and for while the bus is away."""
+"""Counters, attempts and locks of this process: for a server that is alone, or while the bus is away."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from time import monotonic
 
+from greenchat.ports import UNDER_WAY, Guard, lock_seconds
+
 SIZE = 100_000
-"""Counters and locks that are kept: those that were begun first go first."""
+"""Counters, locks and guards that are kept: those that were begun first go first."""
 
 
 class Counters:
-    """What ``ports.Bus`` says of ``count``, ``uncount``, ``lock`` and ``locked``."""
+    """What ``ports.Bus`` says of ``count``, ``begin_attempt`` and ``end_attempt``.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds, on a clock that never goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
         self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._locks: OrderedDict[str, float] = OrderedDict()
+        self._under: OrderedDict[str, dict[str, float]] = OrderedDict()
 
     def count(self, key: str, seconds: float) -> int:
         """Add one to a counter, and return it."""
         count, end = self._counts.get(key, (0, 0.0))
-        if end <= monotonic():
+        if end <= self._clock():
             self._counts.pop(key, None)
-            count, end = 0, monotonic() + seconds
+            count, end = 0, self._clock() + seconds
         self._counts[key] = count + 1, end
         _trim(self._counts)
         return count + 1
 
-    def uncount(self, key: str) -> None:
-        """Set a counter to nothing."""
-        self._counts.pop(key, None)
+    def begin_attempt(self, guards: Sequence[Guard], attempt: str) -> float | None:
+        """Take a place for an attempt, if there is one."""
+        now = self._clock()
+        left = max(self._locks.get(guard.key, 0.0) - now for guard in guards)
+        if left > 0:
+            return left
+        for guard in guards:
+            under = [end for end in self._under.get(guard.key, {}).values() if end > now]
+            failures, end = self._counts.get(guard.key, (0, 0.0))
+            if under and len(under) + (failures if end > now else 0) > guard.allowed:
+                return None
+        for guard in guards:
+            self._under.setdefault(guard.key, {})[attempt] = now + UNDER_WAY
+        _trim(self._under)
+        return 0.0
 
-    def lock(self, key: str, seconds: float) -> None:
-        """Lock something for some seconds from now."""
-        self._locks.pop(key, None)
-        self._locks[key] = monotonic() + seconds
-        _trim(self._locks)
-
-    def locked(self, keys: Iterable[str]) -> float:
-        """Return for how many seconds one of some locks will last, 0 if none is there."""
-        return max(0.0, *(self._locks.get(key, 0.0) - monotonic() for key in keys))
+    def end_attempt(self, guards: Sequence[Guard], attempt: str, right: bool | None) -> list[float]:
+        """Give a place back, and count a failure."""
+        locks = []
+        for guard in guards:
+            under = self._under.get(guard.key, {})
+            under.pop(attempt, None)
+            if not under:
+                self._under.pop(guard.key, None)
+            if right and guard.forgiving:
+                self._counts.pop(guard.key, None)
+            failures = self.count(guard.key, guard.seconds) if right is False else 0
+            locks.append(lock_seconds(guard, failures))
+            if locks[-1]:
+                self._locks.pop(guard.key, None)
+                self._locks[guard.key] = self._clock() + locks[-1]
+                _trim(self._locks)
+        return locks
 
 
 def _trim(kept: OrderedDict) -> None:

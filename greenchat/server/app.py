@@ -143,6 +143,7 @@ class App:
             monotonic=time.monotonic,
             offload=Offload(settings.password_queue),
             later=gevent.spawn_later,
+            pause=gevent.sleep,
         )
         listener = Neighbours(self._service, partial(self._give_way, stop))
         _patiently(partial(self._bus.start, self._node, listener, others), deadline, stop)

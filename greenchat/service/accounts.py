@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from greenchat.errors import AlreadyLoggedIn, AlreadyOnline, BadCredentials, BadRequest, Busy, NotAllowed
-from greenchat.ports import DELETED, Account, LoginState, Seat
+from greenchat.ports import DELETED, Account, Seat
 from greenchat.protocol import messages as m
+from greenchat.service.audit import note
 from greenchat.service.caller import Caller
-from greenchat.service.checks import check_length, check_printable, clean_name, exactly_one
+from greenchat.service.checks import check_printable, clean_password, password_forms
+from greenchat.service.credentials import authenticate, has_changed, prove
 from greenchat.service.events import Ended, encode_event
+from greenchat.service.names import new_name
 from greenchat.service.presence import give_up, sign_off, tell_followers
 from greenchat.service.service import Service
 from greenchat.service.takeover import end_elsewhere, hand_over, open_again, reopen_elsewhere
@@ -22,12 +23,14 @@ def register(caller: Caller, request: m.Reg) -> m.Reply:
     if caller.user is not None:
         raise AlreadyLoggedIn
     service = caller.service
-    name = clean_name("name", request.name, service.limits.max_name)
+    name = new_name("name", request.name, service.limits.max_name)
     if name.casefold() == DELETED:
         raise BadRequest(f"name: users who are gone are called {DELETED}")
-    _check_password(service, "password", request.password)
+    password = clean_password("password", request.password, service.limits.max_password)
     service.throttle.check_registration(caller.peer.address)
-    userid = service.store.create_user(name, service.passwords.hash(request.password), service.now())
+    hashed = service.passwords.hash(password, service.throttle.share("", caller.peer.address))
+    userid = service.store.create_user(name, hashed, service.now())
+    note(caller, "registered", userid, name)
     return m.RegAck(id=userid, name=name)
 
 
@@ -39,7 +42,7 @@ def login(caller: Caller, request: m.Login) -> None:
     if caller.user is not None:
         raise AlreadyLoggedIn
     check_printable("device", request.device)
-    account = _authenticate(caller, request)
+    account = authenticate(caller, request)
     service = caller.service
     bill = service.throttle.bill(account.id, caller.peer.address, service.monotonic())
     try:
@@ -61,84 +64,32 @@ def _log_in(caller: Caller, request: m.Login, account: Account, bill: LoginBill)
 
 def logout(caller: Caller, request: m.Loginout) -> m.Reply:
     """Log out; the device's tokens end, and the connection may log in again."""
-    caller.service.store.end_tokens(caller.id, caller.device)
+    userid, name, device = caller.id, caller.name, caller.device
+    caller.service.store.end_tokens(userid, device)
     sign_off(caller.service, caller)
+    note(caller, "logged out", userid, name, device)
     return m.Ack(re=m.MsgId.LOGINOUT)
 
 
 def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
     """Change the password; all tokens of the user and all other sessions end."""
     service, userid, device = caller.service, caller.id, caller.device
+    new = clean_password("new", request.new, service.limits.max_password)
+    old = password_forms("old", request.old, service.limits.max_password)
     account = service.store.account(id=userid)
-    if account is None or not service.passwords.verify(account.password, request.old):
+    if account is None or not prove(caller, f"{userid}", account, old):
+        note(caller, "change of the password failed", userid, caller.name, device)
         raise BadCredentials("old: this is not your password")
-    _check_password(service, "new", request.new)
-    new = service.passwords.hash(request.new)
+    hashed = service.passwords.hash(new, service.throttle.share(f"{userid}", caller.peer.address))
     # caller.id: who was replaced or has gone meanwhile changes nothing, and ends nobody (NotLoggedIn).
-    generation = service.store.set_password(caller.id, account.password, new, device)
+    generation = service.store.set_password(caller.id, account.password, hashed, device)
+    note(caller, "password changed", userid, account.name, device)
     for other in service.hub.of(userid):
         if other is not caller:
             sign_off(service, other)
             other.peer.close("replaced")
     service.bus.send(service.bus.nodes((userid,)), encode_event(Ended(userid, None)))
     return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=service.tokens.issue(userid, device, generation))
-
-
-def _check_password(service: Service, field: str, password: str) -> None:
-    check_length(field, password, 1, service.limits.max_password)
-
-
-def _authenticate(caller: Caller, request: m.Login) -> Account:
-    """Return who this is.
-
-    Raises:
-        BadCredentials: it cannot be proved; an unknown user takes as long as a wrong password.
-        RateLimited: too many wrong passwords have been tried.
-    """
-    service = caller.service
-    exactly_one(password=request.password, token=request.token)
-    if request.id is not None and request.name is not None:
-        raise BadRequest("id and name: only one may be given")
-    if request.token is not None:
-        return _by_token(service, request, request.token)
-    exactly_one(id=request.id, name=request.name)
-    assert request.password is not None
-    _check_password(service, "password", request.password)
-    name = None if request.name is None else clean_name("name", request.name, service.limits.max_name)
-    account = service.store.account(id=request.id, name=name, device=request.device)
-    userid = request.id if account is None else account.id
-    who = f"name:{name}" if userid is None else f"{userid}"
-    service.throttle.begin_login(who, caller.peer.address)
-    fits = service.passwords.verify(account and account.password, request.password)
-    if account is None or not fits:
-        service.throttle.failed(caller.peer.address)
-        raise BadCredentials
-    service.throttle.succeeded(who)
-    if service.passwords.outdated(account.password):
-        service.later(0, partial(_hash_again, service, account, request.password))
-    return account
-
-
-def _hash_again(service: Service, account: Account, password: str) -> None:
-    """Keep a password's hash with today's parameters."""
-    try:
-        service.store.replace_hash(account.id, account.password, service.passwords.hash(password))
-    except Busy:
-        pass  # there will be other logins
-
-
-def _by_token(service: Service, request: m.Login, text: str) -> Account:
-    token = service.tokens.read(text)
-    if token.device != request.device:
-        raise BadCredentials
-    account = service.store.account(id=token.userid, device=token.device)
-    if account is None or account.generation != token.generation:
-        raise BadCredentials
-    if request.id not in (None, account.id):
-        raise BadCredentials
-    if request.name is not None and clean_name("name", request.name, service.limits.max_name) != account.name:
-        raise BadCredentials
-    return account
 
 
 def _enter(caller: Caller, account: Account, request: m.Login) -> None:
@@ -229,14 +180,14 @@ def _settle(
     nobody_knows = seats is None and not _is_forced(caller, request)
     state = service.store.open_device(userid, device, service.node, service.now(), nobody_knows)
     bill.rows = state.rows
-    has_changed = _has_changed(service, request, account, state)
+    is_void = has_changed(caller, request, account, state)
     there = [seat.node for seat in seats or () if seat.device == device]
     if caller.user is None:  # replaced, or ended by a change of the password, meanwhile
         if not hand_over(service, userid, device, state, there):
             service.store.close_device(userid, device, service.node, service.now())
             reopen_elsewhere(service, userid, device, state.since)
         return
-    if has_changed:
+    if is_void:
         reopen_elsewhere(service, userid, device, state.since)
         raise BadCredentials
     end_elsewhere(service, userid, device, state, there)
@@ -248,17 +199,8 @@ def _settle(
     open_again(service, caller)
     token = service.tokens.issue(userid, device, state.generation)
     welcome(caller, request, state, token)
+    note(caller, "logged in", userid, account.name, device)
     service.recovery.check_soon(caller)
     # As it was when this device took its place: of two that come at a time, the first is told of.
     elsewhere = bool(service.bus.online((userid,)) if seats is None else seats)
     tell_followers(service, userid, state.followers, elsewhere)
-
-
-def _has_changed(service: Service, request: m.Login, account: Account, state: LoginState) -> bool:
-    """Return whether what a login was proved by has been changed meanwhile.  May switch."""
-    if request.token is not None:
-        return account.generation != state.generation
-    if account.password == state.password:
-        return False
-    assert request.password is not None
-    return not service.passwords.verify(state.password, request.password)  # or hashed anew, that is all

@@ -7,10 +7,12 @@ from typing import Any
 
 import argon2
 
-Offload = Callable[..., Any]
-"""``offload(function, *args)``: run it where it does not stall the loop, and return its result.
+from greenchat.ports import Share
 
-May switch.  Raises ``Busy`` if too many calls wait already."""
+Offload = Callable[..., Any]
+"""``offload(share, function, *args)``: run it where it does not stall the loop, and return its result.
+
+Shares have their turns one after the other.  May switch.  Raises ``Busy`` if too many calls wait already."""
 
 _HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 """19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet; 27 ms here (measured)."""
@@ -29,22 +31,22 @@ class Passwords:
     def __init__(self, offload: Offload) -> None:
         self._offload = offload
 
-    def hash(self, password: str) -> str:
+    def hash(self, password: str, share: Share) -> str:
         """Return the hash of a password as a PHC string.  May switch.
 
         Raises:
             Busy: too many hashes wait.
         """
-        hashed: str = self._offload(_HASHER.hash, password)
+        hashed: str = self._offload(share, _HASHER.hash, password)
         return hashed
 
-    def verify(self, hashed: str | None, password: str) -> bool:
-        """Return whether the password fits the hash; never for None, in the same time.  May switch.
+    def verify(self, hashed: str | None, password: str, share: Share) -> bool:
+        """Return True if the password fits the hash; never for None, in the same time.  May switch.
 
         Raises:
             Busy: too many hashes wait.
         """
-        fits: bool = self._offload(_fits, hashed or _NOBODY, password)
+        fits: bool = self._offload(share, _fits, hashed or _NOBODY, password)
         return fits and hashed is not None
 
     def outdated(self, hashed: str) -> bool:

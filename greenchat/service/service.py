@@ -8,6 +8,7 @@ from greenchat.ports import Bus, Later, Limits, Node, Store
 from greenchat.protocol.instants import to_instant
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.service.cache import Cache
+from greenchat.service.guesses import Guesses
 from greenchat.service.hub import Hub
 from greenchat.service.memberships import Memberships
 from greenchat.service.passwords import Offload, Passwords
@@ -33,6 +34,7 @@ class Service:
         monotonic: seconds, on a clock that never goes back.
         offload: runs a slow computation off the loop.
         later: runs something so many seconds from now, where it may switch.
+        pause: waits for some seconds; may switch.
 
     Attributes:
         hub: who is connected here.
@@ -63,6 +65,7 @@ class Service:
         monotonic: Callable[[], float],
         offload: Offload,
         later: Later,
+        pause: Callable[[float], object],
     ) -> None:
         self.store = store
         self.bus = bus
@@ -74,6 +77,7 @@ class Service:
         self.later = later
         self.hub = Hub()
         self.throttle = Throttle(bus, limits)
+        self.guesses = Guesses(bus, limits, pause)
         self.passwords = Passwords(offload)
         self.tokens = Tokens(store.setting(TOKEN_SECRET, new_secret()), limits.token_days, clock)
         self.blocked: Cache[tuple[int, int], bool] = Cache(lambda pair: store.is_blocked(*pair))

@@ -1,13 +1,13 @@
-"""Who tries too often has to wait: guessed passwords, accounts without end, floods of requests."""
+"""Limits of registrations, of requests and of what logins cost (those of passwords are in ``guesses``)."""
 
 from __future__ import annotations
 
 from greenchat.errors import RateLimited
-from greenchat.ports import Bus, Limits
+from greenchat.ports import Bus, Limits, Share
 from greenchat.protocol.addresses import host_of, network_of
 
 HOUR = 3_600.0
-"""Seconds that a counter of failures or registrations lasts."""
+"""Seconds that a counter of registrations lasts."""
 
 ROWS = 100
 """Rows that a login may read from the database for the price of a request.  15,000 rows, the most that
@@ -95,33 +95,6 @@ class Throttle:
         self._limits = limits
         self._accounts: dict[int, Bucket] = {}
 
-    def begin_login(self, account: str, address: str) -> None:
-        """Refuse a password while its account or address is locked, before it costs a hash.  May switch.
-
-        It counts as a wrong one until it has proved right: many may be tried at a time.  Each beyond
-        the allowed locks the account twice as long as the one before.
-
-        Args:
-            account: what tells it from others; for one that does not exist, what was asked for.
-            address: ``HOST:PORT`` of the peer.
-
-        Raises:
-            RateLimited
-        """
-        left = self._bus.locked([f"login:{account}", *self._addresses("login", address)])
-        if left:
-            raise RateLimited("too many wrong passwords", retry_after=_rounded(left))
-        self._count(f"login:{account}", self._limits.login_failures)
-
-    def failed(self, address: str) -> None:
-        """Count a wrong password of an address too.  May switch."""
-        for key in self._addresses("login", address):
-            self._count(key, self._limits.address_failures)
-
-    def succeeded(self, account: str) -> None:
-        """Forget the wrong passwords of an account.  May switch."""
-        self._bus.uncount(f"login:{account}")
-
     def check_registration(self, address: str) -> None:
         """Refuse one more account from an address that has registered many.  May switch.
 
@@ -159,10 +132,17 @@ class Throttle:
         bucket.check(now, reserved, "this account has logged in too often just now")
         return LoginBill(bucket, reserved)
 
-    def _count(self, key: str, allowed: int) -> None:
-        beyond = self._bus.count(key, HOUR) - allowed
-        if beyond > 0:
-            self._bus.lock(key, min(2.0 ** min(beyond - 1, 20), self._limits.login_lock))
+    def share(self, account: str, address: str) -> Share:
+        """Return whose turn a hash takes; of an exempt address each account counts by itself.
+
+        Args:
+            account: as for ``Guesses.attempt``; empty for one that is not there yet.
+            address: ``HOST:PORT`` of the peer.
+        """
+        host = host_of(address)
+        if self._limits.is_exempt(host):  # a proxy, perhaps, with everybody behind it
+            return Share(f"account:{account}", account)
+        return Share(network_of(host), account)
 
     def _addresses(self, what: str, address: str) -> list[str]:
         """Return the key of an address, if it counts at all."""

@@ -8,7 +8,7 @@ from time import monotonic
 import gevent
 
 from greenchat.errors import Busy
-from greenchat.ports import Bus, Node
+from greenchat.ports import Bus, Guard, Node
 
 
 def until(ready: Callable[[], object]) -> None:
@@ -121,23 +121,76 @@ def a_change_while_friends_are_read_is_not_overlooked(bus: Bus, listener: Record
 
 
 def counters_start_anew(bus: Bus, listener: Recorder) -> None:
-    """A counter lasts from its first count on, or until it is set back."""
+    """A counter lasts from its first count on."""
     assert [bus.count("a", 60) for _ in range(3)] == [1, 2, 3]
     assert bus.count("b", 60) == 1
-    bus.uncount("a")
-    assert bus.count("a", 60) == 1
     assert bus.count("short", 0.05) == 1
     until(lambda: bus.count("short", 0.05) == 1)
 
 
-def locks_end(bus: Bus, listener: Recorder) -> None:
-    """A lock lasts as long as it was made for last."""
-    assert bus.locked(["a", "b"]) == 0
-    bus.lock("a", 60)
-    assert 50 < bus.locked(["b", "a"]) <= 60
-    assert bus.locked(["b"]) == 0
-    bus.lock("b", 0.05)
-    until(lambda: bus.locked(["b"]) == 0)
+def guards(*keys: str, allowed: int = 2, seconds: float = 60, longest: float = 900) -> list[Guard]:
+    """Return guards of some keys; the first of them forgives."""
+    return [Guard(key, key, allowed, seconds, longest, key == keys[0]) for key in keys]
+
+
+def failures_lock_for_longer_and_longer(bus: Bus, listener: Recorder) -> None:
+    """As many as are allowed lock nothing, and each further one twice as long as the one before."""
+    those = guards("a", "b", longest=3)
+    locked = []
+    for number in range(6):
+        until(lambda: bus.begin_attempt(those, "n") == 0.0)
+        locked.append(bus.end_attempt(those, "n", right=False))
+        if number == 2:
+            left = bus.begin_attempt(guards("x", "b"), "n")
+            assert left is not None
+            assert 0 < left <= 1
+            assert bus.begin_attempt(guards("x"), "n") == 0
+        if number == 3:
+            break
+    assert locked == [[0, 0], [0, 0], [1, 1], [2, 2]]
+    until(lambda: bus.begin_attempt(those, "n") == 0.0)
+    assert bus.end_attempt(those, "n", right=False) == [3, 3]
+
+
+def a_right_one_forgives(bus: Bus, listener: Recorder) -> None:
+    """The failures of the account are forgotten, and those of the address are not."""
+    those = guards("c", "d")
+    for right in (False, False, None, True, False):
+        assert bus.begin_attempt(those, "n") == 0
+        locks = bus.end_attempt(those, "n", right)
+    assert locks == [0, 1]
+
+
+def failures_end(bus: Bus, listener: Recorder) -> None:
+    """They count for a time from the first one on."""
+    those = guards("e", allowed=1, seconds=0.05)
+    assert bus.begin_attempt(those, "n") == 0
+    assert bus.end_attempt(those, "n", right=False) == [0]
+    until(lambda: bus.begin_attempt(those, "n") == 0 and bus.end_attempt(those, "n", right=False) == [0])
+
+
+def attempts_in_parallel_are_as_many_as_one_after_the_other(bus: Bus, listener: Recorder) -> None:
+    """Failures and attempts under way are together at most one more than the failures allowed."""
+    those = guards("f", "g")
+    assert [bus.begin_attempt(those, name) for name in "1234"] == [0, 0, 0, None]
+    assert bus.begin_attempt(guards("x", "g"), "5") is None
+    bus.end_attempt(those, "1", right=None)
+    assert bus.begin_attempt(those, "4") == 0
+    bus.end_attempt(those, "4", right=False)
+    assert bus.begin_attempt(those, "5") is None
+    bus.end_attempt(those, "2", right=True)
+    assert bus.begin_attempt(guards("f"), "5") == 0
+    assert [bus.begin_attempt(guards("g"), name) for name in "67"] == [0, None]
+
+
+def failures_that_lock_leave_one_attempt_at_a_time(bus: Bus, listener: Recorder) -> None:
+    """Once the lock is over, the next attempt is alone, however many come at once."""
+    those = guards("h", allowed=1, longest=0.05)
+    for _ in range(2):
+        assert bus.begin_attempt(those, "n") == 0
+        bus.end_attempt(those, "n", right=False)
+    until(lambda: bus.begin_attempt(those, "1") == 0)
+    assert bus.begin_attempt(those, "2") is None
 
 
 def it_can_be_closed_twice(bus: Bus, listener: Recorder) -> None:
@@ -152,6 +205,10 @@ CONTRACT = [
     friends_are_read_once,
     a_change_while_friends_are_read_is_not_overlooked,
     counters_start_anew,
-    locks_end,
+    failures_lock_for_longer_and_longer,
+    a_right_one_forgives,
+    failures_end,
+    attempts_in_parallel_are_as_many_as_one_after_the_other,
+    failures_that_lock_leave_one_attempt_at_a_time,
     it_can_be_closed_twice,
 ]

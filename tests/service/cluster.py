@@ -14,16 +14,17 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from greenchat.bus.counters import Counters
 from greenchat.config import Settings
 from greenchat.data import SqlStore
 from greenchat.data.sqlite import SqliteDatabase
 from greenchat.errors import Busy
-from greenchat.ports import Node
+from greenchat.ports import Bus, Later, Node, Share
 from greenchat.protocol.messages import MsgId
 from greenchat.service.neighbours import Neighbours
 from greenchat.service.session import Session
 from tests.service.fake_bus import FakeBus, Wire
-from tests.service.fakes import FakePeer
+from tests.service.fakes import FakePeer, PlainPasswords
 from tests.service.shared import NodeRunner, SharedDatabase
 from tests.service.turns import Turns
 from tests.service.world import LOG_FRAMES, NOON, Person, World
@@ -95,6 +96,18 @@ class Line(Person):
 # -- The nodes
 
 
+class SlowPasswords(PlainPasswords):
+    """Passwords that others do not wait for."""
+
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+
+    def verify(self, hashed: str | None, password: str, share: Share) -> bool:
+        self._turns.switch()
+        return super().verify(hashed, password, share)
+
+
 class ClusterNode(World):
     """A node of a cluster.
 
@@ -131,6 +144,13 @@ class ClusterNode(World):
         self.superseded: list[bool] = []
         listener = Neighbours(self.service, lambda: self.superseded.append(True))
         self.bus.start(self.me, listener, self.store.nodes())
+
+    def serve(self, bus: Bus, node: Node, later: Later) -> None:
+        super().serve(bus, node, later)
+        self.passwords = self.service.passwords = SlowPasswords(self.turns)  # type: ignore[assignment]
+
+    def pause(self, seconds: float) -> None:
+        self.turns.sleep(seconds)
 
     def connect(self, classic: bool = False, **peer: str) -> Line:
         self.lines.append(Line(self, classic, **peer))
@@ -187,6 +207,7 @@ class Cluster:
         nodes: those that run, by name.
         seats: who is online at each node whose lease lives, as the directory has it.
         cleaners: which bus cleans up after a node, or has.
+        counters: those that the nodes share.
     """
 
     def __init__(self, *names: str, **limits: Any) -> None:
@@ -195,6 +216,7 @@ class Cluster:
         self.database = SharedDatabase(self.turns)
         self.seats: dict[Node, dict[int, list[str]]] = {}
         self.cleaners: dict[Node, FakeBus] = {}
+        self.counters = Counters(lambda: self.turns.now)
         self.nodes: dict[str, ClusterNode] = {}
         self._buses: dict[Node, FakeBus] = {}
         self._wires: dict[tuple[Node, Node], Wire] = {}

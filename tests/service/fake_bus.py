@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from greenchat.bus.counters import Counters
 from greenchat.bus.directory import Directory
 from greenchat.errors import Busy
-from greenchat.ports import BusListener, Node, Seat
+from greenchat.ports import BusListener, Guard, Node, Seat
 
 if TYPE_CHECKING:
     from tests.service.cluster import Cluster
@@ -78,7 +78,7 @@ class FakeBus(Counters):
     alone = False
 
     def __init__(self, cluster: Cluster) -> None:
-        super().__init__()
+        super().__init__(lambda: cluster.turns.now)
         self._cluster = cluster
         self._turns = cluster.turns
         self._going_out: list[tuple[Callable[[], object], Callable[[], object]]] = []
@@ -169,6 +169,19 @@ class FakeBus(Counters):
 
     def forget_friends(self, userid: int) -> None:
         """There is no cache."""
+
+    def begin_attempt(self, guards: Sequence[Guard], attempt: str) -> float | None:
+        try:
+            return self._ask(lambda: [self._cluster.counters.begin_attempt(guards, attempt)])[0]
+        except Busy:
+            return super().begin_attempt(guards, attempt)
+
+    def end_attempt(self, guards: Sequence[Guard], attempt: str, right: bool | None) -> list[float]:
+        here = super().end_attempt(guards, attempt, right)
+        try:
+            return self._ask(partial(self._cluster.counters.end_attempt, guards, attempt, right))
+        except Busy:
+            return here
 
     # -- One connection: what one asks and sends goes out in this order
 

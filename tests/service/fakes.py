@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from greenchat.data import Inline
+from greenchat.ports import Share
 
 T = TypeVar("T")
 
@@ -66,13 +67,13 @@ class PlainPasswords:
     def __init__(self) -> None:
         self.hooks: list[Callable[[], object]] = []
 
-    def hash(self, password: str) -> str:
+    def hash(self, password: str, share: Share) -> str:
         return password
 
     def outdated(self, hashed: str) -> bool:
         return False
 
-    def verify(self, hashed: str | None, password: str) -> bool:
+    def verify(self, hashed: str | None, password: str, share: Share) -> bool:
         """Compare; a hook acts where a real hash would switch greenlets."""
         if self.hooks:
             self.hooks.pop(0)()

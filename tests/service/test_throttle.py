@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from greenchat.bus.local import LocalBus
 from greenchat.errors import RateLimited
+from greenchat.ports import Guard, lock_seconds
 from greenchat.protocol.messages import MsgId
 from greenchat.service import throttle
 from greenchat.service.passwords import _HASHER
@@ -46,11 +46,11 @@ def test_wrong_passwords_lock_an_account_whether_it_exists_or_not(
     assert 0 < refused["retry_after"] <= 1.1
 
 
-def test_each_further_one_locks_for_longer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    locks: list[float] = []
-    monkeypatch.setattr(LocalBus, "lock", lambda bus, key, seconds: locks.append(seconds))
-    errnos(world.connect(), 20, name="ann")
-    assert locks == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *[900] * 7]
+def test_each_further_one_locks_for_longer() -> None:
+    guard = Guard("login:1", "account 1", 3, 3_600, 900, forgiving=True)
+    locks = [lock_seconds(guard, failures) for failures in range(20)]
+    assert locks == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *[900] * 6]
+    assert lock_seconds(guard, 10**6) == 900
 
 
 def test_the_right_password_is_refused_too_while_the_account_is_locked(world: World) -> None:
@@ -97,6 +97,32 @@ def test_an_address_of_ipv6_is_a_network(world: World) -> None:
     assert [guess(person, name=f"n{number}")["errno"] for number, person in enumerate(people)] == [1] * 6
     assert guess(people[0], "pw", name="bob")["errno"] == 11
     assert guess(world.connect(address="[2001:db8:1:3::1]:99"), "pw", name="bob")["errno"] == 0
+
+
+def test_a_guess_of_the_old_password_counts_like_one_at_a_login(world: World) -> None:
+    """For the account and for the address; and being logged in helps nobody past a lock."""
+    ann = world.connect(address=HERE)
+    ann.login(name="ann")
+    guesses = [ann.ask(MsgId.CHANGE_PASSWORD, old=f"guess {n}", new="new")["errno"] for n in range(6)]
+    assert guesses == [1, 1, 1, 1, 11, 11]
+    assert ann.refused(11, MsgId.CHANGE_PASSWORD, old="pw", new="new")["retry_after"] > 0
+    assert guess(world.connect(address=THERE), "pw", name="ann", force=True)["errno"] == 11
+    assert [guess(world.connect(address=HERE), name="bob")["errno"] for _ in range(3)] == [1, 1, 11]
+    ann.ok(MsgId.FIND, name="ann")
+
+
+def test_an_exempt_address_does_not_count_but_its_account_does(world: World) -> None:
+    ann = world.log_in(1)
+    guesses = [ann.ask(MsgId.CHANGE_PASSWORD, old="wrong", new="new")["errno"] for _ in range(5)]
+    assert guesses == [1, 1, 1, 1, 11]
+
+
+def test_the_right_old_password_forgets_the_wrong_ones(world: World) -> None:
+    ann = world.log_in(1)
+    for number in range(4):
+        ann.refused(1, MsgId.CHANGE_PASSWORD, old="wrong", new="new")
+        ann.refused(1, MsgId.CHANGE_PASSWORD, old="wrong", new="new")
+        ann.ok(MsgId.CHANGE_PASSWORD, old="pw" if number == 0 else f"{number}", new=f"{number + 1}")
 
 
 def test_this_machine_is_no_address_but_an_account_is_an_account(world: World) -> None:
@@ -259,8 +285,10 @@ def test_a_hash_of_old_parameters_is_made_anew_at_a_login(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(world.passwords, "outdated", lambda hashed: hashed == "pw")
-    monkeypatch.setattr(world.passwords, "hash", lambda password: f"new:{password}")
-    monkeypatch.setattr(world.passwords, "verify", lambda hashed, password: (hashed or "").endswith(password))
+    monkeypatch.setattr(world.passwords, "hash", lambda password, share: f"new:{password}")
+    monkeypatch.setattr(
+        world.passwords, "verify", lambda hashed, password, share: (hashed or "").endswith(password)
+    )
     ann = world.log_in(1, device="old")
     world.commit()
     account = world.store.account(id=1)

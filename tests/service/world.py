@@ -204,10 +204,15 @@ class World:
             heartbeat=HeartbeatTerms(1.0, 5),
             clock=lambda: self.time,
             monotonic=lambda: self.time,
-            offload=lambda function, *args: function(*args),
+            offload=lambda share, function, *args: function(*args),
             later=later,
+            pause=self.pause,
         )
         self.passwords = self.service.passwords = PlainPasswords()  # type: ignore[assignment]
+
+    def pause(self, seconds: float) -> None:
+        """Wait, where a real service lets others go on."""
+        self.runner.switch()
 
     def commit(self) -> None:
         """Commit what was appended and let it be delivered."""

@@ -30,8 +30,14 @@ READY = re.compile(r"greenchat (\S+) listening on (\S+):(\d+) store=(\S+) bus=(\
 
 ENDED = r"INFO greenchat\.network\.connection: \S+ user=(-|\d+) ended: [a-z _]+ after \d+\.\d s"
 
+ACCOUNT = (
+    r"INFO greenchat\.accounts: ((registered|logged (in|out)|password changed|.* failed): "
+    r"user=(unknown|\d+ name='.*' device='.*') from=\S+ node=\S+|.* locked for \d+ s)"
+)
+"""The line of something that has become of an account."""
+
 EXPECTED = re.compile(
-    rf"[-\d]+ [\d:,]+ ({ENDED}|INFO greenchat: (stopping: \d+ connections|stopped( in a hurry)?"
+    rf"[-\d]+ [\d:,]+ ({ENDED}|{ACCOUNT}|INFO greenchat: (stopping: \d+ connections|stopped( in a hurry)?"
     r"|only \d+ connections: the limit of open files is \d+))"
 )
 """The lines that a server logs when all is well, whatever its clients do."""
