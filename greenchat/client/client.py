@@ -15,7 +15,7 @@ CHAT_TIMEOUT = 30.0
 
 
 class Stored(NamedTuple):
-    """What became of a message: its number in the conversation, and the server's time."""
+    """A message's place: its number in the conversation, and the server's time."""
 
     conversation: Conversation
     seq: int

@@ -26,7 +26,7 @@ MEMBERS = 100
 
 @dataclass(frozen=True)
 class Talk:
-    """What a command works with: a client that is logged in, what is known by name, and the screen."""
+    """The means of a command: a client that is logged in, what is known by name, and the screen."""
 
     client: Client
     roster: Roster
@@ -74,7 +74,7 @@ class Command(NamedTuple):
     required: int = 0
     """Arguments that must be given; those beyond may be left out."""
     names: Literal["", "user", "group", "either"] = ""
-    """What the first argument names, for completion."""
+    """The kind of name that the first argument is, for completion."""
 
     @property
     def arguments(self) -> int:

@@ -28,7 +28,7 @@ class Item(NamedTuple):
 
 
 class _Hand(threading.local):
-    """What a thread has taken and is not done with.
+    """The push that a thread has taken and is not done with.
 
     An attribute of the thread, and not keyed by its id, which the system gives to the next thread when one
     has died: what that one had in hand must not count as done.

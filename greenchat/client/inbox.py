@@ -37,7 +37,7 @@ REMEMBERED = 4096
 
 
 class Inbox:
-    """What was shown of each conversation, and what is to be acknowledged.
+    """The state of each conversation's entries, and the marks that are to be sent.
 
     Not thread-safe: the Line holds its lock around every call.
 

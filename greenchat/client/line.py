@@ -89,13 +89,13 @@ class Line:
 
     @property
     def login(self) -> Login | None:
-        """Who is logged in, on a connection or coming back; None when nobody is."""
+        """The user who is logged in, on a connection or coming back; None when nobody is."""
         session = self._session
         return session.login if session else None
 
     @property
     def online(self) -> bool:
-        """Whether there is a connection that is logged in."""
+        """True if there is a connection that is logged in."""
         return self._out.session is not None
 
     def request(
@@ -160,7 +160,7 @@ class Line:
         """Acknowledge what was handed over, log out, and come back no more."""
         with self._lock:
             self._out.send_marks()
-            online = self.online
+            online = self.online or self._renewing
         try:
             if online:
                 self.request(MsgId.LOGINOUT, {}, timeout, then=lambda _: self._end_session(""))

@@ -32,7 +32,7 @@ _UNSEEN = frozenset(
         *map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0000, 0xE1000))),
     ]
 )
-"""What is neither unprintable nor seen: fillers, selectors of variants, tags."""
+"""Characters that are neither unprintable nor seen: fillers, selectors of variants, tags."""
 
 _SCRIPTS = frozenset({"ARMENIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "GREEK", "LATIN"})
 """Alphabets with letters that look like those of another one."""

@@ -1,4 +1,4 @@
-"""What is to be sent to the server, and when: requests, heartbeats, marks."""
+"""Frames to the server, and their time: requests, heartbeats, marks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the client library hands to the application: messages, and the state of friends and connection."""
+"""The pushes that the library hands to the application: messages, and the state of friends and connection."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Message(NamedTuple):
     time: str
     cid: str | None = None
     offline: bool = False
-    """Whether it was stored before this connection logged in."""
+    """True if it was stored before this connection logged in."""
 
 
 class Recall(NamedTuple):
@@ -73,7 +73,7 @@ class Read(NamedTuple):
 
 
 class Login(NamedTuple):
-    """Who is logged in, and what belongs to them; friends and groups are as on the wire."""
+    """The user who is logged in, with friends and groups as they are on the wire."""
 
     id: int
     name: str

@@ -25,7 +25,7 @@ UNGREETED = 30.0
 
 
 class Owner(Protocol):
-    """What the reader works for.  Its methods take its lock by themselves."""
+    """The reader's client.  Its methods take its lock by themselves."""
 
     @property
     def online(self) -> bool:

@@ -33,7 +33,7 @@ class Interrupted(Exception):
 
 
 class Screen(Protocol):
-    """What the terminal needs; ``ask`` and ``command`` raise EOFError when the input ends."""
+    """The terminal's means to read; ``ask`` and ``command`` raise EOFError when the input ends."""
 
     def ask(self, question: str, hidden: bool = False) -> str:
         """Ask a question and return the answer."""

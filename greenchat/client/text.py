@@ -1,4 +1,4 @@
-"""What the terminal prints: harmless lines, local times, and sentences for errors."""
+"""The terminal's output: harmless lines, local times, and sentences for errors."""
 
 from __future__ import annotations
 

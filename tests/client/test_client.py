@@ -397,7 +397,7 @@ def test_a_page_without_progress_is_followed_by_a_pause(
 def test_pages_that_a_new_login_offers_again_are_progress(
     server: FakeServer, client: Client, peer: Peer
 ) -> None:
-    """What was queued is dropped when it comes again, but the server's next page is another one."""
+    """A queued entry is dropped when it comes again, but the server's next page is another one."""
     peer.send(*(chat_from(2, seq) for seq in (1, 2, 3)))
     peer.send({"msgid": 23, "id": 2, "state": "online"})
     assert [push.seq for push in take(client, 4)[:3]] == [1, 2, 3]

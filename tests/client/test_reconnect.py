@@ -262,6 +262,25 @@ def test_an_aged_token_is_renewed_and_no_request_notices(server: FakeServer, run
         server.close()
 
 
+def test_a_logout_during_a_renewal_ends_the_token(server: FakeServer, run: Run) -> None:
+    with Client("127.0.0.1", server.port, backoff=SOON, renew_after=0.01) as client:
+        login = run(client.login, "ann", "secret")
+        peer = server.accept()
+        peer.welcome(heartbeat={"interval": 0.05, "max_missed": 500})
+        login.result(10)
+        left = run(peer.echo)
+        peer = server.accept()
+        assert not client.online
+        logout = run(client.logout)
+        with pytest.raises(TimeoutError):
+            logout.result(0.05)  # it waits for the connection
+        peer.welcome()
+        peer.ack(peer.get(MsgId.LOGINOUT))
+        logout.result(10)
+        left.result(10)
+        assert client.login_state is None
+
+
 def test_a_renewal_that_fails_goes_on_as_a_lost_connection(server: FakeServer, run: Run) -> None:
     with Client("127.0.0.1", server.port, backoff=SOON, renew_after=0.01) as client:
         login = run(client.login, "ann", "secret")
