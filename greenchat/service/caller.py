@@ -214,6 +214,21 @@ class Caller:
             groupid = group_of(span.conversation)
             if groupid is None or self.joined(groupid) == joined[groupid]:
                 self.gate.expect(span)
+        if self.gate.lapsed:
+            self.doubt_groups()
+
+    def doubt_groups(self) -> None:
+        """Look up whether the user is still in the groups of which pages are to come.
+
+        Word of a leaving may have been lost.  What is to come of those groups is owed from now on.
+        """
+        gate = self.gate
+        if gate is None:
+            return
+        gate.lapsed = gate.held is not None  # what the login reads may be from before
+        for conversation in gate.asked_for():
+            if group_of(conversation) is not None and gate.doubt(conversation):
+                self._catch_up_soon(gate, conversation)
 
     def follow(self, groupid: int, joined: int, came: int | None) -> None:
         """Let the messages of a group come from the first after joining.

@@ -48,18 +48,20 @@ class Gate:
     Attributes:
         held: the events that wait; None while the gate is open.
         owed: conversations whose missing entries the server sends by itself, without a SYNC.
-        doubted: those of them that the user is said to have left; nothing of them is sent before that
-            is looked up, as they may have joined again.
+        doubted: those of them that the user is said, or may be, to have left; nothing of them is sent
+            before that is looked up, as they may have joined again.
+        lapsed: word of a leaving may have been lost while a login was being answered.
         paying: a greenlet is there that sends what is owed; only one may be at a time.
         reading: a page is being read, which may switch; only one may be at a time.
     """
 
-    __slots__ = ("_heads", "_offered", "doubted", "held", "owed", "paying", "reading")
+    __slots__ = ("_heads", "_offered", "doubted", "held", "lapsed", "owed", "paying", "reading")
 
     def __init__(self) -> None:
         self.held: list[Event] | None = None
         self.owed: set[int] = set()
         self.doubted: set[int] = set()
+        self.lapsed = False
         self.paying = False
         self.reading = False
         self._offered: dict[int, int] = {}
@@ -193,14 +195,18 @@ class Gate:
             and (conversation in self.owed) == (only is not None)
         )
 
+    def asked_for(self) -> list[int]:
+        """Return the conversations of which the client is to ask for pages."""
+        return [
+            conversation
+            for conversation, offered in self._offered.items()
+            if conversation not in self.owed and self._heads[conversation] > offered
+        ]
+
     @property
     def more(self) -> bool:
         """Whether anything is still to come from the log when it is asked for."""
-        return any(
-            self._heads[conversation] > offered
-            for conversation, offered in self._offered.items()
-            if conversation not in self.owed
-        )
+        return bool(self.asked_for())
 
     @property
     def idle(self) -> bool:

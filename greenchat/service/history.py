@@ -20,19 +20,21 @@ def history(caller: Caller, request: m.History) -> m.Reply:
         raise BadRequest(f"limit: at most {MAX_HISTORY}")
     day = None if request.day is None else _bounds(request.day)
     while True:
-        joined = _joined(caller, request)
+        known = _known(caller, request)
         conversation, after = readable(caller, request)
         entries, more = caller.service.store.history(conversation, after, request.before, day, limit)
-        if _joined(caller, request) == joined:
-            break  # else the user has left the group or joined it again while it was read
+        if _known(caller, request) == known:
+            break  # else the user has left the group or joined it again while it was read, or may have
     items = items_for(caller, entries)
     kept = fitting(items[::-1])[::-1]
     return m.HistoryAck(messages=raw(kept), more=more or len(kept) < len(items))
 
 
-def _joined(caller: Caller, request: m.History) -> int:
-    """Return since when the caller is in the group of a request, as far as is known here; 0 of a pair."""
-    return 0 if request.groupid is None else caller.joined(request.groupid)
+def _known(caller: Caller, request: m.History) -> tuple[int, int]:
+    """Return what changes when this node hears of a leaving or a joining, or may have missed word of one."""
+    if request.groupid is None:
+        return 0, 0
+    return caller.joined(request.groupid), caller.service.forgotten
 
 
 def sync(caller: Caller, request: m.Sync) -> m.Reply:

@@ -63,6 +63,9 @@ class Online(Protocol):
     def has_left(self, groupid: int) -> None:
         """Forget a group."""
 
+    def doubt_groups(self) -> None:
+        """Look up whether the user is still in the groups of which pages are to come."""
+
 
 class Hub:
     """The sessions of the users who are logged in at this node.

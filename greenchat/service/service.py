@@ -49,6 +49,7 @@ class Service:
         announced: who was last said to have come here.
         untold: whose coming or going other nodes could not be told.
         draining: this node stops, so nobody needs to be told who leaves it.
+        forgotten: how often all was dropped that other nodes may have changed.
         under_way: requests that are being handled.  A node that stops leaves the cluster when there are none
             any more: what they change is still told to the others.
     """
@@ -98,6 +99,7 @@ class Service:
         self.untold: set[int] = set()
         self.draining = False
         self.under_way = 0
+        self.forgotten = 0
 
     def now(self) -> str:
         """Return this instant, in the wire's form."""
@@ -119,3 +121,6 @@ class Service:
         """Drop what other nodes may have changed."""
         for cache in (self.blocked, self.blockers, self.memberships, self.read_marks):
             cache.clear()
+        self.forgotten += 1
+        for session in self.hub.sessions():
+            session.doubt_groups()

@@ -108,6 +108,16 @@ class SlowPasswords(PlainPasswords):
         return super().verify(hashed, password, share)
 
 
+class Listener(Neighbours):
+    """The service's side of the bus, which counts how often it was told to catch up."""
+
+    times = 0
+
+    def catch_up(self) -> None:
+        self.times += 1
+        super().catch_up()
+
+
 class ClusterNode(World):
     """A node of a cluster.
 
@@ -142,8 +152,13 @@ class ClusterNode(World):
         self.serve(self.bus, self.me, partial(self.turns.later, owner=self.bus))
         self.store.close_node(self.me, self.service.now())
         self.superseded: list[bool] = []
-        listener = Neighbours(self.service, lambda: self.superseded.append(True))
-        self.bus.start(self.me, listener, self.store.nodes())
+        self.listener = Listener(self.service, lambda: self.superseded.append(True))
+        self.bus.start(self.me, self.listener, self.store.nodes())
+
+    @property
+    def caught_up(self) -> int:
+        """How often it has forgotten what it remembered, to look into the database."""
+        return self.listener.times
 
     def serve(self, bus: Bus, node: Node, later: Later) -> None:
         super().serve(bus, node, later)
@@ -233,12 +248,17 @@ class Cluster:
 
     def start(self, name: str) -> ClusterNode:
         """Start a node, and let all meet."""
+        node = self.add(name)
+        self.run()
+        self.pass_time(1)
+        return node
+
+    def add(self, name: str) -> ClusterNode:
+        """Start a node.  May switch."""
         self._incarnations += 1
         node = ClusterNode(self, name, self._incarnations)
         self.nodes[name] = node
         self._buses[node.me] = node.bus
-        self.run()
-        self.pass_time(1)
         return node
 
     def forget(self, node: ClusterNode) -> None:

@@ -164,6 +164,11 @@ class FakeBus(Counters):
         me = self._cluster.bus(neighbour.node)._neighbours.get(self.node.name)
         return me is not None and me.taken is not None and me.taken >= number
 
+    def has_taken(self, source: Node, number: int) -> bool:
+        """Return True if this node has taken what another one has sent, up to a number."""
+        there = self._neighbours.get(source.name)
+        return there is not None and there.node == source and (there.taken or 0) >= number
+
     def are_friends(self, userid: int, ids: Sequence[int], load: Callable[[], Iterable[int]]) -> set[int]:
         return set(load()).intersection(ids)
 

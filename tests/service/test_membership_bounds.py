@@ -80,6 +80,21 @@ def test_who_joins_again_while_messages_are_committed_gets_what_comes_after(
     assert entries(tablet) == expected
 
 
+def test_pages_of_a_group_end_though_word_of_the_leaving_was_lost(cluster: Cluster) -> None:
+    ann, bob, _ = people(cluster)
+    groupid = ann.group("g", bob)
+    ann.fill(201, groupid=groupid)
+    phone = cluster["c"].log_in(bob, device="phone")
+    assert phone.ack["more"] is True
+    with cluster.held("b", "c"):
+        bob.ok(MsgId.LEAVE_GROUP, groupid=groupid)
+        cluster.lose("b", "c")
+    cluster.pass_time(2)
+    page = phone.ok(MsgId.SYNC)
+    assert (page["offlinemsg"], page["more"]) == ([], False)
+    assert entries(phone) == []
+
+
 # -- One node: who leaves while a page is read
 
 
