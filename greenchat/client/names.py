@@ -28,11 +28,14 @@ _BARE = frozenset("LMNS")
 
 _UNSEEN = frozenset(
     [
-        *"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0",  # fillers, and the blank of Braille
+        *"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U00016fe4\U0001d159",  # fillers and blanks
         *map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0000, 0xE1000))),
     ]
 )
 """Characters that are neither unprintable nor seen: fillers, selectors of variants, tags."""
+
+_LOOKS_LATIN = str.maketrans("\u043c\u0435\u03bc\u03b5", "meme")
+"""Cyrillic and Greek letters that are drawn like those of ``me``, small or capital."""
 
 _SCRIPTS = frozenset({"ARMENIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "GREEK", "LATIN"})
 """Alphabets with letters that look like those of another one."""
@@ -84,7 +87,9 @@ def is_id(text: str) -> bool:
 
 
 def _is_plain(name: str) -> bool:
-    if name in ("", "me") or is_id(name) or unicodedata.category(name[0])[0] == "M":
+    if not name or is_id(name) or unicodedata.category(name[0])[0] == "M":
+        return False
+    if likeness(name).translate(_LOOKS_LATIN) == "me":  # as we call the user
         return False
     return all(
         char in "._-" or (unicodedata.category(char)[0] in _BARE and not _is_unseen(char)) for char in name
@@ -101,7 +106,8 @@ def _quoted(char: str, before: str) -> str:
 
 
 def _is_unseen(char: str) -> bool:
-    return char in _UNSEEN or char in JOINERS or steers(char)
+    unknown = unicodedata.category(char) in ("Cn", "Co")  # it looks like anything, or like nothing
+    return unknown or char in _UNSEEN or char in JOINERS or steers(char)
 
 
 def _character(match: re.Match[str]) -> str:

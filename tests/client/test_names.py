@@ -11,6 +11,13 @@ from greenchat.errors import BadRequest
 
 ODD = [
     "me",
+    "ME",
+    "\u043c\u0435",
+    "\u03bc\u0395",
+    "ｍｅ",
+    "\U0001d159",
+    "\ue000",
+    "\u0378",
     "7",
     "",
     '"',
