@@ -201,7 +201,7 @@ class App:
         nothing can be told once the node has left.
         """
         deadline = time.monotonic() + self._settings.shutdown_timeout / 2
-        while self._service.under_way and time.monotonic() < deadline:
+        while self._service.has_to_tell and time.monotonic() < deadline:
             gevent.sleep(STOP_PAUSE)
         try:
             self._store.close_node(self._node, _now())

@@ -37,6 +37,9 @@ class Recovery:
         sequencer: is told how far conversations go.
         node: this server.
         later: runs something so many seconds from now, where it may switch.
+
+    Attributes:
+        unsettled: how many times it waits until all nodes know, before it tells them to look.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Recovery:
         self._later = later
         self._newcomers: list[Online] = []
         self._joiners: set[int] = set()
+        self.unsettled = 0
 
     def check_soon(self, session: Online) -> None:
         """Look at a session that has just logged in, once all nodes know.  Does not switch."""
@@ -83,6 +87,7 @@ class Recovery:
 
     def _wait(self) -> None:
         if not self._newcomers and not self._joiners:
+            self.unsettled += 1
             self._later(0, self._check_waiting)
 
     def _check_waiting(self) -> None:
@@ -93,6 +98,7 @@ class Recovery:
         for userid in joiners:
             self._bus.send(self._bus.nodes((userid,)), encode_event(Missed(userid)))
             sessions.extend(self._hub.of(userid))
+        self.unsettled -= 1
         self._try(sessions)
 
     def _try(self, sessions: Collection[Online]) -> None:

@@ -50,8 +50,7 @@ class Service:
         untold: whose coming or going other nodes could not be told.
         draining: this node stops, so nobody needs to be told who leaves it.
         forgotten: how often all was dropped that other nodes may have changed.
-        under_way: requests that are being handled.  A node that stops leaves the cluster when there are none
-            any more: what they change is still told to the others.
+        under_way: requests that are being handled.
     """
 
     def __init__(
@@ -100,6 +99,14 @@ class Service:
         self.draining = False
         self.under_way = 0
         self.forgotten = 0
+
+    @property
+    def has_to_tell(self) -> bool:
+        """True while the other nodes may have to be told of what requests have changed here.
+
+        A node that stops leaves the cluster afterwards.
+        """
+        return self.under_way > 0 or self.recovery.unsettled > 0
 
     def now(self) -> str:
         """Return this instant, in the wire's form."""

@@ -196,7 +196,7 @@ class ClusterNode(World):
         self.turns.spawn(self._stop, owner=self.bus)
 
     def _stop(self) -> None:
-        self.turns.wait(lambda: not self.service.under_way)
+        self.turns.wait(lambda: not self.service.has_to_tell)
         with suppress(Busy):
             self.store.close_node(self.me, self.service.now())
         self.bus.close()

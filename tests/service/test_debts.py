@@ -141,3 +141,21 @@ def test_a_repetition_wakes_every_node_and_doubles_nothing(cluster: Cluster) -> 
     cem.say(groupid)
     assert (entries(bob), entries(cem), entries(again)) == ([3], [], [3])
     assert isinstance(again, Line)
+
+
+def test_who_joined_at_a_node_that_stops_misses_nothing_elsewhere(cluster: Cluster) -> None:
+    """Another node stores a message before it hears of the joining, and sends it to nobody."""
+    ann, bob, _ = people(cluster)
+    groupid = ann.group("g")
+    phone = cluster["c"].log_in(bob, device="phone")
+    ann.say(groupid)  # its node knows who is in the group
+    with cluster.held("b", "a"):
+        bob.put(MsgId.ADD_GROUP, groupid=groupid)
+        cluster.run()
+        ann.say(groupid)
+        cluster["b"].begin_to_stop()
+        cluster.run()
+        assert entries(phone) == []
+    cluster.run()
+    cluster.pass_time(2)
+    assert entries(phone) == [2]
