@@ -24,6 +24,12 @@ LOOK_AGAIN = 0.02
 TRIES = 100
 """To find free ports in a row."""
 
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""The first and the last port that the kernel gives to outgoing connections, and for port 0."""
+
+LOWEST, HIGHEST = 10_000, 65_535
+"""Ports that the lab takes."""
+
 
 class LabError(Exception):
     """Raised if a program is missing, does not start or does not end; the sentence says which."""
@@ -152,28 +158,65 @@ def find(name: str) -> str:
     raise LabError(f"{name} is not installed: scripts/test installs it")
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that was free just now."""
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+class Port(int):
+    """A port of 127.0.0.1 that no other process of the lab takes as long as this object exists.
+
+    Attributes:
+        row: ports that are held with it, itself among them.
+    """
+
+    row: tuple[_Hold, ...] = ()
 
 
-def free_ports(count: int) -> int:
-    """Return the first of some ports of 127.0.0.1 in a row that were free just now.
+class _Hold:
+    """A port held against all other processes of the lab, by a socket name that only one can have.
+
+    The name is in the kernel's abstract namespace: it is gone with the process, however that ends.
+
+    Raises:
+        OSError: another process holds it.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(f"\0greenchat-lab-port-{port}")
+
+    def __del__(self) -> None:
+        self._socket.close()
+
+
+def free_port() -> Port:
+    """Return a port of 127.0.0.1 that is free, and free again when what listens there is started again.
+
+    It is none of those that the kernel gives to outgoing connections, which could take it meanwhile.
+
+    Raises:
+        LabError: there is none.
+    """
+    return free_ports(1)
+
+
+def free_ports(count: int) -> Port:
+    """Return the first of some such ports in a row; all are held as long as the first.
 
     Raises:
         LabError: there are none.
     """
+    choice = _outside_ephemeral(count)
     for _ in range(TRIES):
-        first = random.randrange(10_000, 30_000)  # below those of outgoing connections
-        try:
+        first = Port(random.choice(choice))
+        with suppress(LabError, OSError):
+            first.row = tuple(_Hold(first + number) for number in range(count))
             need_ports(range(first, first + count))
-        except LabError:
-            continue
-        return first
+            return first
     raise LabError(f"there are no {count} free ports in a row")
+
+
+def _outside_ephemeral(count: int) -> range:
+    """Return where a row of ports may begin so that it avoids those of outgoing connections."""
+    low, high = map(int, EPHEMERAL.read_text().split())
+    below, above = range(LOWEST, low - count + 1), range(high + 1, HIGHEST - count + 2)
+    return max(below, above, key=len) or range(LOWEST, HIGHEST - count + 2)
 
 
 def need_ports(ports: Iterable[int]) -> None:

@@ -19,6 +19,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from scripts.lab.program import free_port
+
 ROOT = Path(__file__).parents[2]
 
 DEADLINE = 20.0
@@ -59,7 +61,7 @@ class Server:
     Args:
         folder: has the database ``chat.db`` and the log.
         options: of the command line.
-        port: 0 takes a free one, which is then kept.
+        port: one of the lab's that is kept if not given; 0 has the server take a free one.
         env: variables added to the environment.
         expected: patterns of log lines that this test expects besides the usual ones.
         before: called in the new process before Python starts.
@@ -74,7 +76,7 @@ class Server:
         self,
         folder: Path,
         *options: object,
-        port: int = 0,
+        port: int | None = None,
         env: dict[str, str] | None = None,
         expected: tuple[str, ...] = (),
         before: Callable[[], None] | None = None,
@@ -83,7 +85,7 @@ class Server:
         self.database = folder / "chat.db"
         self.log = folder / "log"
         self.options = options
-        self.port = port
+        self.port = free_port() if port is None else port
         self.expected = expected
         self._env = environment(env or {})
         self._before = before
@@ -105,7 +107,8 @@ class Server:
         if match is None:
             self.kill()
             raise AssertionError(f"not ready: {self.ready!r}\n{self.log.read_text()}")
-        self.host, self.port = match[2].strip("[]"), int(match[3])
+        self.host = match[2].strip("[]")
+        self.port = self.port or int(match[3])
 
     def _first_line(self) -> str:
         assert self.process.stdout
