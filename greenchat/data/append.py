@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, tuple_, update
@@ -25,7 +25,14 @@ class Stored(NamedTuple):
     repeated: bool
 
 
-Outcome = Stored | RequestError
+class Locked:
+    """The outcome of a message that was left out: another program has its conversation's counter locked."""
+
+
+Outcome = Stored | RequestError | Locked
+
+Append = Callable[[Connection, Statements, Sequence[Entering]], list[Outcome]]
+"""One of the ways to append messages."""
 
 
 class Doubtful(Exception):
@@ -143,6 +150,16 @@ def first_stored(db: Connection, message: Entering) -> First | None:
             raise BadRequest("cid: used for another message")
         return First(first.seq, first.time)
     return None
+
+
+def append_free(
+    db: Connection, sql: Statements, messages: Sequence[Entering], append: Append
+) -> list[Outcome]:
+    """Append messages as ``append`` does, but leave those out whose conversations are locked just now."""
+    locked = sql.locked(db, {message.conversation for message in messages})
+    free = [message for message in messages if message.conversation not in locked]
+    outcomes = iter(append(db, sql, free) if free else ())
+    return [Locked() if message.conversation in locked else next(outcomes) for message in messages]
 
 
 def was_committed(db: Connection, messages: Sequence[Entering], outcomes: Sequence[Outcome]) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from greenchat.data.append import Outcome
+from greenchat.data.append import Locked, Outcome, Stored
 from greenchat.data.health import TROUBLE, Health
 from greenchat.data.query import run_text
 from greenchat.data.runner import Runner, Waiter
@@ -22,6 +23,12 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at what became of a transaction in doubt."""
+
+LOCK_PAUSE = 0.2
+"""Seconds between tries of messages of locked conversations."""
+
+LOCK_PATIENCE = 5.0
+"""Seconds after which such messages are refused with Busy."""
 
 BREATH = 256
 """Continuations after which the loop may turn: about 3 ms of work."""
@@ -40,10 +47,14 @@ Append = tuple[Message, Delivery]
 
 
 class Batch(NamedTuple):
-    """What is written in one transaction."""
+    """The entries of one transaction.
+
+    ``apart``: it leaves out, instead of waiting for them, conversations that others have locked.
+    """
 
     appends: list[Append]
     operations: list[Operation]
+    apart: bool = False
 
 
 class InDoubt(Exception):
@@ -70,10 +81,11 @@ class InDoubt(Exception):
         self.was_committed = was_committed
 
 
-Transact = Callable[[Sequence[Message], Sequence[Operation]], tuple[list[Outcome], list[Any]]]
+Transact = Callable[[Sequence[Message], Sequence[Operation], bool], tuple[list[Outcome], list[Any]]]
 """Write messages and operations in one transaction, messages first, and return what came of each.
 
-An operation that failed alone has an exception as its result.  Raises InDoubt.
+The flag is ``Batch.apart``; a message that was left out has ``Locked`` as its outcome, an operation that
+failed alone its exception.  Raises InDoubt.
 """
 
 
@@ -85,6 +97,10 @@ class GroupCommit:
 
     A transaction that may have been committed is told of when that is known, and nothing else is
     committed before: its messages are stored, and then must be delivered, or they are not.
+
+    Messages of a conversation that another program has locked in the database (a transaction left open
+    in a shell, a backup) are set aside, with all that follow in that conversation, and tried again in
+    transactions of their own, so that they delay no others.
 
     Args:
         transact: does one transaction; called through ``runner.write``.
@@ -103,21 +119,29 @@ class GroupCommit:
         self._closing = False
         self._queue: deque[Append | Operation] = deque()
         self._doubt: tuple[Batch, InDoubt] | None = None
+        self._aside: list[Append] = []
+        self._locked: dict[int, float] = {}  # until when messages of a locked conversation may wait
+        self._aside_is_due = False
         self._health = Health("writing to")
 
     @property
     def full(self) -> bool:
         """Whether more than half of what may wait waits."""
-        return len(self._queue) > self._max_queue // 2
+        return self._waiting > self._max_queue // 2
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._queue) + len(self._aside)
 
     def close(self) -> None:
         """Take nothing more: from now on all is refused with Busy; what waits is still committed."""
         self._closing = True
+        self._aside_is_due = True
         self._max_queue = 0
 
     def append(self, message: Message, delivery: Delivery) -> None:
         """Queue a message; ``delivery`` is told what came of it.  Never raises or switches."""
-        if len(self._queue) >= self._max_queue:
+        if self._waiting >= self._max_queue:
             _tell(delivery, Busy())
             return
         self._queue.append((message, delivery))
@@ -129,7 +153,7 @@ class GroupCommit:
         Raises:
             Busy: the database is away, or the queue is full; nothing was changed.
         """
-        if len(self._queue) >= self._max_queue:
+        if self._waiting >= self._max_queue:
             raise Busy
         operation = Operation(call, args, self._runner.waiter())
         self._queue.append(operation)
@@ -138,11 +162,11 @@ class GroupCommit:
 
     def commit_waiting(self) -> None:
         """Commit what waits, in one transaction if it is at most ``max_batch``, and tell of it."""
-        while self._doubt or self._queue:
+        while self._doubt or self._queue or self._aside_is_due:
             if self._doubt is None:
                 # Those whose messages were just acknowledged may answer, and their answers be in it too.
                 self._runner.breathe()
-                self._commit(self._take(self._max_batch))
+                self._commit(self._take_aside() if self._aside_is_due else self._take(self._max_batch))
             elif not self._settle(*self._doubt):
                 return
 
@@ -152,14 +176,57 @@ class GroupCommit:
             entry = self._queue.popleft()
             if isinstance(entry, Operation):
                 batch.operations.append(entry)
+            elif entry[0].conversation in self._locked:
+                self._set_aside(entry)
             else:
                 batch.appends.append(entry)
         return batch
 
+    # -- Locked conversations
+
+    def _set_aside(self, entry: Append) -> None:
+        if not self._aside:
+            self._runner.later(LOCK_PAUSE, self._try_aside)
+        self._aside.append(entry)
+
+    def _try_aside(self) -> None:
+        self._aside_is_due = True
+        self._runner.wake()
+
+    def _take_aside(self) -> Batch:
+        self._aside_is_due = False
+        aside, self._aside = self._aside, []
+        return Batch(aside, [], apart=True)
+
+    def _put_aside(self, batch: Batch, outcomes: list[Outcome]) -> list[tuple[Append, Outcome]]:
+        """Set the messages aside that were left out, refuse those that waited too long; return the others."""
+        now = monotonic()
+        told: list[tuple[Append, Outcome]] = []
+        for entry, outcome in zip(batch.appends, outcomes, strict=True):
+            conversation = entry[0].conversation
+            if not isinstance(outcome, Locked):
+                told.append((entry, outcome))
+                if self._locked.pop(conversation, None) is not None:
+                    log.warning("conversation %d is free again", conversation)
+                continue
+            if conversation not in self._locked:
+                log.warning("conversation %d is locked in the database by another program", conversation)
+                self._locked[conversation] = now + LOCK_PATIENCE
+            if self._closing or self._locked[conversation] < now:
+                told.append((entry, Busy()))
+            else:
+                self._set_aside(entry)
+        for conversation, until in self._locked.items():
+            if until < now:  # for those who try again
+                self._locked[conversation] = now + LOCK_PATIENCE
+        return told
+
     def _commit(self, batch: Batch) -> None:
         messages = [message for message, _ in batch.appends]
+        if not messages and not batch.operations:
+            return
         try:
-            outcomes, results = self._runner.write(self._transact, messages, batch.operations)
+            outcomes, results = self._runner.write(self._transact, messages, batch.operations, batch.apart)
         except InDoubt as doubt:
             self._health.failed(doubt.reason)
             self._doubt = batch, doubt
@@ -198,7 +265,10 @@ class GroupCommit:
             self._health.well()
 
     def _finish(self, batch: Batch, outcomes: list[Outcome], results: list[Any]) -> None:
-        for place, ((_, delivery), outcome) in enumerate(zip(batch.appends, outcomes, strict=True), 1):
+        told: Iterable[tuple[Append, Outcome]] = zip(batch.appends, outcomes, strict=True)
+        if self._locked or Locked in map(type, outcomes):
+            told = self._put_aside(batch, outcomes)
+        for place, ((_, delivery), outcome) in enumerate(told, 1):
             _tell(delivery, outcome)
             if place % BREATH == 0:
                 self._runner.breathe()
@@ -220,7 +290,10 @@ class GroupCommit:
         Behind it too, so that no message is stored whose forerunner was refused.  What comes while
         this goes on is tried: else those who try again at once would keep the database untried.
         """
+        aside = self._take_aside().appends
+        self._locked.clear()  # so that all behind is taken
         behind = self._take(len(self._queue))
+        behind.appends[:0] = aside
         for place, (_, delivery) in enumerate(batch.appends + behind.appends, 1):
             _tell(delivery, Busy())
             if place % BREATH == 0:
@@ -233,7 +306,7 @@ def _tell(delivery: Delivery, outcome: Outcome) -> None:
     try:
         if isinstance(outcome, RequestError):
             delivery.failed(outcome)
-        else:
+        elif isinstance(outcome, Stored):
             delivery.stored(*outcome)
     except Exception:
         log.exception("a bug in a delivery")

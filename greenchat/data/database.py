@@ -19,6 +19,10 @@ class CommitUnknown(SQLAlchemyError):
     """Raised if the connection was lost in COMMIT: nobody knows yet whether the database did it."""
 
 
+class LockedOut(SQLAlchemyError):
+    """Raised if a row that the transaction needs stayed locked by somebody else; it was rolled back."""
+
+
 class Database(Protocol):
     """A database that keeps the tables of ``schema``."""
 
@@ -49,6 +53,7 @@ class Database(Protocol):
 
         Raises:
             CommitUnknown: at the end of the block.
+            LockedOut: out of the block.
         """
 
     def operating(self) -> AbstractContextManager[Connection]:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from greenchat.data.database import CommitUnknown
+from greenchat.data.database import CommitUnknown, LockedOut
 from greenchat.data.health import explain
 from greenchat.data.install import set_up
 from greenchat.data.query import DIALECTS
@@ -44,12 +44,16 @@ PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4)
 SETUP_WAIT = 3
 """Seconds to wait for another server that sets the database up, before that is told as being away."""
 
+LOCK_WAIT = 1
+"""Seconds that a statement waits for a row.  Our nodes hold one for a commit; a batch that waits longer
+goes on without it (see ``LockedOut``).  MySQL knows no shorter wait than this, but for none at all."""
+
 # A server that was stopped, or whose machine died, would hold its rows' locks for hours otherwise, and
 # with them everybody else's messages to these conversations.  MySQL has no timeout for transactions
 # alone; there the pool's idle connections end with the others, and are replaced when they are used.
 _SESSION = (
     "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
-    " innodb_lock_wait_timeout = 3"
+    f" innodb_lock_wait_timeout = {LOCK_WAIT}"
     " /*M!100600 , idle_transaction_timeout = 3 */ /*!80017 , wait_timeout = 10 */"
 )
 
@@ -60,10 +64,16 @@ _GONE = frozenset((1036, 1047, 1053, 1290, 1792, 1836, 1874, 3032, 3168, 3169))
 _ROLLED_BACK = frozenset((1020, 1213, 3101))
 """Errors that say, in COMMIT too, that the transaction was rolled back: a deadlock, a conflict of nodes."""
 
-_AGAIN = _GONE | _ROLLED_BACK | {1040, 1203, 1205, 1226, 1317, 1637, 1969, 2002, 2003, 2006, 2013, 2055, 3024}
-"""Errors after which a transaction that was not committed may do better: also a lock that was waited for in
-vain, too many connections (of all, or of this user) or transactions, a statement that an operator or a time
-limit of the server ended, a server that is away or has lost us."""
+_LOCK_TIMEOUT = 1205
+
+_AGAIN = (
+    _GONE
+    | _ROLLED_BACK
+    | {1040, 1203, _LOCK_TIMEOUT, 1226, 1317, 1637, 1969, 2002, 2003, 2006, 2013, 2055, 3024}
+)
+"""Errors after which a transaction that was not committed may do better: also too many connections (of all,
+or of this user) or transactions, a statement that an operator or a time limit of the server ended, a server
+that is away or has lost us."""
 
 MOST_ROWS = 256
 """Rows of a statement: of the longest messages, 4 MiB and so a quarter of ``max_allowed_packet``."""
@@ -95,6 +105,13 @@ class MysqlStatements(Statements):
         ids = ", ".join(map(str, conversations)) or "NULL"
         rows = db.exec_driver_sql(f"SELECT id, last_seq FROM `Conversation` WHERE id IN ({ids})")
         return {row[0]: row[1] for row in rows}
+
+    def locked(self, db: Connection, conversations: Iterable[int]) -> set[int]:
+        """Ask which are there, then lock those that nobody has locked, without waiting for the others."""
+        there = set(self.heads(db, conversations))
+        ids = ", ".join(map(str, there)) or "NULL"
+        free = f"SELECT id FROM `Conversation` WHERE id IN ({ids}) ORDER BY id FOR UPDATE SKIP LOCKED"
+        return there - {row[0] for row in db.exec_driver_sql(free)}
 
 
 class MysqlDatabase:
@@ -189,7 +206,7 @@ class MysqlDatabase:
         for pause in chain(PAUSES, repeat(PAUSES[-1])):
             try:
                 return transaction()
-            except DBAPIError as error:
+            except (DBAPIError, LockedOut) as error:
                 if not _passes(error) or monotonic() + pause > end:
                     raise
             gevent.sleep(pause * random.uniform(0.5, 1))
@@ -198,7 +215,12 @@ class MysqlDatabase:
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
         with self._connect(engine) as db:
-            yield db
+            try:
+                yield db
+            except DBAPIError as error:
+                if _code(error.orig) == _LOCK_TIMEOUT:
+                    raise LockedOut(explain(error)) from None
+                raise
             try:
                 db.commit()
             except DBAPIError as error:
@@ -283,7 +305,7 @@ def _check_version(db: Connection) -> None:
 def _passes(error: Exception) -> bool:
     """Return whether an error may go away by itself."""
     if not isinstance(error, DBAPIError):
-        return False
+        return isinstance(error, LockedOut)
     return error.connection_invalidated or _code(error.orig) in _AGAIN
 
 

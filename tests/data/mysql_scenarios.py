@@ -25,6 +25,7 @@ from sqlalchemy import text as sql  # noqa: E402
 from greenchat.data import (  # noqa: E402
     Greenlets,
     SqlStore,
+    commit,
     devices,
     open_store,
     runner,
@@ -552,6 +553,76 @@ def a_login_waits_for_the_close_before_it(url: str) -> None:
         login.get(timeout=DEADLINE)
         store.write_marks()
         assert ask_database(store, 'SELECT node FROM "Device" ORDER BY device') == [("here",), ("here",)]
+
+
+# -- Somebody else's locks
+
+
+@contextmanager
+def locked(url: str, conversation: int) -> Iterator[None]:
+    """Have a conversation's counter locked, as by a transaction that somebody left open in a shell."""
+    there = make_url(url)
+    shell = pymysql.connect(
+        host=there.host,
+        port=there.port or 0,
+        user=there.username,
+        password=(there.password or "").encode(),
+        database=there.database,
+    )
+    with shell, shell.cursor() as cursor:
+        cursor.execute("SELECT last_seq FROM Conversation WHERE id = %s FOR UPDATE", (conversation,))
+        yield
+
+
+def a_locked_conversation_delays_no_other(url: str) -> None:
+    """Messages to others are stored while the lock lasts; those of the locked one wait, in order."""
+    commit.LOCK_PATIENCE = DEADLINE
+    with running(url) as store:
+        store.create_user("ann", "h", NOW)
+        send(store, text(CHAT, 1, "1"))[0].wait()
+        with locked(url, CHAT):
+            waiting = send(store, text(CHAT, 1, "2"), text(-1, 1, "a"), text(CHAT, 1, "3"), text(-2, 1, "b"))
+            assert [waiting[n].wait() for n in (1, 3)] == [(1, NOW, False)] * 2
+            waiting += send(store, text(CHAT, 1, "4"))
+            for n in range(2, 20):
+                assert send(store, text(-1, 1, "a"))[0].wait() == (n, NOW, False)
+            assert [waiting[n].outcomes for n in (0, 2, 4)] == [[]] * 3
+            waiting += send(store, text(CHAT, 1, "5"))
+        assert [waiting[n].wait() for n in (0, 2, 4, 5)] == [(n, NOW, False) for n in range(2, 6)]
+        assert send(store, text(CHAT, 1, "6"))[0].wait() == (6, NOW, False)
+        assert log_of(store, CHAT) == [(n, f"{n}") for n in range(1, 7)]
+        logs_have_no_gap(store)
+
+
+def who_waits_for_a_lock_too_long_is_told(url: str) -> None:
+    """Messages of a conversation that stays locked are refused; so are, in time, those who try again."""
+    commit.LOCK_PATIENCE = 0.5
+    with running(url) as store:
+        store.create_user("ann", "h", NOW)
+        send(store, text(CHAT, 1, "1"))[0].wait()
+        with locked(url, CHAT):
+            for _ in range(3):
+                told = send(store, text(CHAT, 1, "2", "c2"), text(-1, 1, "a"), text(CHAT, 1, "3", "c3"))
+                assert isinstance(told[1].wait(), tuple)
+                assert [type(told[n].wait()) for n in (0, 2)] == [Busy] * 2
+            told = send(store, text(-1, 1, "a"))
+            assert isinstance(told[0].wait(), tuple)
+        until(lambda: send(store, text(CHAT, 1, "2", "c2"))[0].wait() == (2, NOW, False))
+        assert send(store, text(CHAT, 1, "3", "c3"))[0].wait() == (3, NOW, False)
+        assert log_of(store, CHAT) == [(1, "1"), (2, "2"), (3, "3")]
+
+
+def a_store_that_closes_waits_for_no_lock(url: str) -> None:
+    """What is set aside when all ends is refused."""
+    commit.LOCK_PATIENCE = DEADLINE
+    with running(url) as store:
+        store.create_user("ann", "h", NOW)
+        send(store, text(CHAT, 1, "1"))[0].wait()
+        with locked(url, CHAT):
+            told, other = send(store, text(CHAT, 1, "2"), text(-1, 1, "a"))
+            assert isinstance(other.wait(), tuple)
+            store.close()
+        assert isinstance(told.wait(), Busy)
 
 
 # -- Several nodes

@@ -323,7 +323,7 @@ def test_what_waits_is_committed_at_the_end_and_nothing_is_taken_after(threaded:
 
 
 def test_what_is_in_doubt_when_all_ends_is_refused_like_what_waits_behind_it() -> None:
-    def transact(messages: Sequence[Message], operations: Sequence[Operation]) -> Any:
+    def transact(messages: Sequence[Message], operations: Sequence[Operation], apart: bool) -> Any:
         def was_committed() -> bool:
             raise OSError("it cannot be asked either")
 

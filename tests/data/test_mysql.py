@@ -190,7 +190,7 @@ def test_a_commit_waits_for_nothing_but_the_server(store: SqlStore) -> None:
             ).one()
         )
     )
-    assert session == ("READ-COMMITTED", "ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION", 3, 3)
+    assert session == ("READ-COMMITTED", "ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION", 1, 3)
 
 
 # -- The schema
@@ -493,6 +493,18 @@ def test_closing_a_node_waits_for_the_messages_before(scenario: Scenario, url: s
 
 def test_a_login_waits_for_the_end_of_the_one_before(scenario: Scenario, url: str) -> None:
     scenario("a_login_waits_for_the_close_before_it", url)
+
+
+def test_a_locked_conversation_delays_no_other(scenario: Scenario, url: str) -> None:
+    scenario("a_locked_conversation_delays_no_other", url)
+
+
+def test_who_waits_for_a_lock_too_long_is_told(scenario: Scenario, url: str) -> None:
+    scenario("who_waits_for_a_lock_too_long_is_told", url)
+
+
+def test_a_store_that_closes_waits_for_no_lock(scenario: Scenario, url: str) -> None:
+    scenario("a_store_that_closes_waits_for_no_lock", url)
 
 
 def test_two_nodes_write_to_the_same_conversations(scenario: Scenario, url: str) -> None:
