@@ -37,7 +37,7 @@ from greenchat.ports import Message, Node, Span  # noqa: E402
 from tests.data.shared import NOW, Told, pair, recall, text  # noqa: E402
 
 HERE, THERE = Node("here", 1), Node("there", 1)
-CHAT = pair(1, 2)
+CHAT, OTHER = pair(1, 2), pair(1, 3)
 DEADLINE = 60.0
 """Seconds that anything may take: generous, because nothing waits for it when all is well."""
 
@@ -581,11 +581,13 @@ def a_locked_conversation_delays_no_other(url: str) -> None:
         store.create_user("ann", "h", NOW)
         send(store, text(CHAT, 1, "1"))[0].wait()
         with locked(url, CHAT):
-            waiting = send(store, text(CHAT, 1, "2"), text(-1, 1, "a"), text(CHAT, 1, "3"), text(-2, 1, "b"))
+            waiting = send(
+                store, text(CHAT, 1, "2"), text(OTHER, 1, "a"), text(CHAT, 1, "3"), text(pair(1, 4), 1, "b")
+            )
             assert [waiting[n].wait() for n in (1, 3)] == [(1, NOW, False)] * 2
             waiting += send(store, text(CHAT, 1, "4"))
             for n in range(2, 20):
-                assert send(store, text(-1, 1, "a"))[0].wait() == (n, NOW, False)
+                assert send(store, text(OTHER, 1, "a"))[0].wait() == (n, NOW, False)
             assert [waiting[n].outcomes for n in (0, 2, 4)] == [[]] * 3
             waiting += send(store, text(CHAT, 1, "5"))
         assert [waiting[n].wait() for n in (0, 2, 4, 5)] == [(n, NOW, False) for n in range(2, 6)]
@@ -602,10 +604,10 @@ def who_waits_for_a_lock_too_long_is_told(url: str) -> None:
         send(store, text(CHAT, 1, "1"))[0].wait()
         with locked(url, CHAT):
             for _ in range(3):
-                told = send(store, text(CHAT, 1, "2", "c2"), text(-1, 1, "a"), text(CHAT, 1, "3", "c3"))
+                told = send(store, text(CHAT, 1, "2", "c2"), text(OTHER, 1, "a"), text(CHAT, 1, "3", "c3"))
                 assert isinstance(told[1].wait(), tuple)
                 assert [type(told[n].wait()) for n in (0, 2)] == [Busy] * 2
-            told = send(store, text(-1, 1, "a"))
+            told = send(store, text(OTHER, 1, "a"))
             assert isinstance(told[0].wait(), tuple)
         until(lambda: send(store, text(CHAT, 1, "2", "c2"))[0].wait() == (2, NOW, False))
         assert send(store, text(CHAT, 1, "3", "c3"))[0].wait() == (3, NOW, False)
@@ -619,7 +621,7 @@ def a_store_that_closes_waits_for_no_lock(url: str) -> None:
         store.create_user("ann", "h", NOW)
         send(store, text(CHAT, 1, "1"))[0].wait()
         with locked(url, CHAT):
-            told, other = send(store, text(CHAT, 1, "2"), text(-1, 1, "a"))
+            told, other = send(store, text(CHAT, 1, "2"), text(OTHER, 1, "a"))
             assert isinstance(other.wait(), tuple)
             store.close()
         assert isinstance(told.wait(), Busy)
