@@ -20,6 +20,7 @@ from greenchat.data.devices import close_everybody
 from greenchat.data.health import explain
 from greenchat.data.install import set_up
 from greenchat.data.query import DIALECTS, run_text
+from greenchat.data.rights import keep_private
 from greenchat.data.runner import Runner, Threads
 from greenchat.data.statements import Bulk, Statements, Update
 from greenchat.data.view import create_view
@@ -200,6 +201,7 @@ class SqliteDatabase:
         directory = os.path.dirname(self._path) or "."
         if not os.path.isdir(directory):
             raise StartupError(f"cannot write the database {self._path}: there is no directory {directory}")
+        keep_private(self._path)
         # SQLite gives the -wal and -shm files the rights of the database, so making it is enough.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

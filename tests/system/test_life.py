@@ -283,6 +283,19 @@ def test_the_database_and_all_beside_it_is_for_its_owner_alone(start: Start) -> 
     assert set(modes.values()) == {"0o600"}
 
 
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_a_restored_file_that_others_may_read_is_made_private_with_a_line(start: Start, suffix: str) -> None:
+    server = start(expected=(r"WARNING greenchat\.data\.rights: others had rights to \S+ \(mode 644\): .+",))
+    with join(server, "Ann") as ann:
+        ann.done(6, toid=ann.id, msg="x")
+        server.kill()
+    file = Path(f"{server.database}{suffix}")
+    file.chmod(0o644)
+    server.start()
+    assert oct(file.stat().st_mode & 0o777) == "0o600"
+    assert str(file) in server.log.read_text()
+
+
 # -- The end
 
 
