@@ -120,6 +120,7 @@ class SqliteDatabase:
         self._path = url.database or ""
         self._alone = self._path in ("", ":memory:")
         self._lock = -1
+        self._file: tuple[int, int] | None = None
         self._connections: list[Connection] = []
         self.statements = SqliteStatements(DIALECTS["sqlite"])
 
@@ -165,6 +166,7 @@ class SqliteDatabase:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+            _used_here.discard(self._file)
 
     def writing(self) -> AbstractContextManager[Connection]:
         """Return a transaction of the writing connection."""
@@ -195,20 +197,26 @@ class SqliteDatabase:
     def _claim(self) -> None:
         """Create the file and take the lock that says that a server uses it.
 
-        The lock is a file beside it: closing a second descriptor of the database itself would end
-        SQLite's own locks (https://www.sqlite.org/howtocorrupt.html, 2.2).
+        The lock is that of flock(2) upon the file itself, so that no other name of it (a link) leads around
+        it.  Linux keeps it apart from the fcntl(2) locks of SQLite.  Those end, in the whole process, when
+        any descriptor of the file is closed (https://www.sqlite.org/howtocorrupt.html, 2.2): so ours is
+        opened before SQLite's and closed after them, and a file that this process uses is not opened again.
         """
         directory = os.path.dirname(self._path) or "."
         if not os.path.isdir(directory):
             raise StartupError(f"cannot write the database {self._path}: there is no directory {directory}")
+        in_use = StartupError(f"the database {self._path} is in use by another server")
+        if os.path.exists(self._path) and _identity(os.stat(self._path)) in _used_here:
+            raise in_use
         keep_private(self._path)
         # SQLite gives the -wal and -shm files the rights of the database, so making it is enough.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StartupError(f"the database {self._path} is in use by another server") from None
+            raise in_use from None
+        self._file = _identity(os.fstat(self._lock))
+        _used_here.add(self._file)
 
     def _connect(self, begin: str | None) -> Connection:
         """Open a connection that one thread will use, and that begins transactions as told, if at all."""
@@ -224,6 +232,14 @@ class SqliteDatabase:
         if begin:
             event.listen(engine, "begin", lambda connection: run_text(connection, begin))
         return engine.connect()
+
+
+_used_here: set[tuple[int, int] | None] = set()
+"""The files that this process has locked, by device and inode."""
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _prepare(connection: sqlite3.Connection, record: object) -> None:

@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from greenchat.ports import Node
 from tests.data.shared import NOW, append, pair, recall, text
 
 HERE = Node("here", 1)
+ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
@@ -67,6 +68,23 @@ def test_a_second_server_on_the_same_file_is_refused(path: Path) -> None:
         assert "in use by another server" in refusal(path)
     with running(path):
         pass
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_no_other_name_of_the_file_leads_around_the_lock(
+    path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    program = f"from greenchat.data import open_store; open_store('sqlite:///{path}.other').start()"
+    start = [sys.executable, "-c", program]
+    with running(path):
+        for leftover in path.parent.glob("*.lock"):
+            leftover.unlink()
+        other = Path(f"{path}.other")
+        link(other, path)
+        assert "in use by another server" in refusal(other)
+        second = subprocess.run(start, check=False, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        assert "in use by another server" in second.stderr
+    subprocess.run(start, check=True, cwd=ROOT)
 
 
 def test_a_server_that_was_refused_leaves_the_first_one_alone(path: Path) -> None:
