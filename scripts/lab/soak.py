@@ -6,22 +6,21 @@ import argparse
 import pickle
 import random
 import shutil
-import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
+from scripts.lab import soak_faults
 from scripts.lab.background import background
 from scripts.lab.checker import RULES, Verdict, latencies, percentile
 from scripts.lab.evidence import Fault as Broken
-from scripts.lab.faults import FaultProxy
 from scripts.lab.load import Load
 from scripts.lab.mariadb import private_mariadb
-from scripts.lab.node import Fleet, Node
+from scripts.lab.node import Fleet
 from scripts.lab.program import LabError
 from scripts.lab.redis import private_redis
 from scripts.lab.trial import Trial
@@ -50,14 +49,8 @@ ACTS = 0.5
 OPTIONS = ("--login-failures", 1_000_000)
 """Of the nodes: clients in doubt about their password try more than one."""
 
-OLD = (0.5, 4.0)
-"""Seconds that a snapshot of Redis is old; a node's lease lasts 5."""
-
 SECOND_FAULT = 0.25
 """How likely another fault is at the same time."""
-
-Fault = Callable[["Soak"], str]
-"""Breaks something and says what, as a sentence; ``Fleet.heal`` mends it."""
 
 
 class Soak:
@@ -118,15 +111,16 @@ class Soak:
             self.calm.append((since, monotonic()))
 
     def _break(self) -> str:
-        tables = [NODE_FAULTS, BACKEND_FAULTS, CLIENT_FAULTS]
+        tables = [soak_faults.NODE_FAULTS, soak_faults.BACKEND_FAULTS, soak_faults.CLIENT_FAULTS]
         first = self.chance.choices(tables, [3, 4, 1])[0]
         chosen = [self.chance.choice(first)]
         if self.chance.random() < SECOND_FAULT:
             others = [fault for table in tables if table is not first for fault in table]
             chosen.append(self.chance.choice(others))
-        if {line_to_mariadb_is_bad, commits_are_in_doubt} <= {*chosen}:
-            chosen.remove(line_to_mariadb_is_bad)  # of two faults of a line the last would hold
-        chosen.sort(key=lambda fault: fault is not all_nodes_are_restarted)  # no node starts without backends
+        if {soak_faults.line_to_mariadb_is_bad, soak_faults.commits_are_in_doubt} <= {*chosen}:
+            chosen.remove(soak_faults.line_to_mariadb_is_bad)  # of two faults of a line the last would hold
+        # First of all, since no node starts without its backends.
+        chosen.sort(key=lambda fault: fault is not soak_faults.all_nodes_are_restarted)
         self.faults.update(fault.__name__ for fault in chosen)
         return "; ".join(fault(self) for fault in chosen)
 
@@ -138,160 +132,6 @@ class Soak:
         sent = [message for record in self.load.records for message in list(record.sent.values())]
         arrived = sum(len(link.arrivals) for record in self.load.records for link in record.connections)
         return f"sent {len(sent)}, acknowledged {sum(bool(one.acks) for one in sent)}, arrived {arrived}"
-
-
-# -- The faults
-
-
-def node_is_killed(soak: Soak) -> str:
-    node = _node(soak)
-    node.kill()
-    return f"{node} is killed"
-
-
-def node_is_interrupted(soak: Soak) -> str:
-    node = _node(soak)
-    node.interrupt()
-    return f"{node} is told to end"
-
-
-def node_is_stopped(soak: Soak) -> str:
-    node = _node(soak)
-    node.freeze()
-    return f"{node} is stopped"
-
-
-def all_nodes_are_restarted(soak: Soak) -> str:
-    for node in soak.fleet.nodes:
-        node.interrupt()
-        node.start()
-    return "all nodes were restarted, one after another"
-
-
-def redis_is_killed(soak: Soak) -> str:
-    assert soak.fleet.redis
-    soak.fleet.redis.kill()
-    return "Redis is killed"
-
-
-def redis_is_stopped(soak: Soak) -> str:
-    assert soak.fleet.redis
-    soak.fleet.redis.signal(signal.SIGSTOP)
-    return "Redis is stopped"
-
-
-def redis_is_flushed(soak: Soak) -> str:
-    assert soak.fleet.redis
-    with closing(soak.fleet.redis.connect()) as client:
-        client.flushall()
-    return "Redis has forgotten everything"
-
-
-def redis_goes_back(soak: Soak) -> str:
-    """Have it begin anew with what it had some seconds ago, as after a crash from a snapshot."""
-    assert soak.fleet.redis
-    seconds = soak.chance.uniform(*OLD)
-    with closing(soak.fleet.redis.connect(decode_responses=False)) as client:
-        keys = list(client.scan_iter())
-        snapshot = [(key, client.pttl(key), client.dump(key)) for key in keys]
-        sleep(seconds)
-        client.flushall()
-        for key, milliseconds, value in snapshot:
-            if value is not None:
-                client.restore(key, max(0, milliseconds), value)
-        for kind in ("pubsub", "normal"):
-            client.client_kill_filter(_type=kind, skipme=True)
-    return f"Redis comes back as it was {seconds:.1f} s ago"
-
-
-def subscribers_are_killed(soak: Soak) -> str:
-    assert soak.fleet.redis
-    killed = 0
-    with closing(soak.fleet.redis.connect()) as client:
-        for _ in range(soak.chance.randint(5, 50)):
-            killed += client.client_kill_filter(_type="pubsub")
-            sleep(0.1)
-    return f"subscribers were killed {killed} times"
-
-
-def mariadb_is_killed(soak: Soak) -> str:
-    soak.fleet.mariadb.kill()
-    return "MariaDB is killed"
-
-
-def mariadb_is_stopped(soak: Soak) -> str:
-    soak.fleet.mariadb.signal(signal.SIGSTOP)
-    return "MariaDB is stopped"
-
-
-def line_to_redis_is_bad(soak: Soak) -> str:
-    return _bad_line(soak, "Redis", soak.fleet.to_redis)
-
-
-def line_to_mariadb_is_bad(soak: Soak) -> str:
-    return _bad_line(soak, "MariaDB", soak.fleet.to_mariadb)
-
-
-def commits_are_in_doubt(soak: Soak) -> str:
-    lines = soak.fleet.to_mariadb
-    some = soak.chance.sample(range(len(lines)), soak.chance.randint(1, len(lines)))
-    for number in some:
-        lines[number].doubt()
-    return (
-        f"the answers to COMMIT are lost at {', '.join(str(soak.fleet.nodes[one]) for one in sorted(some))}"
-    )
-
-
-def clients_vanish(soak: Soak) -> str:
-    devices = soak.load.devices
-    gone = soak.chance.sample(devices, soak.chance.randint(1, len(devices)))
-    soak.load.vanish(gone)
-    return f"{len(gone)} clients lose their connection"
-
-
-NODE_FAULTS: list[Fault] = [
-    node_is_killed,
-    node_is_interrupted,
-    node_is_stopped,
-    all_nodes_are_restarted,
-]
-BACKEND_FAULTS: list[Fault] = [
-    redis_is_killed,
-    redis_is_stopped,
-    redis_is_flushed,
-    redis_goes_back,
-    subscribers_are_killed,
-    mariadb_is_killed,
-    mariadb_is_stopped,
-    line_to_redis_is_bad,
-    line_to_redis_is_bad,
-    line_to_mariadb_is_bad,
-    line_to_mariadb_is_bad,
-    commits_are_in_doubt,
-    commits_are_in_doubt,
-    commits_are_in_doubt,
-]
-CLIENT_FAULTS: list[Fault] = [clients_vanish]
-
-LINE_FAULTS: list[tuple[str, Callable[[FaultProxy], None]]] = [
-    ("slow", lambda line: line.delay(0.2)),
-    ("narrow", lambda line: line.throttle(20_000)),
-    ("cut", FaultProxy.cut),
-    ("silent", FaultProxy.stall),
-    ("half open", FaultProxy.swallow),
-]
-"""What any line may be; one to the database besides in doubt."""
-
-
-def _node(soak: Soak) -> Node:
-    return soak.chance.choice([node for node in soak.fleet.nodes if node.running])
-
-
-def _bad_line(soak: Soak, to: str, lines: Sequence[FaultProxy]) -> str:
-    number = soak.chance.randrange(len(lines))
-    how, fault = soak.chance.choice(LINE_FAULTS)
-    fault(lines[number])
-    return f"the line from {soak.fleet.nodes[number]} to {to} is {how}"
 
 
 # -- The program
