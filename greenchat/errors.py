@@ -9,6 +9,7 @@ The tree::
     │   ├── BadRequest (3)                  ├── RateLimited (11)
     │   ├── UnknownMsgid (4)                ├── TooLarge (12)
     │   ├── NotLoggedIn (5)                 ├── Busy (13)
+    │   │                                   │   └── Uncertain: it may have been done
     │   ├── NoSuchUser (6)                  ├── NotAllowed (14)
     │   ├── NoSuchGroup (7)                 ├── NoSuchMessage (15)
     │   └── NotAMember (8)                  └── AlreadyLoggedIn (16)
@@ -22,6 +23,8 @@ An error is answered; a disconnect is not an exception but a reason given to ``P
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 
 class GreenchatError(Exception):
@@ -125,6 +128,21 @@ class Busy(RequestError):
     """Raised if the database is away or a queue is full; nothing was stored."""
 
     errno, error, message = 13, "busy", "the server cannot store this now; try again"
+
+
+class Uncertain(Busy):
+    """Raised if the answer to a COMMIT was lost: the change may have been made, or may be made yet.
+
+    Args:
+        settle: waits until the database has done with the transaction, one way or the other; it may switch,
+            and raises Busy while the database cannot tell.
+    """
+
+    message = "the server does not know whether this was done; try again"
+
+    def __init__(self, settle: Callable[[], None]) -> None:
+        super().__init__()
+        self.settle = settle
 
 
 class NotAllowed(RequestError):

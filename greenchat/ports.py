@@ -339,8 +339,9 @@ class Store(Protocol):
     ``append``, ``full``, ``move_cursor``, ``mark_read`` and ``close_device`` return at once and never
     raise.  Every other method may switch, is atomic, and when it returns its change is committed.
     Each of those but ``start`` and ``close`` may raise ``Busy`` if the database is away: then nothing
-    was changed, unless the connection was lost in the commit.  A ``RequestError`` other than Busy
-    says whose fault it is.
+    was changed.  If the connection was lost in the commit, the change is made again, so as to find out;
+    if the database stays away, ``Uncertain``, which is a Busy, says that it may have been made.
+    A ``RequestError`` other than Busy says whose fault it is.
     """
 
     def start(self) -> None:
@@ -365,6 +366,10 @@ class Store(Protocol):
         Raises:
             NameTaken
         """
+
+    def new_account(self, name: str, since: str) -> Account | None:
+        """Return the account of this name if it was made since an instant, and nobody has ever logged in
+        to it; else None."""
 
     def account(self, *, id: int | None = None, name: str | None = None, device: str = "") -> Account | None:
         """Return the account with this id or exact name (exactly one is given), or None."""
@@ -484,6 +489,10 @@ class Store(Protocol):
             GroupNameTaken
             NotAllowed: the user is in ``max_groups``.
         """
+
+    def new_group(self, userid: int, name: str, desc: str, since: str) -> int | None:
+        """Return the group of this name and description if the user made it since an instant, and nobody
+        else has joined it; else None."""
 
     def join_group(self, userid: int, groupid: int, now: str) -> Joining:
         """Make the user a member, unless they are one already.

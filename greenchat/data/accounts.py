@@ -18,6 +18,11 @@ _ACCOUNT = select(User.c.id, User.c.name, User.c.password, Device.c.generation).
 )
 _ACCOUNT_BY_ID = Query(_ACCOUNT.where(User.c.id == bindparam("which")))
 _ACCOUNT_BY_NAME = Query(_ACCOUNT.where(User.c.name == bindparam("which")))
+_NEW_ACCOUNT = Query(
+    _ACCOUNT.where(
+        User.c.name == bindparam("which"), User.c.created >= bindparam("since"), User.c.last_seen.is_(None)
+    )
+)
 _USER = select(User.c.id, User.c.name)
 _USER_BY_ID = Query(_USER.where(User.c.id == bindparam("which")))
 _USER_BY_NAME = Query(_USER.where(User.c.name == bindparam("which")))
@@ -61,6 +66,12 @@ def account(db: Connection, id: int | None, name: str | None, device: str) -> po
         found = _ACCOUNT_BY_ID.run(db, which=id, d=device)
     else:
         found = _ACCOUNT_BY_NAME.run(db, which=name, d=device)
+    return ports.Account(*found[0]) if found else None
+
+
+def new_account(db: Connection, name: str, since: str) -> ports.Account | None:
+    """Return the account of this name if it was made since an instant, and nobody has logged in to it."""
+    found = _NEW_ACCOUNT.run(db, which=name, since=since, d="")
     return ports.Account(*found[0]) if found else None
 
 

@@ -42,6 +42,19 @@ _JOINED = Query(
     )
     .where(AllGroup.c.id == bindparam("g"))
 )
+_NEW_GROUP = Query(
+    select(AllGroup.c.id)
+    .join_from(AllGroup, GroupUser, GroupUser.c.groupid == AllGroup.c.id)
+    .where(
+        AllGroup.c.groupname == bindparam("name"),
+        AllGroup.c.groupdesc == bindparam("desc"),
+        AllGroup.c.created >= bindparam("since"),
+        AllGroup.c.size == 1,
+        GroupUser.c.userid == bindparam("u"),
+        GroupUser.c.grouprole == "creator",
+        GroupUser.c.joined == AllGroup.c.created,
+    )
+)
 _PAGE = (
     select(User.c.id, User.c.name, GroupUser.c.grouprole)
     .join_from(GroupUser, User, User.c.id == GroupUser.c.userid)
@@ -53,15 +66,21 @@ _PAGE = (
 
 def create_group(db: Connection, limit: int, userid: int, name: str, desc: str, now: str) -> int:
     """Create a group with the user, who may be in ``limit``, as its creator, and return its id."""
-    _check_room(db, limit, userid)
     try:
         groupid = insert_row(
             db, _ADD_GROUP, {"groupname": name, "groupdesc": desc, "size": 0, "created": now}
         )
     except IntegrityError:
         raise GroupNameTaken from None
+    _check_room(db, limit, userid)  # behind the name: it may be the user's last group that is made again
     _add_member(db, groupid, userid, "creator", 0, now)
     return groupid
+
+
+def new_group(db: Connection, userid: int, name: str, desc: str, since: str) -> int | None:
+    """Return the group of this name if the user made it since an instant, and nobody else has joined it."""
+    found = _NEW_GROUP.run(db, name=name, desc=desc, since=since, u=userid)
+    return found[0][0] if found else None
 
 
 def join_group(

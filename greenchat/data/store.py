@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from greenchat import ports
-from greenchat.data import accounts, devices, friends, groups, log, marks
+from greenchat.data import accounts, devices, doubt, friends, groups, log, marks
 from greenchat.data.append import (
     Doubtful,
     Outcome,
@@ -27,7 +27,7 @@ from greenchat.data.database import CommitUnknown, Database, LockedOut
 from greenchat.data.health import TROUBLE, Health
 from greenchat.data.runner import Runner
 from greenchat.data.statements import Statements
-from greenchat.errors import Busy
+from greenchat.errors import Busy, RequestError, Uncertain
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,10 @@ class SqlStore:
     # Accounts
 
     def create_user(self, name: str, password: str, now: str) -> int:
-        return self._write(accounts.create_user, name, password, now)
+        return self._write(accounts.create_user, name, password, now, again=doubt.create_user)
+
+    def new_account(self, name: str, since: str) -> ports.Account | None:
+        return self._read(accounts.new_account, name, since)
 
     def account(
         self, *, id: int | None = None, name: str | None = None, device: str = ""
@@ -132,7 +135,8 @@ class SqlStore:
         return self._read(accounts.account, id, name, device)
 
     def set_password(self, userid: int, old: str, new: str, device: str) -> int:
-        return self._write(accounts.set_password, userid, old, new, device)
+        again = doubt.set_password(userid, new, device)
+        return self._write(accounts.set_password, userid, old, new, device, again=again)
 
     def replace_hash(self, userid: int, old: str, new: str) -> None:
         self._write(accounts.replace_hash, userid, old, new)
@@ -164,6 +168,7 @@ class SqlStore:
                     now,
                     unless_elsewhere,
                     if_last,
+                    again=doubt.never,
                 )
         finally:
             self._write_marks_soon()
@@ -217,14 +222,19 @@ class SqlStore:
     # Groups
 
     def create_group(self, userid: int, name: str, desc: str, now: str) -> int:
-        return self._write(groups.create_group, self._max_groups, userid, name, desc, now)
+        limit = self._max_groups
+        return self._write(groups.create_group, limit, userid, name, desc, now, again=doubt.create_group)
+
+    def new_group(self, userid: int, name: str, desc: str, since: str) -> int | None:
+        return self._read(groups.new_group, userid, name, desc, since)
 
     def join_group(self, userid: int, groupid: int, now: str) -> ports.Joining:
-        return self._write(groups.join_group, self._max_groups, self._max_members, userid, groupid, now)
+        limits = self._max_groups, self._max_members
+        return self._write(groups.join_group, *limits, userid, groupid, now, again=doubt.join_group)
 
     def leave_group(self, userid: int, groupid: int) -> None:
         self._marks.forget(userid, -groupid)
-        self._write(groups.leave_group, userid, groupid)
+        self._write(groups.leave_group, userid, groupid, again=doubt.leave_group)
 
     def group(self, userid: int, *, id: int | None = None, name: str | None = None) -> ports.Group:
         return self._read(groups.group, userid, id, name)
@@ -287,12 +297,53 @@ class SqlStore:
         """Call ``call(connection, *args)`` off the loop, in a transaction that reads."""
         return _attempt(self._reading, self._runner.read, self._within, self._database.reading, call, *args)
 
-    def _write(self, call: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
-        """Call ``call(connection, *args)`` in a transaction that writes: its own, or the committer's next."""
+    def _write(
+        self, call: Callable[[Connection, *Ts], T], *args: *Ts, again: doubt.Again[T] = doubt.same
+    ) -> T:
+        """Call ``call(connection, *args)`` in a transaction that writes: its own, or the committer's next.
+
+        Args:
+            call: what is done.
+            args: its arguments.
+            again: does it again if nobody knows whether it was committed.
+        """
         if self._database.parallel:
-            return _attempt(self._changing, self._within, self._database.operating, call, *args)
+            return _attempt(self._changing, self._operate, lambda db: call(db, *args), again)
         result: T = self._commit.run(call, *args)
         return result
+
+    def _operate(self, call: doubt.Call[T], again: doubt.Again[T]) -> T:
+        """Call in a transaction of its own, and again if the answer to its COMMIT is lost."""
+        done: list[T] = []
+
+        def first(db: Connection) -> T:
+            done[:] = [call(db)]
+            return done[0]
+
+        try:
+            return self._within(self._database.operating, first)
+        except CommitUnknown as lost:
+            self._changing.failed(lost)
+        try:
+            return self._within(self._database.operating, lambda db: again(call, db, done[0]))
+        except TROUBLE as error:
+            self._changing.failed(error)
+            raise Uncertain(partial(self._settle, call)) from None
+
+    def _settle(self, call: doubt.Call[T]) -> None:
+        """Wait for the end of a transaction that may be going on, by taking the same locks.  May switch.
+
+        Raises:
+            Busy: the database is away.
+        """
+
+        def rehearse(db: Connection) -> None:
+            with suppress(RequestError):
+                call(db)
+            raise _Rehearsed
+
+        with suppress(_Rehearsed):
+            _attempt(self._changing, self._within, self._database.operating, rehearse)
 
     def _within(
         self,
@@ -354,6 +405,10 @@ def _attempt(health: Health, run: Callable[..., T], *args: Any) -> T:
         raise Busy from None
     health.well()
     return result
+
+
+class _Rehearsed(Exception):
+    """Raised so that a transaction is rolled back."""
 
 
 def _nothing(db: Connection) -> None:

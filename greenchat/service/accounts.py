@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from greenchat.errors import AlreadyLoggedIn, AlreadyOnline, BadCredentials, BadRequest, Busy, NotAllowed
+from greenchat.errors import (
+    AlreadyLoggedIn,
+    AlreadyOnline,
+    BadCredentials,
+    BadRequest,
+    Busy,
+    NameTaken,
+    NotAllowed,
+    Uncertain,
+)
 from greenchat.ports import DELETED, Account, Seat
 from greenchat.protocol import messages as m
 from greenchat.service.audit import note
 from greenchat.service.caller import Caller
 from greenchat.service.checks import check_printable, clean_password, password_forms
 from greenchat.service.credentials import authenticate, has_changed, prove
+from greenchat.service.doubt import recently
 from greenchat.service.events import Ended, encode_event
 from greenchat.service.names import new_name
 from greenchat.service.presence import give_up, sign_off, tell_followers
@@ -29,9 +39,27 @@ def register(caller: Caller, request: m.Reg) -> m.Reply:
     password = clean_password("password", request.password, service.limits.max_password)
     service.throttle.check_registration(caller.peer.address)
     hashed = service.passwords.hash(password, service.throttle.share("", caller.peer.address))
-    userid = service.store.create_user(name, hashed, service.now())
+    try:
+        userid = service.store.create_user(name, hashed, service.now())
+    except NameTaken:
+        userid = _registered_before(caller, name, password)
     note(caller, "registered", userid, name)
     return m.RegAck(id=userid, name=name)
+
+
+def _registered_before(caller: Caller, name: str, password: str) -> int:
+    """Return the id of a new account that nobody has used yet: the answer to its REG may have been lost.
+
+    A wrong password counts like that of a login.  So this tells nobody more than a login would.
+
+    Raises:
+        NameTaken: it is another account, or the password does not fit.
+        RateLimited: too many wrong passwords have been tried.
+    """
+    account = caller.service.store.new_account(name, recently(caller.service))
+    if account is None or prove(caller, f"{account.id}", account, [password]) is None:
+        raise NameTaken
+    return account.id
 
 
 def login(caller: Caller, request: m.Login) -> None:
@@ -76,20 +104,48 @@ def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
     service, userid, device = caller.service, caller.id, caller.device
     new = clean_password("new", request.new, service.limits.max_password)
     old = password_forms("old", request.old, service.limits.max_password)
-    account = service.store.account(id=userid)
+    account = service.store.account(id=userid, device=device)
+    if account is not None and account.generation is not None and _is_set(caller, account, new):
+        return _changed(service, userid, device, account.generation)
     if account is None or not prove(caller, f"{userid}", account, old):
         note(caller, "change of the password failed", userid, caller.name, device)
         raise BadCredentials("old: this is not your password")
     hashed = service.passwords.hash(new, service.throttle.share(f"{userid}", caller.peer.address))
     # caller.id: who was replaced or has gone meanwhile changes nothing, and ends nobody (NotLoggedIn).
-    generation = service.store.set_password(caller.id, account.password, hashed, device)
+    try:
+        generation = service.store.set_password(caller.id, account.password, hashed, device)
+    except Uncertain:
+        caller.doubted_hash = hashed
+        _end_others(caller, userid)
+        raise
     note(caller, "password changed", userid, account.name, device)
+    _end_others(caller, userid)
+    return _changed(service, userid, device, generation)
+
+
+def _is_set(caller: Caller, account: Account, new: str) -> bool:
+    """Return True if an earlier request of this session has set a password, and its answer was lost.
+
+    Raises:
+        RateLimited: too many wrong passwords have been tried.
+    """
+    if account.password != caller.doubted_hash:
+        return False
+    return prove(caller, f"{account.id}", account, [new]) is not None
+
+
+def _changed(service: Service, userid: int, device: str, generation: int) -> m.Reply:
+    return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=service.tokens.issue(userid, device, generation))
+
+
+def _end_others(caller: Caller, userid: int) -> None:
+    """End all sessions of a user but this one, everywhere.  May switch."""
+    service = caller.service
     for other in service.hub.of(userid):
         if other is not caller:
             sign_off(service, other)
             other.peer.close("replaced")
     service.bus.send(service.bus.nodes((userid,)), encode_event(Ended(userid, None)))
-    return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=service.tokens.issue(userid, device, generation))
 
 
 def _enter(caller: Caller, account: Account, request: m.Login) -> None:

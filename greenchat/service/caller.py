@@ -49,6 +49,7 @@ class Caller:
         name: the user's name.
         device: the name of the user's device.
         entered: the login's number (see ``Hub``).
+        doubted_hash: of a password that may have been set here: the answer to it was lost.
         gate: keeps live messages behind pages; None while there is nothing to keep back.
     """
 
@@ -59,6 +60,7 @@ class Caller:
         "_positions",
         "claim",
         "device",
+        "doubted_hash",
         "entered",
         "gate",
         "name",
@@ -73,6 +75,7 @@ class Caller:
         self.user: int | None = None
         self.name = ""
         self.device = ""
+        self.doubted_hash: str | None = None
         self.claim = NO_CLAIM
         self.entered = 0
         self.gate: Gate | None = None

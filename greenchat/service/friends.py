@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from greenchat.errors import NotAllowed, TooLarge
+from functools import partial
+
+from greenchat.errors import Busy, NotAllowed, TooLarge
 from greenchat.ports import User
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
 from greenchat.service.checks import clean_name, exactly_one
+from greenchat.service.doubt import doubting
 from greenchat.service.events import BlockChanged, encode_event
 from greenchat.service.people import user_items, visibly_online
 from greenchat.service.presence import presence_frame, state_of
@@ -21,7 +24,8 @@ def add_friend(caller: Caller, request: m.AddFriend) -> m.Reply:
     service, userid = caller.service, caller.id
     if request.friendid == userid:
         raise NotAllowed("friendid: you cannot be your own friend")
-    friend = service.store.add_friend(userid, request.friendid, service.now())
+    with doubting(service, partial(service.bus.forget_friends, userid)):
+        friend = service.store.add_friend(userid, request.friendid, service.now())
     service.bus.forget_friends(userid)
     return m.FriendAck(re=m.MsgId.ADD_FRIEND, friend=_seen_by(caller, friend))
 
@@ -29,7 +33,8 @@ def add_friend(caller: Caller, request: m.AddFriend) -> m.Reply:
 def remove_friend(caller: Caller, request: m.RemoveFriend) -> m.Reply:
     """Undo ``add_friend``."""
     service, userid = caller.service, caller.id
-    service.store.remove_friend(userid, request.friendid)
+    with doubting(service, partial(service.bus.forget_friends, userid)):
+        service.store.remove_friend(userid, request.friendid)
     service.bus.forget_friends(userid)
     return m.Ack(re=m.MsgId.REMOVE_FRIEND)
 
@@ -51,7 +56,8 @@ def block(caller: Caller, request: m.Block) -> m.Reply:
     if blockedid == userid:
         raise NotAllowed("userid: you cannot block yourself")
     followed = blockedid in service.store.followers(userid)
-    service.store.block(userid, blockedid)
+    with doubting(service, partial(_block_in_doubt, service, blockedid, userid)):
+        service.store.block(userid, blockedid)
     _block_changed(service, blockedid, userid)
     if followed:
         service.router.tell([blockedid], presence_frame(userid, "offline"))
@@ -62,7 +68,8 @@ def unblock(caller: Caller, request: m.Unblock) -> m.Reply:
     """Undo ``block``."""
     service, userid, blockedid = caller.service, caller.id, request.userid
     was_blocked = service.blocked.load((blockedid, userid))
-    service.store.unblock(userid, blockedid)
+    with doubting(service, partial(_block_in_doubt, service, blockedid, userid)):
+        service.store.unblock(userid, blockedid)
     _block_changed(service, blockedid, userid)
     if was_blocked and blockedid in service.store.followers(userid):
         state = state_of(userid, service.router.online([userid]))
@@ -88,6 +95,22 @@ def _block_changed(service: Service, sender: int, receiver: int) -> None:
     """Drop what the caches of all nodes say of it."""
     service.forget_block(sender, receiver)
     service.bus.send(service.bus.nodes(), encode_event(BlockChanged(sender, receiver)))
+
+
+def _block_in_doubt(service: Service, sender: int, receiver: int) -> None:
+    """Drop it, and tell the sender how the receiver is to be seen, as far as the database can tell now."""
+    _block_changed(service, sender, receiver)
+    service.later(0, partial(_show, service, receiver, sender))
+
+
+def _show(service: Service, userid: int, other: int) -> None:
+    """Tell another user the state of a user whom they have as a friend.  May switch."""
+    try:
+        if userid in {friend.id for friend in service.store.friends(other)}:
+            online = set() if service.blocked.load((other, userid)) else service.router.online([userid])
+            service.router.tell([other], presence_frame(userid, state_of(userid, online)))
+    except Busy:
+        pass  # it is called again when the database answers
 
 
 def _seen_by(caller: Caller, other: User) -> m.UserItem:

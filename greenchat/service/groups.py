@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from greenchat.errors import BadRequest
+from functools import partial
+
+from greenchat.errors import BadRequest, GroupNameTaken
 from greenchat.ports import SMALL_GROUP, Member
 from greenchat.protocol import messages as m
 from greenchat.service.access import joined_seq
 from greenchat.service.caller import Caller
 from greenchat.service.checks import check_length
+from greenchat.service.doubt import doubting, recently
 from greenchat.service.events import Joined, Left, encode_event
 from greenchat.service.names import new_name
 from greenchat.service.people import group_item, member_items, visibly_online
+from greenchat.service.service import Service
 
 DEFAULT_MEMBERS = 100
 MAX_MEMBERS = 500
@@ -21,7 +25,14 @@ def create_group(caller: Caller, request: m.CreateGroup) -> m.Reply:
     service, userid = caller.service, caller.id
     name = new_name("groupname", request.groupname, service.limits.max_groupname)
     check_length("groupdesc", request.groupdesc, 0, service.limits.max_groupdesc)
-    groupid = service.store.create_group(userid, name, request.groupdesc, service.now())
+    try:
+        groupid = service.store.create_group(userid, name, request.groupdesc, service.now())
+    except GroupNameTaken:
+        # The answer to the caller's own request may have been lost.
+        made = service.store.new_group(userid, name, request.groupdesc, recently(service))
+        if made is None:
+            raise
+        groupid = made
     for session in service.hub.of(userid):
         session.know_groups({groupid: 0})
     return m.CreatedAck(re=m.MsgId.CREATE_GROUP, groupid=groupid)
@@ -30,7 +41,8 @@ def create_group(caller: Caller, request: m.CreateGroup) -> m.Reply:
 def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     """Join a group; its messages come from now on, to all of the user's sessions."""
     service, userid, groupid = caller.service, caller.id, request.groupid
-    joined, is_new = service.store.join_group(userid, groupid, service.now())
+    with doubting(service, partial(_forget, service, userid, groupid)):
+        joined, is_new = service.store.join_group(userid, groupid, service.now())
     # Also if it is not new but not known here: perhaps the answer of the database was lost when it was.
     if is_new or service.memberships.load(groupid).get(userid) != joined:
         service.memberships.joined(userid, groupid, joined)
@@ -44,11 +56,23 @@ def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
 
 def leave_group(caller: Caller, request: m.LeaveGroup) -> m.Reply:
     """Leave a group."""
-    service, userid = caller.service, caller.id
-    service.store.leave_group(userid, request.groupid)
-    service.memberships.left(userid, request.groupid)
-    service.bus.send(service.bus.nodes(), encode_event(Left(userid, request.groupid)))
+    service, userid, groupid = caller.service, caller.id, request.groupid
+    with doubting(service, partial(_forget, service, userid, groupid)):
+        service.store.leave_group(userid, groupid)
+    _left(service, userid, groupid)
     return m.Ack(re=m.MsgId.LEAVE_GROUP)
+
+
+def _left(service: Service, userid: int, groupid: int) -> None:
+    service.memberships.left(userid, groupid)
+    service.bus.send(service.bus.nodes(), encode_event(Left(userid, groupid)))
+
+
+def _forget(service: Service, userid: int, groupid: int) -> None:
+    """Have all nodes look anew whether a user is in a group, and what they lack if they are."""
+    service.memberships.forget(groupid)
+    _left(service, userid, groupid)
+    service.recovery.check_user_soon(userid)
 
 
 def group_info(caller: Caller, request: m.GroupInfo) -> m.Reply:

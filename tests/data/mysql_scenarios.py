@@ -32,7 +32,7 @@ from greenchat.data import (  # noqa: E402
 )
 from greenchat.data import marks as marks_module  # noqa: E402
 from greenchat.data.mysql import MysqlDatabase  # noqa: E402
-from greenchat.errors import BadRequest, Busy, DatabaseAway, RequestError  # noqa: E402
+from greenchat.errors import BadRequest, Busy, DatabaseAway, RequestError, Uncertain  # noqa: E402
 from greenchat.ports import Message, Node, Span  # noqa: E402
 from tests.data.shared import NOW, Told, pair, recall, text  # noqa: E402
 
@@ -241,7 +241,10 @@ class Proxy:
     Attributes:
         plan: called once, instead of passing on a COMMIT that has rows behind it, with the proxy's two
             sockets and the packet; says whether the connection goes on.  No answer is passed back.
+        change: how a statement begins that such rows are written with.
     """
+
+    change = b"INSERT INTO `Message`"
 
     def __init__(self, url: str) -> None:
         there = make_url(url)
@@ -267,7 +270,7 @@ class Proxy:
         try:
             while packet := client.recv(1 << 20):
                 self.asked.append(packet)
-                wrote = wrote or b"INSERT INTO `Message`" in packet
+                wrote = wrote or self.change in packet
                 if wrote and packet[5:] == b"COMMIT" and self.plan:
                     plan, self.plan = self.plan, None
                     back.kill()
@@ -412,6 +415,80 @@ def in_doubt_for_long(url: str) -> None:
         assert doubtful.wait() == (1, NOW, False)
         assert send(store, text(CHAT, 1, "two", "c2"))[0].wait() == (2, NOW, False)
         assert log_of(store, CHAT) == [(1, "one"), (2, "two")]
+
+
+def leave_in_doubt(url: str) -> None:
+    """A leaving whose commit is not heard of is found out at once, or it is told that nobody knows."""
+    with through_a_proxy(url, **SHORT) as (store, proxy), running(url) as other:
+        proxy.change = b'DELETE FROM "GroupUser"'
+        store.create_user("bob", "h", NOW)
+        groups = [store.create_group(1, f"g{n}", "", NOW) for n in range(3)]
+
+        def cut_after(client: socket, server: socket, packet: bytes) -> bool:
+            server.sendall(packet)
+            until(lambda: len(other.membership(groups[0])) == 0)
+            client.shutdown(2)
+            return False
+
+        proxy.plan = cut_after
+        store.leave_group(1, groups[0])
+
+        def lose(client: socket, server: socket, packet: bytes) -> bool:
+            proxy.refuse = True
+            client.shutdown(2)
+            return False
+
+        proxy.plan = lose
+        settle = uncertain(partial(store.leave_group, 1, groups[1]))
+        try:
+            settle()
+        except Busy:
+            pass
+        else:
+            raise AssertionError("the database cannot be asked")
+        proxy.refuse = False
+        until_not_busy(settle)
+        assert other.membership(groups[1]) == {1: 0}  # the look has changed nothing
+
+        go = Event()
+
+        def hold(client: socket, server: socket, packet: bytes) -> bool:
+            proxy.refuse = True
+            client.shutdown(2)
+            assert go.wait(DEADLINE)
+            server.sendall(packet)
+            until(lambda: not other.membership(groups[2]))
+            return False
+
+        proxy.plan = hold
+        settle = uncertain(partial(store.leave_group, 1, groups[2]))
+        proxy.refuse = False
+        look = gevent.spawn(until_not_busy, settle)
+        until(lambda: is_running(url, "FOR UPDATE"))
+        assert other.membership(groups[2]) == {1: 0}
+        go.set()
+        look.get(timeout=DEADLINE)
+        assert other.membership(groups[2]) == {}
+
+
+def uncertain(change: Callable[[], object]) -> Callable[[], None]:
+    """Make a change of which nobody knows whether it was made, and return what waits for that."""
+    try:
+        change()
+    except Uncertain as doubt:
+        return doubt.settle
+    raise AssertionError("this is certain")
+
+
+def until_not_busy(call: Callable[[], object]) -> None:
+    def done() -> bool:
+        try:
+            call()
+        except Busy:
+            return False
+        return True
+
+    until(done)
 
 
 def in_doubt_at_the_end(url: str) -> None:

@@ -463,6 +463,10 @@ def test_a_commit_that_is_late_is_waited_for(scenario: Scenario, url: str) -> No
     scenario("committed_late", url)
 
 
+def test_a_change_whose_commit_was_not_answered_is_found_out(scenario: Scenario, url: str) -> None:
+    scenario("leave_in_doubt", url)
+
+
 def test_what_is_in_doubt_is_told_when_it_is_known(scenario: Scenario, url: str) -> None:
     scenario("in_doubt_for_long", url)
 

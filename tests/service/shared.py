@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import Connection, Engine, make_url, select
 
+from greenchat.data.database import CommitUnknown
 from greenchat.data.log import head
 from greenchat.data.schema import Device
 from greenchat.data.sqlite import SqliteDatabase
@@ -14,6 +16,10 @@ from greenchat.service.conversations import of_pair
 from tests.service.turns import Turns
 
 T = TypeVar("T")
+
+
+class _Undone(Exception):
+    """Undoes a transaction."""
 
 
 class SharedDatabase(SqliteDatabase):
@@ -27,6 +33,24 @@ class SharedDatabase(SqliteDatabase):
         super().__init__(make_url("sqlite://"))
         self._turns = turns
         self.away = False
+        self.unanswered: bool | None = None
+        """What becomes of the next change: it is committed and not answered (True), or undone (False)."""
+        self.stays = False
+        """The database is not away after that."""
+
+    @contextmanager
+    def operating(self) -> Iterator[Connection]:
+        lost, self.unanswered = self.unanswered, None
+        if lost is None:
+            with self.writing() as db:
+                yield db
+            return
+        self.away = not self.stays
+        with suppress(_Undone), self.writing() as db:
+            yield db
+            if not lost:
+                raise _Undone
+        raise CommitUnknown("the test lost the answer")
 
     def open(self) -> None:
         if not self._connections:

@@ -1,0 +1,52 @@
+"""Changes in doubt: the answer to their COMMIT was lost, so that nobody knows whether they were made.
+
+The client is told 13 and asks again.  Until the truth is known, all that depends on the change is looked up
+anew, on every node, as if it had been made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from greenchat.errors import Busy, Uncertain
+from greenchat.protocol.instants import to_instant
+from greenchat.service.service import Service
+
+RECENT = 600.0
+"""Seconds in which a repeated REG or CREATE_GROUP finds what the first one made."""
+
+TRY_AGAIN = 0.5
+"""Seconds after which a database that is away is asked again."""
+
+
+@contextmanager
+def doubting(service: Service, forget: Callable[[], object]) -> Iterator[None]:
+    """Forget what depends on the change that the block makes, if it ends in doubt.  May switch.
+
+    Args:
+        service: of this node.
+        forget: drops it here and at the other nodes.  It is called once more when the database has done
+            with the transaction: what was looked up in between may be from before.
+    """
+    try:
+        yield
+    except Uncertain as doubt:
+        forget()
+        service.later(0, partial(_settle, service, doubt, forget))
+        raise
+
+
+def _settle(service: Service, doubt: Uncertain, forget: Callable[[], object]) -> None:
+    try:
+        doubt.settle()
+    except Busy:
+        service.later(TRY_AGAIN, partial(_settle, service, doubt, forget))
+    else:
+        forget()
+
+
+def recently(service: Service) -> str:
+    """Return the instant from which on something was made just now."""
+    return to_instant(service.clock() - RECENT)
