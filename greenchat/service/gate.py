@@ -111,8 +111,8 @@ class Gate:
             mine = [event.seq for event in self.held if event.conversation == conversation]
             if mine:
                 self.held = [event for event in self.held if event.conversation != conversation]
-                self.expect_after(conversation, mine[0] - 1)
-                self.expect_head(conversation, mine[-1])
+                self._offered.setdefault(conversation, mine[0] - 1)
+                self._heads[conversation] = max(mine[-1], self._heads.get(conversation, 0))
         if self.held is None and conversation not in self._offered:
             return False
         self.doubted.add(conversation)

@@ -108,6 +108,26 @@ def test_every_seq_comes_once_and_in_order(after: int, waiting: int, steps: list
     assert not gate.more
 
 
+def test_what_is_held_of_a_group_in_doubt_comes_from_the_log_behind_what_is_expected() -> None:
+    gate = Gate()
+    gate.shut()
+    assert gate.held is not None
+    gate.held += [Event(-1, 2, b""), Event(1, 9, b""), Event(-1, 3, b"")]
+    gate.expect(Span(-1, 0, 1))
+    assert gate.doubt(-1)
+    assert gate.plan(-1) == [Span(-1, 0, 3)]
+    assert gate.open() == [Event(1, 9, b"")]
+
+
+def test_what_is_held_of_a_group_in_doubt_comes_from_the_log() -> None:
+    gate = Gate()
+    gate.shut()
+    assert gate.held is not None
+    gate.held += [Event(-1, 8, b""), Event(-1, 9, b"")]
+    assert gate.doubt(-1)
+    assert gate.plan(-1) == [Span(-1, 7, 9)]
+
+
 def test_what_is_owed_more_while_the_head_is_being_read_is_not_forgotten() -> None:
     gate = Gate()
     gate.expect(Span(1, 5, 5))
