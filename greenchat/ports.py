@@ -352,6 +352,18 @@ class Store(Protocol):
             StartupError: it cannot be opened or written, or is newer than this program.
         """
 
+    def claim(self, alone: bool, lost: Callable[[], object]) -> None:
+        """Keep off servers that would not know of this one, until ``close``.  May switch.
+
+        Args:
+            alone: this server has no bus; else it is a node of a cluster.
+            lost: called if another server has taken the database meanwhile: this one must end.
+
+        Raises:
+            DatabaseAway: it does not answer, or takes no writes; may be called again.
+            StartupError: another server is there.
+        """
+
     def close(self) -> None:
         """Write what is still in memory and let go of the database."""
 

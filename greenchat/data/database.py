@@ -34,6 +34,10 @@ class Database(Protocol):
     def parallel(self) -> bool:
         """Whether operations run beside the committer, each in its own greenlet and transaction."""
 
+    @property
+    def exclusive(self) -> bool:
+        """True if no other server can open it while this one has it."""
+
     def runner(self) -> Runner:
         """Return what runs its calls, where nothing else is asked for."""
 

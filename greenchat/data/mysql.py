@@ -133,6 +133,7 @@ class MysqlDatabase:
 
     statements: Statements = MysqlStatements(DIALECTS["mysql"])
     parallel = True
+    exclusive = False
 
     def __init__(
         self,

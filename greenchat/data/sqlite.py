@@ -115,6 +115,7 @@ class SqliteDatabase:
     """
 
     parallel = False
+    exclusive = True
 
     def __init__(self, url: URL) -> None:
         self._path = url.database or ""

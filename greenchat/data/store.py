@@ -25,6 +25,7 @@ from greenchat.data.append import (
 from greenchat.data.commit import GroupCommit, InDoubt, Operation, run_all
 from greenchat.data.database import CommitUnknown, Database, LockedOut
 from greenchat.data.health import TROUBLE, Health
+from greenchat.data.lease import Lease
 from greenchat.data.runner import Runner
 from greenchat.data.statements import Statements
 from greenchat.errors import Busy, RequestError, Uncertain
@@ -78,6 +79,7 @@ class SqlStore:
         self._marks = marks.Marks(runner.waiter)
         self._marks_timer = False
         self._closed = False
+        self._lease: Lease | None = None
         self._reading = Health("reading from")
         self._changing = Health("changing")
 
@@ -98,7 +100,14 @@ class SqlStore:
         self.write_marks()
         self._commit.close()
         self._runner.close()
+        if self._lease is not None:
+            self._lease.release()
         self._database.close()
+
+    def claim(self, alone: bool, lost: Callable[[], object]) -> None:
+        if not self._database.exclusive:
+            self._lease = Lease(alone, self._write, lost)
+            self._lease.claim()
 
     def commit_waiting(self) -> None:
         """Commit what was appended; for a runner that does nothing by itself."""

@@ -75,7 +75,7 @@ def serve(settings: Settings) -> None:
     finally:
         app.stop(signals)
     if app.superseded:
-        raise StartupError(f"another server was started as node {settings.node}: this one has ended")
+        raise StartupError(f"{app.superseded}: this one has ended")
 
 
 class App:
@@ -85,11 +85,11 @@ class App:
         settings: all of it.
 
     Attributes:
-        superseded: another server has taken this one's name.
+        superseded: how another server has taken this one's place; empty if none has.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.superseded = False
+        self.superseded = ""
         self._settings = settings
         self._bus = open_bus(settings.bus)
         self._store: Store = open_store(
@@ -115,6 +115,8 @@ class App:
         deadline = time.monotonic() + self._settings.startup_timeout
         _patiently(self._store.start, deadline, stop)
         try:
+            give_way = partial(self._give_way, stop, "another server uses the database")
+            _patiently(partial(self._store.claim, self._bus.alone, give_way), deadline, stop)
             self._begin(deadline, stop)
         except (Busy, StartupError) as error:
             self._bus.close()
@@ -145,7 +147,8 @@ class App:
             later=gevent.spawn_later,
             pause=gevent.sleep,
         )
-        listener = Neighbours(self._service, partial(self._give_way, stop))
+        give_way = partial(self._give_way, stop, f"another server was started as node {settings.node}")
+        listener = Neighbours(self._service, give_way)
         _patiently(partial(self._bus.start, self._node, listener, others), deadline, stop)
         self._admin.start()
         self._listener = ChatServer(
@@ -209,9 +212,9 @@ class App:
             _log.warning("the database is away: this node's users are marked offline at its next start")
         self._bus.close()
 
-    def _give_way(self, stop: Event) -> None:
-        """End: another server has taken this node's name."""
-        self.superseded = True
+    def _give_way(self, stop: Event, reason: str) -> None:
+        """End: another server has taken this one's place."""
+        self.superseded = reason
         stop.set()
 
     def _trouble(self) -> str:

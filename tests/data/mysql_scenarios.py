@@ -32,7 +32,7 @@ from greenchat.data import (  # noqa: E402
 )
 from greenchat.data import marks as marks_module  # noqa: E402
 from greenchat.data.mysql import MysqlDatabase  # noqa: E402
-from greenchat.errors import BadRequest, Busy, DatabaseAway, RequestError, Uncertain  # noqa: E402
+from greenchat.errors import BadRequest, Busy, DatabaseAway, RequestError, StartupError, Uncertain  # noqa: E402
 from greenchat.ports import Message, Node, Span  # noqa: E402
 from tests.data.shared import NOW, Told, pair, recall, text  # noqa: E402
 
@@ -630,6 +630,87 @@ def a_login_waits_for_the_close_before_it(url: str) -> None:
         login.get(timeout=DEADLINE)
         store.write_marks()
         assert ask_database(store, 'SELECT node FROM "Device" ORDER BY device') == [("here",), ("here",)]
+
+
+# -- Servers that do not know of each other
+
+
+def refused(store: SqlStore, alone: bool) -> str:
+    """Return the words with which a server is kept off, which is done at once."""
+    try:
+        store.claim(alone, lambda: None)
+    except DatabaseAway:
+        raise
+    except StartupError as error:
+        return str(error)
+    raise AssertionError("not refused")
+
+
+def servers_without_a_bus(url: str) -> None:
+    """A server without a bus is alone, and there is none beside a cluster; its end makes room at once."""
+    with running(url) as first, running(url) as second, running(url) as third:
+        first.claim(True, lambda: None)
+        assert "in use by another server" in refused(second, True)
+        assert "in use by a server without --bus" in refused(second, False)
+        first.close()
+        second.claim(False, lambda: None)
+        third.claim(False, lambda: None)
+        with running(url) as fourth:
+            assert "in use by a cluster" in refused(fourth, True)
+            second.close()
+            assert "in use by a cluster" in refused(fourth, True)
+            third.close()
+            fourth.claim(True, lambda: None)  # who is the last of a cluster is not known: as after a crash
+
+
+def a_server_that_was_killed(url: str) -> None:
+    """What a dead server leaves behind does not keep the next one off; if it lived after all, it ends."""
+    with running(url) as first, running(url) as second, running(url) as third:
+        lost = Event()
+        first.claim(True, lost.set)
+        with held_up(first):
+            second.claim(True, lambda: None)
+        assert lost.wait(DEADLINE)
+        assert "in use by another server" in refused(third, True)
+        first.close()  # and takes nothing with it
+        assert "in use by another server" in refused(third, True)
+
+
+@contextmanager
+def held_up(store: SqlStore) -> Iterator[None]:
+    """Have a store write nothing, as if its process were stopped."""
+    go, write = Event(), store._lease._write  # type: ignore[union-attr]
+
+    def wait(*args: Any) -> Any:
+        go.wait()
+        return write(*args)
+
+    store._lease._write = wait  # type: ignore[union-attr]
+    yield
+    go.set()
+
+
+def a_lease_is_renewed_over_an_outage(url: str) -> None:
+    """A server keeps its database over a restart of it, also if its lease was deleted."""
+    with running(url) as store, running(url) as other:
+        lost = Event()
+        store.claim(True, lost.set)
+        ask("kill")
+        ask("start")
+        until(lambda: answers(store))
+        ask_database(store, "SELECT 1")
+        store._write(lambda db: db.execute(sql("DELETE FROM Setting WHERE name = 'server'")))
+        until(lambda: ask_database(other, "SELECT value FROM Setting WHERE name = 'server'"))
+        assert "in use by another server" in refused(other, True)
+        assert not lost.is_set()
+
+
+def answers(store: SqlStore) -> bool:
+    try:
+        store.head(CHAT)
+    except Busy:
+        return False
+    return True
 
 
 # -- Somebody else's locks

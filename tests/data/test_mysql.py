@@ -499,6 +499,32 @@ def test_a_login_waits_for_the_end_of_the_one_before(scenario: Scenario, url: st
     scenario("a_login_waits_for_the_close_before_it", url)
 
 
+def test_servers_that_would_not_know_of_each_other_are_kept_apart(scenario: Scenario, url: str) -> None:
+    scenario("servers_without_a_bus", url)
+
+
+def test_a_server_that_was_killed_keeps_nobody_off(scenario: Scenario, url: str) -> None:
+    scenario("a_server_that_was_killed", url)
+
+
+def test_a_database_is_kept_over_its_own_restart(scenario: Scenario, url: str) -> None:
+    scenario("a_lease_is_renewed_over_an_outage", url)
+
+
+def test_a_read_only_server_can_be_waited_for(mariadb: MariaDb, url: str) -> None:
+    database = MysqlDatabase(make_url(url), patience=0)
+    store = SqlStore(database, database.runner())
+    mariadb.run("SET GLOBAL read_only = 1")
+    try:
+        store.start()
+        with pytest.raises(DatabaseAway, match="read-only"):
+            store.claim(True, pytest.fail)
+    finally:
+        mariadb.run("SET GLOBAL read_only = 0")
+    store.claim(True, pytest.fail)
+    store.close()
+
+
 def test_a_locked_conversation_delays_no_other(scenario: Scenario, url: str) -> None:
     scenario("a_locked_conversation_delays_no_other", url)
 
