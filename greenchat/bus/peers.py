@@ -102,6 +102,8 @@ class Peers:
         peer = self._peers.pop(name, None)
         if peer is not None:
             peer.out.lose()  # by the time there is a node of this name again, it may be wrong
+            if peer.lost or peer.reading:  # its hash tells nothing any more, but the database does
+                gevent.spawn(self._listener.catch_up)
         users = self.directory.users(name)
         self.directory.drop(name)
         self._progress.set()

@@ -69,3 +69,22 @@ def test_a_frame_that_is_missing_makes_a_node_read_again(peers: Peers) -> None:
     peers.take(out.next(OTHER, ME, 0))
     gevent.sleep(0)
     assert len(read) == 2
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["at once", "while it is read"])
+def test_what_a_node_that_leaves_told_last_is_looked_for_if_it_was_lost(peers: Peers, reads: bool) -> None:
+    out, listener = Outgoing(), peers._listener
+    assert isinstance(listener, Recorder)
+    peers.take(out.next(OTHER, ME, 0))
+    gevent.sleep(0)
+    before = listener.caught_up
+    out.add(b"the last event")
+    out.next(OTHER, ME, 0)  # lost
+    peers.take(out.next(OTHER, ME, 0, leaving=True))
+    if reads:
+        peers._read_users = lambda node: gevent.sleep(0)  # type: ignore[assignment, return-value]
+        gevent.sleep(0)
+    peers.drop("other")
+    gevent.sleep(0)
+    gevent.sleep(0)
+    assert listener.caught_up > before

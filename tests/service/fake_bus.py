@@ -243,6 +243,7 @@ class FakeBus(Counters):
             return
         lost = neighbour.got is None or item.number != neighbour.got + (not item.is_position)
         neighbour.got = item.number
+        neighbour.lost |= lost
         self._make(neighbour, item)
         if item.leaving:
             self._turns.later(RETURN, self._clean_up, source, self._drop(source.name), owner=self)
@@ -308,7 +309,9 @@ class FakeBus(Counters):
         return neighbour
 
     def _drop(self, name: str) -> set[int]:
-        self._neighbours.pop(name, None)
+        neighbour = self._neighbours.pop(name, None)
+        if neighbour is not None and (neighbour.lost or neighbour.reading):
+            self.have_caught_up()
         users = self._directory.users(name)
         self._directory.drop(name)
         return users
