@@ -47,6 +47,16 @@ class FrameDecoder:
         self._tail = b""
         self.terminator: bytes | None = None
 
+    @property
+    def is_unused(self) -> bool:
+        """True if the peer has said nothing yet but empty lines."""
+        return self.terminator is None and not self._tail
+
+    @property
+    def unfinished(self) -> bytes:
+        """The beginning of the frame that is not complete yet."""
+        return self._tail
+
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes from the peer and return the frames that are now complete, in order.
 

@@ -373,16 +373,6 @@ class LoginAck(Reply, tag=2, kw_only=True):
     more: bool | UnsetType = UNSET
 
 
-class ClassicLoginAck(Reply, tag=2, kw_only=True):
-    """LOGIN_ACK for the original clients: JSON objects as strings, absent when empty."""
-
-    id: int
-    name: str
-    friends: list[str] | UnsetType = UNSET
-    groups: list[str] | UnsetType = UNSET
-    offlinemsg: list[str] | UnsetType = UNSET
-
-
 class RegAck(Reply, tag=5, kw_only=True):
     """The new user."""
 
