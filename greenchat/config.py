@@ -18,6 +18,7 @@ from functools import cache, lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from greenchat import __version__
 from greenchat.errors import ConfigError
@@ -68,6 +69,17 @@ class Settings:
     tls_key: str = _setting("", "file with the certificate's key (PEM)")
 
     login_timeout: float = _setting(10.0, "seconds that a connection has to log in", least=0.1, most=3_600)
+    silent_timeout: float = _setting(
+        3_600.0,
+        "the same of one that has said nothing yet, or of an original client, without TLS",
+        least=0,
+        most=86_400,
+    )
+    max_silent: int = _setting(2_000, "connections at a time that make use of it", least=0)
+    max_silent_per_address: int = _setting(16, "the same of an address", least=0)
+    classic_timezone: str = _setting(
+        "", "time zone of the times that original clients show, as Europe/Berlin; default: the server's"
+    )
     max_connections: int = _setting(16_000, "connections at a time; one more is answered and closed", least=1)
     max_connections_per_address: int = _setting(
         128, "connections of an address at a time; 0: any number", least=0
@@ -123,6 +135,11 @@ class Settings:
     def proxies(self) -> list[IPv4Network | IPv6Network] | None:
         """The networks of the proxies that all connections come through; None: there are none."""
         return _networks("proxy_from", self.proxy_from) if self.proxy_protocol else None
+
+    @property
+    def classic_zone(self) -> ZoneInfo | None:
+        """The time zone of the times that original clients show; None: the server's."""
+        return _zone(self.classic_timezone)
 
     def is_exempt(self, host: str) -> bool:
         """Return whether a host is not held to the limits of an address, of requests and of bytes."""
@@ -301,9 +318,18 @@ def _check(values: Mapping[str, Any]) -> None:
         raise ConfigError(f"log-level: one of {', '.join(LOG_LEVELS)}, not {values['log_level']!r}")
     if bool(values.get("tls_cert")) != bool(values.get("tls_key")):
         raise ConfigError("tls-cert and tls-key: both are needed, or neither")
+    _zone(values.get("classic_timezone", ""))
     _networks("exempt", values.get("exempt", Settings.exempt))
     if not _networks("proxy_from", values.get("proxy_from", Settings.proxy_from)):
         raise ConfigError("proxy-from: may not be empty")
+
+
+def _zone(name: str) -> ZoneInfo | None:
+    """Read the name of a time zone."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(f"classic-timezone: there is no time zone {name!r}") from None
 
 
 @lru_cache(HOSTS)

@@ -26,7 +26,10 @@ class Peer(Protocol):
 
     @property
     def classic(self) -> bool:
-        """Whether the peer speaks the classic framing (NUL-ended frames); fixed by its first frame."""
+        """True if the peer speaks the classic framing (NUL-ended frames); fixed by its first frame.
+
+        Such a peer is paced, and MUST be sent no more frames than there is room for.
+        """
 
     @property
     def present(self) -> bool:
@@ -56,6 +59,13 @@ class Peer(Protocol):
         """Call back when all that was sent so far has been handed to the socket; never if it ends before.
 
         The callback must not switch.
+        """
+
+    def has_room(self, frames: int) -> bool:
+        """Return True if so many more frames may be sent now.
+
+        Always, unless the peer is paced: then what has no room belongs to the log, to be sent after
+        ``drain``.
         """
 
     def drain(self) -> bool:

@@ -15,7 +15,10 @@ from greenchat.errors import ConfigError
 
 NAMES = [item.name for item in fields(Settings)]
 
-SPECIAL = {"log_level": "debug", "proxy_from": "10.0.0.0/8, fd00::/8", "exempt": "192.0.2.0/24"}
+SPECIAL = {
+    "log_level": "debug", "proxy_from": "10.0.0.0/8, fd00::/8", "exempt": "192.0.2.0/24",
+    "classic_timezone": "Asia/Shanghai",
+}  # fmt: skip
 """Values of the settings that do not take any text."""
 
 PAIRS = {"tls_cert": "tls_key", "tls_key": "tls_cert"}

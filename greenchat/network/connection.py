@@ -15,8 +15,10 @@ from greenchat.metrics import COUNTERS
 from greenchat.network.outbox import OUTBOX_LIMIT, READABLE, Flusher, Outbox, Transport
 from greenchat.network.shaper import Shaper
 from greenchat.network.tls import BrokenTls
+from greenchat.protocol.classic import ForeignDialect, has_length_prefix, is_object, msgid_in
 from greenchat.protocol.framing import MAX_REQUEST_FRAME, FrameDecoder, FrameTooLarge
 from greenchat.protocol.messages import Bye, ByeReason, encode, failure
+from greenchat.protocol.originals import Originals
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ kernel send RST, and the peer never sees the last frames (RFC 1122, 4.2.2.13).""
 
 BYE_REASONS = frozenset(get_args(ByeReason))
 
+DEFAULT_ORIGINALS = Originals()
+
 
 class Session(Protocol):
     """The service's side of a connection."""
@@ -78,6 +82,7 @@ class Connection(Outbox):
         max_frame: bytes of a frame from the peer.
         outbox_limit: unsent bytes beyond which the peer is a slow consumer.
         shaper: says how much is read of it; None for any amount.
+        originals: what all connections share about original clients.
 
     Attributes:
         session: the service's side; None before it is opened and once it is told of the end.
@@ -87,8 +92,8 @@ class Connection(Outbox):
     """
 
     # fmt: off
-    __slots__ = ("_eof", "_greenlet", "_idle", "_paused", "_reason", "_shaper", "_watcher", "address",
-                 "heard", "missed", "opened", "session", "stranger_since")
+    __slots__ = ("_eof", "_greenlet", "_idle", "_originals", "_patience", "_paused", "_reason", "_refusal",
+                 "_shaper", "_watcher", "address", "heard", "missed", "opened", "session", "stranger_since")
     # fmt: on
 
     def __init__(
@@ -100,6 +105,7 @@ class Connection(Outbox):
         max_frame: int = MAX_REQUEST_FRAME,
         outbox_limit: int = OUTBOX_LIMIT,
         shaper: Shaper | None = None,
+        originals: Originals = DEFAULT_ORIGINALS,
     ) -> None:
         super().__init__(sock, FrameDecoder(max_frame), flusher, outbox_limit)
         self.address = address
@@ -113,6 +119,9 @@ class Connection(Outbox):
         self._idle = False  # the greenlet waits in _sleep, and only then may it be switched to
         self._paused = 0
         self._shaper = shaper
+        self._originals = originals
+        self._refusal: RequestError | None = None
+        self._patience = 0.0
         self._eof = False
         self._reason: str | None = None
         COUNTERS.connections_opened += 1
@@ -153,12 +162,20 @@ class Connection(Outbox):
         """Read again."""
         self._resume(BY_SERVICE)
 
-    def refuse(self, error: RequestError) -> None:
-        """End the connection with the reason why it may not stay, and when to come back; for a new one."""
-        for frame in refusal(error):
-            self.send(frame)
+    def refuse(self, error: RequestError, patience: float = 0.0) -> None:
+        """End a new connection with the reason why it may not stay, and when to come back.
+
+        Args:
+            error: the reason.
+            patience: seconds for which its first frame is waited for: an original client is told in the
+                words that it shows.
+        """
+        self._refusal, self._patience = error, patience
+
+    def make_room(self) -> None:
+        """End a connection that has said nothing, without a word, for the sake of a newcomer."""
         self._seal()
-        self._end(str(error))
+        self._end("its room was needed")
 
     # -- What the supervision sees
 
@@ -194,13 +211,20 @@ class Connection(Outbox):
             return False
         return True
 
+    @property
+    def may_think(self) -> bool:
+        """True if the peer may take its time to log in: it has said nothing yet, or is an original client."""
+        return self._decoder.is_unused or self.classic
+
     # -- The greenlet
 
     def run(self, open_session: OpenSession) -> None:
         """Serve the peer until the connection ends, for whatever cause, and close the socket."""
         self._greenlet = getcurrent()
         try:
-            if self._reason is None:
+            if self._refusal is not None:
+                self._tell_refusal(self._refusal)
+            elif self._reason is None:
                 self.session = open_session(self)
                 self._read(self.session.receive)
         except Exception:
@@ -222,18 +246,57 @@ class Connection(Outbox):
                 if self._shaper is not None:
                     self._shape(self._shaper, len(data))
 
-    def _take(self, data: bytes, receive: Callable[[bytes], None]) -> None:
+    def _tell_refusal(self, error: RequestError) -> None:
+        """Wait for the first frame, but not for long; then tell in its framing why the peer may not stay."""
+        requests: list[bytes] = []
+        self._take(self._recv(), requests.append)
+        if self._patience:
+            self._while_waiting(lambda: bool(requests or self._reason), self._patience, requests.append)
+        if not self.classic:
+            for frame in refusal(error):
+                self.send(frame)
+        elif requests:
+            self._tell_original(error, requests[0])
+        self._seal()
+        self._end(str(error))
+
+    def _tell_original(self, error: RequestError, first: bytes) -> None:
+        """Answer the first request of an original client with the reason why it may not stay."""
+        wire = self._originals.wire()
         try:
-            self._handle(self._decoder.feed(data), receive)
+            msgid = msgid_in(wire.request(first))
+        except ForeignDialect as dialect:
+            self._originals.note_dialect(self.address, str(dialect))
+            return
+        if told := wire.failed(error, msgid):
+            self.send(told)
+
+    def _take(self, data: bytes, receive: Callable[[bytes], None]) -> None:
+        if self._decoder.is_unused and has_length_prefix(data):
+            self._end_dialect("each message begins with its length")
+            return
+        too_large: FrameTooLarge | None = None
+        try:
+            frames = self._decoder.feed(data)
         except FrameTooLarge as error:
-            self._handle(error.frames, receive)
+            frames, too_large = error.frames, error
+        if self.classic and self._pacer is None:
+            self.pace()
+        self._handle(frames, receive)
+        if too_large is not None:
             if not self.classic:
-                self.send(encode(failure(error, None, None)))
+                self.send(encode(failure(too_large, None, None)))
             self.close("protocol")
+
+    def _end_dialect(self, dialect: str) -> None:
+        """End the connection without a word: the peer would not understand one."""
+        self._originals.note_dialect(self.address, dialect)
+        self._seal()
+        self._end("another protocol")
 
     def _handle(self, frames: list[bytes], receive: Callable[[bytes], None]) -> None:
         for number, frame in enumerate(frames):
-            if self._paused or self._unsent > BEHIND:
+            if self._paused or self._unsent > BEHIND or (self._pacer and self._pacer.is_crowded):
                 self._settle()
             elif number % FRAMES == FRAMES - 1:
                 self._give_way()
@@ -278,6 +341,8 @@ class Connection(Outbox):
 
     def _held(self) -> bool:
         """Whether the peer is not to be read: it is paused, or behind."""
+        if self._pacer and self._pacer.is_crowded:
+            return True
         return self._paused != 0 or (self._backlog is not None and self._unsent > BEHIND)
 
     def _settle(self) -> None:
@@ -326,6 +391,9 @@ class Connection(Outbox):
         else:
             self._watcher.stop()  # it would spin; the read loop starts it again
 
+    def _eased(self) -> None:
+        self._wake_soon()
+
     def _writable(self) -> None:
         held = self._held()
         super()._writable()
@@ -359,6 +427,7 @@ class Connection(Outbox):
             log_end(self.address, user, reason, self.opened)
 
     def _leave(self, reason: str) -> int | None:
+        self._note_missing_terminator()
         session, self.session = self.session, None
         if session is None:
             return None
@@ -369,6 +438,12 @@ class Connection(Outbox):
             COUNTERS.handler_errors += 1
             logger.exception("%s: a bug in the end of a session", self.address)
         return user
+
+    def _note_missing_terminator(self) -> None:
+        """Log the dialect of a peer that waited in vain: its only message lacked nothing but a terminator."""
+        is_ours_to_end = not self._eof and not self._lost
+        if is_ours_to_end and self._decoder.terminator is None and is_object(self._decoder.unfinished):
+            self._originals.note_dialect(self.address, "its messages have no terminator")
 
     def _linger(self, grace: float) -> None:
         """See to it that the peer gets what was sent, then the end of the stream.
@@ -386,10 +461,17 @@ class Connection(Outbox):
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError:  # the peer was faster
                 return
-            self._discard_until(lambda: self._eof or self._lost, DISCARD)
+            if self._written or not self._decoder.is_unused:  # else nothing can be unread at either end
+                self._discard_until(lambda: self._eof or self._lost, DISCARD)
 
     def _discard_until(self, over: Callable[[], bool], seconds: float) -> None:
         """Throw input away until ``over()``, or for so many seconds at most."""
+        self._while_waiting(over, seconds, None)
+
+    def _while_waiting(
+        self, over: Callable[[], bool], seconds: float, receive: Callable[[bytes], None] | None
+    ) -> None:
+        """Read until ``over()``, for so many seconds at most; without ``receive`` throw away what comes."""
         timer = self._flusher.loop.timer(seconds)
         timer.start(self._wake)
         try:
@@ -397,9 +479,11 @@ class Connection(Outbox):
                 if self._eof:
                     self._watcher.stop()  # the end of the stream stays readable
                     self._sleep()
-                else:
-                    self._wait()
-                    self._recv()
+                    continue
+                self._wait()
+                data = self._recv()
+                if receive is not None and data:
+                    self._take(data, receive)
         finally:
             timer.close()
 

@@ -16,6 +16,7 @@ import gevent
 
 from greenchat.metrics import COUNTERS
 from greenchat.network.connection import Connection
+from greenchat.network.silent import SilentConnections
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Heartbeat:
         login_timeout: seconds that a connection may last without a login; what is being handled then is
             waited for.
         outbox_seconds: seconds in which a peer must take something of what waits for it; 0 for any time.
+        silent: the connections that have longer than ``login_timeout``; None: no connection has.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class Heartbeat:
         max_missed: int = 5,
         login_timeout: float = 10.0,
         outbox_seconds: float = 0.0,
+        silent: SilentConnections | None = None,
     ) -> None:
         self._connections = connections
         self._interval = interval
         self._max_missed = max_missed
         self._login_timeout = login_timeout
         self._outbox_seconds = outbox_seconds or inf
+        self._silent = silent
         # Ticks in an interval: more than one only where logins or backlogs must be looked at more often.
         self._ticks = max(1, ceil(interval * CHECKS / min(login_timeout, self._outbox_seconds)))
         self._tick = 0
@@ -107,6 +111,8 @@ class Heartbeat:
                 if connection.stranger_since is not None:
                     connection.stranger_since = None
                     connection.take_more()
+                    if self._silent is not None:
+                        self._silent.remove(connection)
                 if beat:
                     self._check_beat(connection, late)
 
@@ -126,6 +132,8 @@ class Heartbeat:
             return
         if now - connection.stranger_since < self._login_timeout:
             return
+        if self._silent is not None and self._may_think(self._silent, connection, now):
+            return
         if connection.busy:
             # The request that is being handled may be the login, and after a restart many wait for the
             # database: it is not they who are slow.  But it is the last one.
@@ -133,3 +141,21 @@ class Heartbeat:
         else:
             COUNTERS.login_timeouts += 1
             connection.close("evicted")
+
+    def _may_think(self, silent: SilentConnections, connection: Connection, now: float) -> bool:
+        """Return True if a connection whose time to log in is over has more of it.
+
+        A person who types gets the longer time anew with each request, any other client the shorter one
+        with its first byte.
+        """
+        if connection not in silent:
+            return connection.may_think and silent.timeout > self._login_timeout and silent.grant(connection)
+        if not connection.may_think:
+            silent.remove(connection)
+            connection.stranger_since = now
+            return True
+        if connection.heard:
+            connection.heard = False
+            connection.stranger_since = now
+        assert connection.stranger_since is not None
+        return now - connection.stranger_since < silent.timeout

@@ -26,6 +26,10 @@ class Limits(NamedTuple):
         byte_burst: bytes that are read at once after a rest.
         outbox_limit: unsent bytes beyond which a client is a slow consumer.
         outbox_seconds: for how long a client may take nothing of what waits for it; 0 for ever.
+        silent_timeout: seconds that a connection may last without a login if it has said nothing yet, or
+            belongs to an original client; 0: as long as others.
+        max_silent: connections that make use of that.
+        max_silent_per_address: the same of an address.
         is_exempt: whether a host is held neither to the limit of an address nor to that of bytes.
     """
 
@@ -37,6 +41,9 @@ class Limits(NamedTuple):
     byte_burst: int = 0
     outbox_limit: int = OUTBOX_LIMIT
     outbox_seconds: float = 0.0
+    silent_timeout: float = 0.0
+    max_silent: int = 2_000
+    max_silent_per_address: int = 16
     is_exempt: Callable[[str], bool] = nobody
 
 

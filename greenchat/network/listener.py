@@ -14,16 +14,18 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from greenchat.errors import RateLimited
-from greenchat.network.connection import Connection, OpenSession, refusal
+from greenchat.network.connection import DEFAULT_ORIGINALS, Connection, OpenSession, refusal
 from greenchat.network.greeting import Greeter
 from greenchat.network.heartbeat import Heartbeat
 from greenchat.network.limits import DEFAULTS, Limits
 from greenchat.network.outbox import Flusher, Transport
 from greenchat.network.places import Crowded, Places
 from greenchat.network.shaper import Shaper
+from greenchat.network.silent import SilentConnections
 from greenchat.network.tls import Certificate
 from greenchat.protocol.addresses import host_of
 from greenchat.protocol.framing import NEWLINE
+from greenchat.protocol.originals import Originals
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,9 @@ class ChatServer(StreamServer):
         proxies: networks of the proxies that all connections come through, each of which begins with a
             PROXY header; None: there are none.
         certificate: for TLS; None: there is none.
+        originals: what the connections share about original clients.
+        patience: seconds for which the first frame of a newcomer that is one too many is waited for, to
+            refuse it in its framing; none with TLS.
     """
 
     backlog = 4096
@@ -87,17 +92,31 @@ class ChatServer(StreamServer):
         login_timeout: float = 10.0,
         proxies: Sequence[IPv4Network | IPv6Network] | None = None,
         certificate: Certificate | None = None,
+        originals: Originals = DEFAULT_ORIGINALS,
+        patience: float = 0.0,
     ) -> None:
         super().__init__(address)
         self._limits = limits
+        self._silent = SilentConnections(limits)
         self._places = Places(
-            limits.max_connections, limits.max_connections_per_address, limits.max_strangers, limits.is_exempt
+            limits.max_connections,
+            limits.max_connections_per_address,
+            limits.max_strangers,
+            limits.is_exempt,
+            self._silent.give_way,
         )
         self._greeter = Greeter(self._places, login_timeout, proxies, certificate)
         self._encrypts = certificate is not None
+        self._originals = originals
+        self._patience = 0.0 if self._encrypts else patience
         self.connections: set[Connection] = set()
         self.heartbeat = Heartbeat(
-            self.connections, heartbeat_interval, max_missed, login_timeout, limits.outbox_seconds
+            self.connections,
+            heartbeat_interval,
+            max_missed,
+            login_timeout,
+            limits.outbox_seconds,
+            None if self._encrypts else self._silent,
         )
         self._open_session = open_session
         self._flusher = Flusher()
@@ -195,12 +214,19 @@ class ChatServer(StreamServer):
         limits = self._limits
         shaper = self._shaper(address, opened)
         connection = Connection(
-            sock, address, opened, self._flusher, limits.max_frame, limits.outbox_limit, shaper
+            sock,
+            address,
+            opened,
+            self._flusher,
+            limits.max_frame,
+            limits.outbox_limit,
+            shaper,
+            self._originals,
         )
         self.connections.add(connection)
         self._places.seat(connection, error)
         if error is not None:
-            connection.refuse(error)
+            connection.refuse(error, self._patience)
         super().do_handle(connection)
 
     def _shaper(self, address: str, now: float) -> Shaper | None:
@@ -217,6 +243,7 @@ class ChatServer(StreamServer):
         """Forget a connection that has ended."""
         self.connections.discard(connection)
         self._places.leave(connection)
+        self._silent.remove(connection)
         if not self.connections:
             self._empty.set()
 

@@ -15,6 +15,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from greenchat.metrics import COUNTERS
+from greenchat.network.pacer import MOST, Call, Pacer
 from greenchat.protocol.framing import NEWLINE, NUL, FrameDecoder
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ they are joined to is not: of a thousand peers that are behind, each would keep 
 
 CLOSED = -1
 """The limit of an outbox that takes no more frames: every send is over it."""
+
+PACED = -2
+"""The limit of an outbox whose frames go to its pacer: every send is over it too."""
 
 READABLE, WRITABLE = 1, 2
 """The io events of libev that a read loop and a backlog wait for."""
@@ -133,8 +137,8 @@ class Outbox:
     """
 
     # fmt: off
-    __slots__ = ("_backlog", "_calls", "_decoder", "_flusher", "_frames", "_limit", "_lost", "_sock",
-                 "_unsent", "_written")
+    __slots__ = ("_backlog", "_calls", "_decoder", "_flusher", "_frames", "_limit", "_lost", "_pacer",
+                 "_sock", "_unsent", "_written")
     # fmt: on
 
     def __init__(self, sock: Transport, decoder: FrameDecoder, flusher: Flusher, limit: int) -> None:
@@ -148,10 +152,11 @@ class Outbox:
         self._backlog: _Backlog | None = None
         self._calls: deque[_Call] | None = None
         self._lost = False  # the socket is broken
+        self._pacer: Pacer | None = None
 
     @property
     def classic(self) -> bool:
-        """Whether the peer speaks the classic framing (NUL-ended frames); fixed by its first frame."""
+        """True if the peer speaks the classic framing (NUL-ended frames); fixed by its first frame."""
         return self._decoder.terminator == NUL
 
     def send(self, frame: bytes) -> None:
@@ -160,7 +165,7 @@ class Outbox:
         MUST NOT block, switch, reorder or raise.  Every delivery passes here.  The high-water
         mark is compared before the frame is counted, so that one frame of any size always fits.
         """
-        if self._unsent > self._limit and not self._make_room():
+        if self._unsent > self._limit and not self._make_room(frame):
             return
         self._unsent += len(frame) + 1
         frames = self._frames
@@ -180,7 +185,9 @@ class Outbox:
         """
         if self._limit == CLOSED:
             return
-        if self._unsent:
+        if self._pacer:
+            self._pacer.when_written(call)
+        elif self._unsent:
             self._add_call(call, finally_=False)
         else:
             call()
@@ -191,11 +198,44 @@ class Outbox:
         Returns:
             Whether the connection still stands.
         """
+        if self._pacer:
+            handed_out = Event()
+            self._pacer.when_empty(handed_out.set)
+            handed_out.wait()
         if self._unsent and self._limit != CLOSED:
             written = Event()
             self._add_call(written.set, finally_=True)
             written.wait()
         return self._limit != CLOSED
+
+    def has_room(self, frames: int) -> bool:
+        """Return True if so many frames may be sent now; only a peer that is paced has a limit.
+
+        Frames that have no room belong to the log: send them after ``drain``.
+        """
+        return self._pacer is None or len(self._pacer) + frames <= MOST
+
+    def pace(self) -> None:
+        """Write one frame at a time from now on, with a pause after each: the peer is an original client."""
+        self._pacer = Pacer(self._flusher.loop, self._write_paced, self._eased)
+        if self._limit != CLOSED:
+            self._limit = PACED
+
+    def _eased(self) -> None:
+        """The pacer is not crowded any more."""
+
+    def _write_paced(self, frame: bytes, call: Call | None) -> bool:
+        """Write a frame of the pacer by itself, unless the peer is behind."""
+        if self._backlog is not None:
+            return False
+        self._unsent += len(frame) + 1
+        self._frames.append(frame)
+        self.flush()
+        if call is not None and self._unsent:
+            self._add_call(call, finally_=False)
+        elif call is not None and not self._lost:
+            call()
+        return True
 
     def flush(self) -> None:
         """Hand the queued frames to the socket, unless the peer is behind."""
@@ -295,15 +335,23 @@ class Outbox:
         self._seal()  # it may have been closed by the peer before
 
     def _seal(self) -> None:
-        """Take no more frames; what is queued is still written, but nobody waits for it any more."""
+        """Take no more frames; what is queued is still written, but nobody waits for it any more.
+
+        What a pacer holds is dropped: it was delivered to nobody, and is in the log.
+        """
         self._limit = CLOSED
+        if self._pacer is not None:
+            self._pacer.close()
         calls = self._calls or ()
         self._calls = deque(entry for entry in calls if not entry.finally_) or None
         _run([entry for entry in calls if entry.finally_])
 
-    def _make_room(self) -> bool:
-        """Say whether a frame may be queued all the same: the outbox is over its limit, or closed."""
+    def _make_room(self, frame: bytes) -> bool:
+        """Return True if a frame may be queued all the same: the outbox is over its limit, or closed."""
         if self._limit == CLOSED:
+            return False
+        if self._pacer is not None:
+            self._pacer.add(frame)
             return False
         self.flush()
         if self._unsent > self._limit != CLOSED:

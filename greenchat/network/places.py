@@ -58,13 +58,22 @@ class Places:
             RFC 6177); 0 for any number.
         strangers: connections that are not logged in.
         is_exempt: whether a host is not held to what is said of addresses.
+        give_way: ends a connection that can be spared for a newcomer; returns False if there is none.
     """
 
-    def __init__(self, most: int, of_address: int, strangers: int, is_exempt: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        most: int,
+        of_address: int,
+        strangers: int,
+        is_exempt: Callable[[str], bool],
+        give_way: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._most = most
         self._of_address = of_address
         self._max_strangers = strangers
         self._is_exempt = is_exempt
+        self._give_way = give_way
         self._here = 0
         self._refused_here = 0
         self._greeted = 0  # have entered, and are not seated yet
@@ -145,11 +154,11 @@ class Places:
         return Crowded(refusal)
 
     def _refusal(self, key: str | None) -> RateLimited | None:
-        if self._here >= self._most:
-            return self._told(TOO_MANY)
         if key is not None and self._addresses.get(key, 0) >= self._of_address:
             return self._told("too many connections from your address")
-        if self._too_many_strangers():
+        if self._here >= self._most and not self._give_way():
+            return self._told(TOO_MANY)
+        if self._too_many_strangers() and not self._give_way():
             return self._told("too many connections to this server that are not logged in")
         return None
 

@@ -27,6 +27,7 @@ from greenchat.network.tls import Certificate
 from greenchat.ports import Node, Store
 from greenchat.protocol.instants import to_instant
 from greenchat.protocol.messages import HeartbeatTerms
+from greenchat.protocol.originals import Originals
 from greenchat.server.admin import AdminPages
 from greenchat.server.offload import Offload
 from greenchat.server.process import affordable_connections, prepare, say_ready
@@ -44,6 +45,9 @@ collector; with Python's 700 it took 4 % of the CPU of a server that is busy wit
 
 STOP_PAUSE = 0.01
 """Seconds between two looks at whether requests are still being handled when the server stops."""
+
+PATIENCE = 10.0
+"""Seconds for which the first frame of a newcomer that is refused is waited for: people type that long."""
 
 RETRY_SPREAD = 2.0
 """Seconds over which the clients of a stopping server are told to come back."""
@@ -135,6 +139,7 @@ class App:
         others = self._store.nodes()
         self._node = Node(settings.node, _next_incarnation(settings.node, others, known))
         self._store.close_node(self._node, _now())
+        originals = Originals(settings.classic_zone)
         self._service = Service(
             store=self._store,
             bus=self._bus,
@@ -146,6 +151,7 @@ class App:
             offload=Offload(settings.password_queue),
             later=gevent.spawn_later,
             pause=gevent.sleep,
+            originals=originals,
         )
         give_way = partial(self._give_way, stop, f"another server was started as node {settings.node}")
         listener = Neighbours(self._service, give_way)
@@ -160,6 +166,8 @@ class App:
             login_timeout=settings.login_timeout,
             proxies=settings.proxies,
             certificate=self._certificate,
+            originals=originals,
+            patience=PATIENCE,
         )
         try:
             self._listener.start()

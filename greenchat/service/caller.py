@@ -8,6 +8,7 @@ from typing import Protocol
 
 from greenchat.errors import Busy, NotLoggedIn, RequestError
 from greenchat.ports import Delivery, Message, Peer, Span
+from greenchat.protocol.classic import ClassicWire
 from greenchat.protocol.messages import (
     LAST_ORIGINAL,
     TOLD_OF_UNANSWERED,
@@ -20,7 +21,7 @@ from greenchat.protocol.messages import (
     msgid_of,
 )
 from greenchat.service.claims import Claim
-from greenchat.service.conversations import group_of, of_group
+from greenchat.service.conversations import group_of, of_group, of_pair
 from greenchat.service.gate import MOMENT, Event, Gate
 from greenchat.service.pages import catch_up
 from greenchat.service.position import Position
@@ -50,6 +51,7 @@ class Caller:
         device: the name of the user's device.
         entered: the login's number (see ``Hub``).
         doubted_hash: of a password that may have been set here: the answer to it was lost.
+        wire: of an original client; None for others, and before its first frame.
         gate: keeps live messages behind pages; None while there is nothing to keep back.
     """
 
@@ -67,11 +69,13 @@ class Caller:
         "peer",
         "service",
         "user",
+        "wire",
     )
 
     def __init__(self, service: Service, peer: Peer) -> None:
         self.service = service
         self.peer = peer
+        self.wire: ClassicWire | None = None
         self.user: int | None = None
         self.name = ""
         self.device = ""
@@ -105,7 +109,11 @@ class Caller:
     def refuse(self, error: RequestError, re: int | None, cid: str | None) -> None:
         """Tell of a request that failed; ``re`` is its msgid, None for a frame that is none."""
         if re not in UNANSWERED or error.errno in TOLD_OF_UNANSWERED:
-            self._send_reply(failure(error, re, cid), re or 0)
+            wire = self.wire
+            if wire is None:
+                self.peer.send(encode(failure(error, re, cid)))
+            elif told := wire.failed(error, re, cid):
+                self.peer.send(told)
 
     def answer(self, request: Request, reply: Answer) -> None:
         """Send the reply to a request."""
@@ -115,13 +123,15 @@ class Caller:
 
     def _send_reply(self, reply: Answer | StoredAck, re: int) -> None:
         """Send a reply; an original client gets only what its requests ask for (no ACK, no ERROR)."""
-        if self.peer.classic and msgid_of(reply) > LAST_ORIGINAL >= re:
-            return
-        self.peer.send(encode(reply))
+        wire = self.wire
+        if wire is None:
+            self.peer.send(encode(reply))
+        elif not msgid_of(reply) > LAST_ORIGINAL >= re:
+            self.peer.send(wire.reply(encode(reply)))
 
     def notify(self, frame: bytes) -> None:
         """Send a frame that is of the moment only (presence, typing, read marks)."""
-        if not self.peer.classic:
+        if self.wire is None:
             self.peer.send(frame)
 
     def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
@@ -136,24 +146,46 @@ class Caller:
             gate.held.append(Event(conversation, seq, frame))
         elif seq == MOMENT:
             self.notify(frame)
+        elif not self.peer.has_room(len(self.frames_of(frame))):
+            self._leave_in_the_log(gate, conversation, seq)
         elif gate.admit(conversation, seq):
             self.send_entry(conversation, seq, frame)
         elif gate.extend(conversation, seq):
             self._catch_up_soon(gate, conversation)
 
+    def _leave_in_the_log(self, gate: Gate, conversation: int, seq: int) -> None:
+        """Have a live entry, for which the peer has no room now, sent from the log when there is some."""
+        if not gate.expects(conversation):
+            gate.expect_after(conversation, seq - 1)
+        if gate.extend(conversation, seq):
+            self._catch_up_soon(gate, conversation)
+
     def send_entry(self, conversation: int, seq: int, frame: bytes) -> None:
         """Send an entry of the log as a live message."""
-        if self.peer.classic:
-            if not frame.startswith(_RECALL):
-                self.peer.send(frame)
-            self.count_as_received_once_written(conversation, seq)
-        else:
-            self.peer.send(frame)
+        for part in self.frames_of(frame):
+            self.peer.send(part)
+        if self.wire is None:
             self.drop_idle_gate()
+        else:
+            self.count_as_received_once_written(conversation, seq)
+
+    def frames_of(self, frame: bytes) -> list[bytes]:
+        """Return an entry's frames for this peer: several, or none, for an original client."""
+        wire = self.wire
+        if wire is None:
+            return [frame]
+        return [] if frame.startswith(_RECALL) else wire.message(frame)
+
+    def owe_backlog(self) -> None:
+        """Have the server send by itself what is still to come from the log: the peer asks for no pages."""
+        gate = self.gate
+        assert gate is not None
+        for conversation in gate.asked_for():
+            self._catch_up_soon(gate, conversation)
 
     def drop_idle_gate(self) -> None:
         """Go without a gate from now on if it has nothing to do (an original client keeps its own)."""
-        if self.gate is not None and self.gate.idle and not self.peer.classic:
+        if self.gate is not None and self.gate.idle and self.wire is None:
             self.gate = None
 
     def owe(self, conversation: int, after: int) -> None:
@@ -190,8 +222,14 @@ class Caller:
             gate.paying = True
             self.service.later(0, partial(catch_up, self, gate))
 
-    def has_sent(self, conversation: int, seq: int) -> None:
-        """Take note that it is the turn of a message that this session sent itself."""
+    def has_sent(self, conversation: int, seq: int, frame: bytes) -> None:
+        """Take note that it is the turn of a message that this session sent itself.
+
+        An original client shows what it says to itself only if it is sent back.
+        """
+        if self.wire is not None and conversation == of_pair(self.id, self.id):
+            self.deliver(conversation, seq, frame)
+            return
         gate = self.gate
         if gate is not None and gate.held is None:
             if not gate.admit(conversation, seq) and gate.extend(conversation, seq):

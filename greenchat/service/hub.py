@@ -48,7 +48,7 @@ class Online(Protocol):
     def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
         """Send a live event when it is its turn."""
 
-    def has_sent(self, conversation: int, seq: int) -> None:
+    def has_sent(self, conversation: int, seq: int, frame: bytes) -> None:
         """Take note that it is the turn of a message that this session sent itself."""
 
     def owe_missing(self, conversation: int, cursor: int, head: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -9,6 +10,7 @@ import msgspec
 
 from greenchat.errors import Busy, NoSuchGroup
 from greenchat.ports import Entry, Peer, Span
+from greenchat.protocol.classic import ClassicWire
 from greenchat.service.conversations import group_of
 from greenchat.service.entries import encode_entry
 from greenchat.service.gate import PAGE_MESSAGES, Gate
@@ -26,6 +28,7 @@ class Reader(Protocol):
 
     gate: Gate | None
     device: str
+    wire: ClassicWire | None
 
     @property
     def service(self) -> Service:
@@ -50,6 +53,9 @@ class Reader(Protocol):
     def reached(self, conversation: int, cursor: int) -> int:
         """Return up to where the device has a conversation, given its cursor in the database."""
 
+    def frames_of(self, frame: bytes) -> list[bytes]:
+        """Return an entry's frames for this peer."""
+
     def send_entry(self, conversation: int, seq: int, frame: bytes) -> None:
         """Send an entry of the log as a live message."""
 
@@ -64,13 +70,17 @@ class Item(NamedTuple):
     frame: bytes
 
 
-def next_page(reader: Reader, only: int | None = None, room: int = PAGE_BYTES) -> list[Item]:
+Fit = Callable[[list[Item]], list[Item]]
+"""Return as many of the first items as there is room for."""
+
+
+def next_page(reader: Reader, only: int | None = None, fit: Fit | None = None) -> list[Item]:
     """Take the next page that the reader's gate still expects; empty if the log has no more.  May switch.
 
     Args:
         reader: whose page.
         only: the one conversation that it is to be about; None for all.
-        room: bytes that the page may have, as a JSON array.
+        fit: returns as many of the first items as the page may have; None: what fits ``PAGE_BYTES``.
 
     Raises:
         Busy: another page is being read for the reader; or as the store says.
@@ -82,7 +92,7 @@ def next_page(reader: Reader, only: int | None = None, room: int = PAGE_BYTES) -
             return []  # it is somebody else's session by now, or nobody's
         standing = {span.conversation for span in spans if gate.stands(span, only)}
         entries = [entry for entry in read if entry.conversation in standing]
-        items = fitting(items_for(reader, entries), room)
+        items = (fit or fitting)(items_for(reader, entries))
         end = None
         if len(items) < len(entries):
             end = entries[len(items)].conversation, entries[len(items)].seq - 1
@@ -155,7 +165,7 @@ def _send_page(reader: Reader, gate: Gate, conversation: int) -> None:
         return
     gate.expect_head(conversation, head)
     gate.skip(conversation, max(joined, reached))
-    for entry, frame in next_page(reader, conversation):
+    for entry, frame in next_page(reader, conversation, partial(sendable, reader)):
         reader.send_entry(conversation, entry.seq, frame)
     if reader.gate is gate and conversation not in gate.doubted and not gate.plan(conversation):
         gate.owed.discard(conversation)
@@ -199,8 +209,20 @@ def _read(reader: Reader, gate: Gate, spans: list[Span]) -> list[Entry]:
 
 
 def items_for(reader: Reader, entries: list[Entry]) -> list[Item]:
-    userid, classic = reader.id, reader.peer.classic
+    userid, classic = reader.id, reader.wire is not None
     return [Item(entry, encode_entry(entry, userid, classic)) for entry in entries]
+
+
+def sendable(reader: Reader, items: list[Item]) -> list[Item]:
+    """Return as many of the first items as may be sent live now."""
+    items, frames = fitting(items), 0
+    if reader.wire is None:
+        return items
+    for count, item in enumerate(items):
+        frames += len(reader.frames_of(item.frame))
+        if not reader.peer.has_room(frames):
+            return items[:count]
+    return items
 
 
 def fitting(items: list[Item], room: int = PAGE_BYTES) -> list[Item]:

@@ -276,7 +276,7 @@ class Sequencer:
         for session in of(sender):
             sent_it = session is origin
             if sent_it:
-                session.has_sent(conversation, seq)
+                session.has_sent(conversation, seq, frame)
             elif entry.own:
                 session.deliver(conversation, seq, entry.own)
             else:  # it has logged in since

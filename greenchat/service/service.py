@@ -7,6 +7,7 @@ from collections.abc import Callable
 from greenchat.ports import Bus, Later, Limits, Node, Store
 from greenchat.protocol.instants import to_instant
 from greenchat.protocol.messages import HeartbeatTerms
+from greenchat.protocol.originals import Originals
 from greenchat.service.cache import Cache
 from greenchat.service.guesses import Guesses
 from greenchat.service.hub import Hub
@@ -35,6 +36,7 @@ class Service:
         offload: runs a slow computation off the loop.
         later: runs something so many seconds from now, where it may switch.
         pause: waits for some seconds; may switch.
+        originals: makes the wires of original clients.
 
     Attributes:
         hub: who is connected here.
@@ -66,6 +68,7 @@ class Service:
         offload: Offload,
         later: Later,
         pause: Callable[[float], object],
+        originals: Originals,
     ) -> None:
         self.store = store
         self.bus = bus
@@ -75,6 +78,7 @@ class Service:
         self.clock = clock
         self.monotonic = monotonic
         self.later = later
+        self.originals = originals
         self.hub = Hub()
         self.throttle = Throttle(bus, limits)
         self.guesses = Guesses(bus, limits, pause)

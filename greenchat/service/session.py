@@ -7,6 +7,7 @@ import logging
 from greenchat.errors import Busy, MalformedFrame, NotLoggedIn, RequestError
 from greenchat.metrics import COUNTERS
 from greenchat.ports import Peer
+from greenchat.protocol.classic import ForeignDialect
 from greenchat.protocol.messages import REQUESTS, decode, msgid_of
 from greenchat.service.caller import Caller
 from greenchat.service.presence import sign_off
@@ -27,17 +28,22 @@ class Session(Caller):
         peer: the other end.
     """
 
-    __slots__ = ("_bad_frames", "_bucket")
+    __slots__ = ("_bad_frames", "_bucket", "_translates")
 
     def __init__(self, service: Service, peer: Peer) -> None:
         super().__init__(service, peer)
         self._bad_frames = 0
+        self._translates = True  # until the first frame has told that this is no original client
         self._bucket = service.throttle.bucket(peer.address, service.monotonic())
 
     def receive(self, frame: bytes) -> None:
         """Handle a frame from the peer.  May switch; never raises, whatever the frame holds."""
         try:
-            request = decode(frame)
+            request = decode(self._translated(frame) if self._translates else frame)
+        except ForeignDialect as dialect:
+            self.service.originals.note_dialect(self.peer.address, str(dialect))
+            self.peer.close("another protocol")
+            return
         except MalformedFrame as error:
             self._refuse_frame(error)
             return
@@ -68,6 +74,19 @@ class Session(Caller):
     def closed(self, reason: str) -> None:
         """Take note that the connection has ended.  May switch."""
         sign_off(self.service, self)
+
+    def _translated(self, frame: bytes) -> bytes:
+        """Return an original client's frame with today's msgid, any other as it is.
+
+        Raises:
+            ForeignDialect: it speaks another protocol of the same family.
+        """
+        if self.wire is None:
+            if not self.peer.classic:
+                self._translates = False
+                return frame
+            self.wire = self.service.originals.wire()
+        return self.wire.request(frame)
 
     def _refuse_frame(self, malformed: MalformedFrame) -> None:
         re, error = malformed.re, malformed.error

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import msgspec
-from msgspec import UNSET, Struct
+from functools import partial
 
-from greenchat.errors import Busy
+from msgspec import UNSET
+
 from greenchat.ports import LoginState
 from greenchat.protocol import messages as m
+from greenchat.protocol.classic import ClassicWire
 from greenchat.protocol.framing import MAX_SERVER_FRAME
 from greenchat.service.caller import Caller
 from greenchat.service.conversations import of_group
-from greenchat.service.pages import PAGE_BYTES, Item, next_page, raw
+from greenchat.service.pages import PAGE_BYTES, Item, fitting, next_page, raw
 from greenchat.service.people import group_item, member_items, user_items, visibly_online
 
 _MARGIN = 1_024
@@ -24,8 +25,9 @@ def welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> 
     caller.know_groups(state.joined)
     caller.know_backlog(state.backlog, state.joined)
     _owe_of_unknown_memberships(caller, state.joined)
-    if caller.peer.classic:
-        _welcome_classic(caller, request, state)
+    wire = caller.wire
+    if wire is not None:
+        _welcome_classic(caller, wire, request, state)
     else:
         _welcome(caller, request, state, token)
 
@@ -44,7 +46,7 @@ def _owe_of_unknown_memberships(caller: Caller, groups: dict[int, int]) -> None:
 def _welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:
     ack = _ack(caller, state, token)
     room = MAX_SERVER_FRAME - len(m.encode(ack)) - _MARGIN
-    items = next_page(caller, room=min(PAGE_BYTES, room))
+    items = next_page(caller, fit=partial(fitting, room=min(PAGE_BYTES, room)))
     gate = caller.gate
     if gate is None:
         return  # replaced meanwhile
@@ -86,59 +88,32 @@ def _items(caller: Caller, state: LoginState, room: int) -> tuple[list[m.UserIte
     return friends, groups
 
 
-# -- The original's clients
-
-_GROWTH = 2
-"""What JSON grows by, about, when it becomes a string inside JSON."""
+# -- The original clients
 
 
-def _welcome_classic(caller: Caller, request: m.Login, state: LoginState) -> None:
-    """Answer with strings of JSON inside, then send the pages after the first as live messages."""
-    friends, groups = _items(caller, state, MAX_SERVER_FRAME // _GROWTH**2)
-    items = next_page(caller, room=PAGE_BYTES // _GROWTH)
+def _welcome_classic(caller: Caller, wire: ClassicWire, request: m.Login, state: LoginState) -> None:
+    """Answer with what fits a frame; what is missed besides follows as live messages, at the peer's pace."""
+    friends, groups = _items(caller, state, MAX_SERVER_FRAME)
+    answers = [wire.login_ack(caller.id, caller.name, friends, groups, [], request.cid)]
+
+    def fit(items: list[Item]) -> list[Item]:
+        """Put the first items into the answer and return how many it holds, with those that are not shown."""
+        shown = [item for item in items if item.entry.kind != "recall"]
+        frames = [item.frame for item in shown]
+        answers.append(wire.login_ack(caller.id, caller.name, friends, groups, frames, request.cid))
+        if answers[-1].shown == len(shown):
+            return items
+        return items[: items.index(shown[answers[-1].shown])]
+
+    items = next_page(caller, fit=fit)
     if caller.user is None:
         return
-    ack = m.ClassicLoginAck(
-        id=caller.user,
-        name=caller.name,
-        friends=_strings(friends),
-        groups=_strings([_classic_group(group) for group in groups]),
-        offlinemsg=[item.frame.decode() for item in _shown(items)] or UNSET,
-    )
-    caller.answer(request, ack)
-    try:
-        _send_the_rest(caller, items)
-    except Busy:
-        caller.peer.close("evicted")  # it is logged in, and can be told so only once
-
-
-def _send_the_rest(caller: Caller, items: list[Item]) -> None:
+    frame, _, left_out = answers[-1]
+    caller.peer.send(frame)
     for conversation, seq in {item.entry.conversation: item.entry.seq for item in items}.items():
         caller.count_as_received_once_written(conversation, seq)
-    while caller.gate is not None and caller.gate.more:
-        for entry, frame in next_page(caller):
-            caller.send_entry(entry.conversation, entry.seq, frame)
-        if not caller.peer.drain():
-            return
-    if caller.gate is not None:
-        caller.open_gate()
-
-
-def _shown(items: list[Item]) -> list[Item]:
-    return [item for item in items if item.entry.kind != "recall"]
-
-
-def _strings(structs: list) -> list[str] | msgspec.UnsetType:
-    return [m.encode(struct).decode() for struct in structs] or UNSET
-
-
-class _ClassicGroup(Struct):
-    id: int
-    groupname: str
-    groupdesc: str
-    users: list[str]
-
-
-def _classic_group(group: m.GroupItem) -> _ClassicGroup:
-    users = _strings(group.users or []) or []
-    return _ClassicGroup(group.id, group.groupname, group.groupdesc, users)
+    if left_out:
+        for part in wire.notice(caller.id, caller.name, left_out, caller.service.now()):
+            caller.peer.send(part)
+    caller.open_gate()
+    caller.owe_backlog()

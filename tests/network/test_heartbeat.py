@@ -12,6 +12,8 @@ import pytest
 from gevent.event import Event
 
 from greenchat.network.heartbeat import Heartbeat
+from greenchat.network.limits import Limits
+from greenchat.network.silent import SilentConnections
 from tests.network.support import FakeSession, Served, echo
 
 Serve = Callable[..., Served]
@@ -24,6 +26,7 @@ class Peer(SimpleNamespace):
         state = {
             "session": SimpleNamespace(user=user), "heard": False, "missed": 0, "stranger_since": 0.0,
             "silent": lambda: True, "busy": False, "classic": False, "reasons": [],
+            "may_think": False, "address": "192.0.2.1:1", "make_room": lambda: self.reasons.append("room"),
             "take_more": lambda: None, "take_no_more": lambda: self.reasons.append("no more"),
             "stuck": lambda now: 0.0, "cut_off": lambda: self.close("slow_consumer"),
         }  # fmt: skip
@@ -32,13 +35,18 @@ class Peer(SimpleNamespace):
     def close(self, reason: str) -> None:
         self.reasons.append(reason)
 
+    __hash__ = object.__hash__
+
 
 class Clock:
     """Tick a supervision of one peer at chosen times; five beats may be missed."""
 
-    def __init__(self, peer: Peer, interval: float = 1.0, outbox_seconds: float = 0.0) -> None:
+    def __init__(
+        self, peer: Peer, interval: float = 1.0, outbox_seconds: float = 0.0, silent_timeout: float = 0.0
+    ) -> None:
         self.peer = peer
-        self.heartbeat = Heartbeat([peer], interval, 5, 10.0, outbox_seconds)  # type: ignore[list-item]
+        self.silent = SilentConnections(Limits(silent_timeout=silent_timeout, max_silent_per_address=1))
+        self.heartbeat = Heartbeat([peer], interval, 5, 10.0, outbox_seconds, self.silent)  # type: ignore[list-item]
         self.now = 0.0
         self.heartbeat._last = 0.0
 
@@ -128,6 +136,44 @@ def test_one_login_after_the_other_is_not_for_ever(serve: Serve, succeeds: bool)
     else:
         assert client.last_words() == {"msgid": 24, "reason": "evicted"}
         assert session.frames == [b"first"]
+
+
+def test_one_that_has_said_nothing_may_think_for_longer() -> None:
+    clock = Clock(Peer(user=None, may_think=True), silent_timeout=60.0)
+    assert clock.tick(59) == []
+    assert clock.tick(2)[:1] == ["evicted"]
+
+
+def test_a_person_with_an_original_client_has_the_longer_time_after_each_request() -> None:
+    clock = Clock(Peer(user=None, may_think=True), silent_timeout=60.0)
+    clock.tick(50)
+    clock.peer.heard = True
+    assert clock.tick(59) == []
+    assert clock.tick(2)[:1] == ["evicted"]
+
+
+def test_a_modern_client_that_speaks_after_a_long_silence_has_the_shorter_time_from_then() -> None:
+    clock = Clock(Peer(user=None, may_think=True), silent_timeout=60.0)
+    clock.tick(50)
+    clock.peer.may_think = False
+    assert clock.tick(10) == []
+    assert clock.tick(2)[:1] == ["evicted"]
+
+
+def test_one_too_many_of_its_address_has_the_shorter_time() -> None:
+    clock = Clock(Peer(user=None, may_think=True), silent_timeout=60.0)
+    clock.silent.grant(Peer())
+    assert clock.tick(9) == []
+    assert clock.tick() == ["evicted"]
+
+
+def test_who_logs_in_takes_no_room_of_the_silent_any_more() -> None:
+    clock = Clock(Peer(user=None, may_think=True), silent_timeout=60.0)
+    clock.tick(20)
+    assert len(clock.silent) == 1
+    clock.peer.session.user = 5
+    clock.tick()
+    assert len(clock.silent) == 0
 
 
 def test_a_logout_starts_the_login_time_again() -> None:

@@ -85,6 +85,8 @@ class FakePeer:
 
     def __init__(self, classic: bool = False, address: str = "127.0.0.1:1") -> None:
         self.classic = classic
+        self.room = 1_000
+        self.drained = 0
         self.address = address
         self.frames: list[dict[str, Any]] = []
         self.raw: list[bytes] = []
@@ -120,5 +122,9 @@ class FakePeer:
             if self.closed is None:
                 call()
 
+    def has_room(self, frames: int) -> bool:
+        return frames <= self.room
+
     def drain(self) -> bool:
+        self.drained += 1
         return self.closed is None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from greenchat.protocol.classic import MAX_FRAME
 from greenchat.protocol.messages import MsgId
 from tests.service.world import Person, World
 
@@ -110,7 +111,7 @@ def test_live_messages_have_all_that_the_original_reads(classic: Person, bob: Pe
         "two",
         groupid,
     )
-    assert one["time"] == two["time"] == "2027-01-15T08:00:00.000Z"
+    assert one["time"] == two["time"] == "2027-01-15 08:00:00"
 
 
 def test_nothing_above_10_comes_unasked(world: World, classic: Person, bob: Person) -> None:
@@ -222,7 +223,8 @@ def test_the_rest_of_the_pages_follows_as_live_messages_in_order(
     bob.chat(ann, "live")
     ack, *live = person.pushed()
     got = [entry["msg"] for entry in strings(ack["offlinemsg"])]
-    assert len(got) == 200
+    assert 0 < len(got) < 20
+    assert len(person.peer.raw[0]) <= MAX_FRAME
     assert [*got, *[frame["msg"] for frame in live]] == [*map(str, range(452)), "live"]
     person.leave()
     assert "offlinemsg" not in log_in(world).ack
@@ -263,3 +265,112 @@ def test_a_login_gets_one_answer_even_if_a_later_page_cannot_be_read(
     answered = [frame for frame in person.peer.raw if frame.startswith(b'{"msgid":2,')]
     assert len(answered) == 1
     assert person.peer.closed or person.session.user == 1
+
+
+# -- Pace, parts, and what does not fit
+
+
+def test_what_one_says_to_oneself_is_shown(world: World, classic: Person) -> None:
+    classic.raw(b'{"id":1,"msg":"note","msgid":6,"name":"ann","time":"","toid":1}')
+    assert [(frame["msgid"], frame["id"], frame["msg"]) for frame in classic.pushed()] == [(6, 1, "note")]
+    classic.leave()
+    assert "offlinemsg" not in log_in(world).ack
+
+
+def test_a_text_in_parts_counts_as_received_with_its_last_one(
+    world: World, classic: Person, bob: Person
+) -> None:
+    bob.chat(classic, "x" * 2_000)
+    assert [frame["msg"][:6] for frame in classic.pushed()] == ["(1/3) ", "(2/3) ", "(3/3) "]
+    classic.leave()
+    assert "offlinemsg" not in log_in(world).ack
+
+
+def test_live_messages_without_room_come_from_the_log_once_there_is_some(
+    world: World, classic: Person, bob: Person
+) -> None:
+    groupid = bob.group("g")
+    classic.raw(b'{"groupid":%d,"id":1,"msgid":9}' % groupid)
+    bob.chat(classic, "one")
+    classic.peer.room = 0
+    for number in range(300):
+        bob.put(MsgId.ONE_CHAT, toid=1, msg=f"{number}")
+        bob.put(MsgId.GROUP_CHAT, groupid=groupid, msg=f"{number}")
+    world.when(lambda: classic.peer.drained > 3, lambda: setattr(classic.peer, "room", 64))
+    world.commit()
+    got = classic.pushed()
+    assert [frame["msg"] for frame in got if frame["msgid"] == 6] == ["one", *map(str, range(300))]
+    assert [frame["msg"] for frame in got if frame["msgid"] == 10] == list(map(str, range(300)))
+    bob.chat(classic, "live again")
+    assert [frame["msg"] for frame in classic.pushed()] == ["live again"]
+
+
+def test_what_does_not_fit_the_answer_is_told_and_comes_live(world: World, ann: Person, bob: Person) -> None:
+    stranger = world.connect()
+    for number in range(30):
+        friend = stranger.ok(MsgId.REG, name=f"friend {number}", password="pw")
+        ann.ok(MsgId.ADD_FRIEND, friendid=friend["id"])
+    ann.leave()
+    bob.chat(ann, "one")
+    person = world.connect(classic=True)
+    person.raw(LOGIN_ANN)
+    ack, told, one = person.pushed()
+    assert 5 < len(ack["friends"]) < 30
+    assert "offlinemsg" not in ack
+    assert (told["msgid"], told["id"], told["name"]) == (6, 1, "ann")
+    assert f"{30 - len(ack['friends'])} friends" in told["msg"]
+    assert one["msg"] == "one"
+    assert all(len(frame) <= MAX_FRAME for frame in person.peer.raw)
+
+
+def test_a_refused_login_speaks_of_no_device(world: World, ann: Person) -> None:
+    person = world.connect(classic=True)
+    person.raw(LOGIN_ANN)
+    (reply,) = person.pushed()
+    assert reply["errmsg"] == "this account is logged in already, with another client"
+
+
+# -- The older lineage, and foreign dialects
+
+
+def test_the_older_lineage_is_understood_and_answered_in_its_numbers(
+    world: World, ann: Person, bob: Person
+) -> None:
+    ann.leave()
+    bob.chat(ann, "one")
+    person = world.connect(classic=True)
+    person.raw(b'{"id":1,"msgid":1000,"password":"pw"}')
+    person.id = 1
+    (ack,) = person.pushed()
+    assert ack["msgid"] == 1001
+    assert [(entry["msgid"], entry["msg"]) for entry in strings(ack["offlinemsg"])] == [(1005, "one")]
+    person.raw(b'{"id":1,"msg":"hello","msgid":1005,"name":"ann","time":"","toid":2}')
+    assert [frame["msg"] for frame in bob.pushed(6)] == ["hello"]
+    bob.chat(person, "two")
+    assert [(frame["msgid"], frame["msg"]) for frame in person.pushed()] == [(1005, "two")]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b'{"msgid":9,"groupid":1,"id":2,"msg":"all"}',
+        b'{"msgid":3,"name":"eve","password":"pw"}',
+        b'{"msgid":5,"id":2,"toid":1,"msg":"hi"}',
+    ],
+)
+def test_a_request_of_a_foreign_dialect_is_not_executed_and_ends_the_connection(
+    world: World, ann: Person, bob: Person, caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
+    groupid = ann.group("g")
+    bob.leave()
+    for _ in range(2):
+        person = world.connect(classic=True)
+        person.raw(b'{"id":2,"msgid":1,"password":"pw"}')
+        person.raw(request_)
+        assert person.peer.closed == "another protocol"
+        person.leave()
+    assert ann.ok(MsgId.GROUP_INFO, groupid=groupid)["group"]["count"] == 1
+    assert ann.pushed(6) == []
+    lines = [line for line in caplog.messages if "speaks another protocol" in line]
+    assert len(lines) == 1
+    assert "fields of our" in lines[0]

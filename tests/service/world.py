@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from greenchat.data import open_store
 from greenchat.errors import RequestError
 from greenchat.ports import Bus, Later, Node
 from greenchat.protocol.messages import HeartbeatTerms, MsgId
+from greenchat.protocol.originals import Originals
 from greenchat.service.service import Service
 from greenchat.service.session import Session
 from tests.service.fakes import FakePeer, PlainPasswords, Switches
@@ -207,6 +209,7 @@ class World:
             offload=lambda share, function, *args: function(*args),
             later=later,
             pause=self.pause,
+            originals=Originals(UTC),
         )
         self.passwords = self.service.passwords = PlainPasswords()  # type: ignore[assignment]
 

@@ -1,0 +1,98 @@
+"""Connections that may take longer to log in than others: those that said nothing yet, and original clients.
+
+People connect first and read a menu then.  They get an hour instead of seconds, as long as there is
+room.  When room is needed the newest connection of the address with the most goes first, so that
+an attacker with many connections loses them before a person loses one.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from greenchat.network.limits import Limits
+from greenchat.protocol.addresses import host_of, network_of
+
+
+class Stranger(Protocol):
+    """A connection, as far as this module knows it."""
+
+    @property
+    def address(self) -> str:
+        """``HOST:PORT`` of the peer."""
+
+    def make_room(self) -> None:
+        """End without a word: nobody knows yet which framing the peer would understand."""
+
+
+class SilentConnections:
+    """The connections that have been granted the longer time.
+
+    Args:
+        limits: ``silent_timeout``, ``max_silent``, ``max_silent_per_address``, and which hosts are exempt
+            from the last one.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._of_address: dict[str, dict[Stranger, None]] = {}  # by arrival
+        self._addresses: dict[Stranger, str] = {}  # by arrival
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._addresses)
+
+    def __contains__(self, connection: Stranger) -> bool:
+        """Return True if a connection has the longer time."""
+        return connection in self._addresses
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that such a connection may last."""
+        return self._limits.silent_timeout
+
+    def grant(self, connection: Stranger) -> bool:
+        """Grant a connection the longer time.
+
+        Returns:
+            False if its address has as many as it may have, or it is the one that would have to go.
+        """
+        host = host_of(connection.address)
+        key = network_of(host)
+        limit = self._limits.max_silent_per_address
+        if len(self._of_address.get(key, ())) >= limit and not self._limits.is_exempt(host):
+            return False
+        self._addresses[connection] = key
+        self._of_address.setdefault(key, {})[connection] = None
+        if len(self) <= self._limits.max_silent:
+            return True
+        first = self._first_to_go()
+        self.remove(first)
+        if first is not connection:
+            first.make_room()
+        return first is not connection
+
+    def remove(self, connection: Stranger) -> None:
+        """Forget a connection that has logged in or ended."""
+        key = self._addresses.pop(connection, None)
+        if key is not None:
+            del self._of_address[key][connection]
+            if not self._of_address[key]:
+                del self._of_address[key]
+
+    def give_way(self) -> bool:
+        """End one connection for the sake of a newcomer; return False if there is none."""
+        if not self._addresses:
+            return False
+        first = self._first_to_go()
+        self.remove(first)
+        first.make_room()
+        return True
+
+    def _first_to_go(self) -> Stranger:
+        """Return the newest connection of the address with the most; of several such, the newest of all."""
+        most = max(map(len, self._of_address.values()))
+        return next(
+            connection
+            for connection in reversed(self._addresses)
+            if len(self._of_address[self._addresses[connection]]) == most
+        )
