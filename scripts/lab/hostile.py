@@ -39,6 +39,9 @@ PAUSE = 0.1
 HELD = ("--exempt", "192.0.2.0/24")
 """Loopback is held to all limits."""
 
+MENU = (*HELD, "--login-timeout", "0.3", "--max-silent", "100", "--max-silent-per-address", "4")
+"""There is little room for people who read a menu, and it is needed soon."""
+
 HEADER = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
 
 CHAT = "x" * 4_000
@@ -102,6 +105,28 @@ class Innocent:
         if not fields.items() <= frame.items():
             raise LabError(f"an innocent got {frame}, not {fields}")
         return frame
+
+
+class Reader:
+    """Somebody who has started an original client and reads its menu: connected, and silent."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._sock = socket.create_connection(address, DEADLINE, source_address=("127.0.0.9", 0))
+
+    def log_in(self) -> None:
+        """Log in at last; a wrong password does, as long as the server answers.
+
+        Raises:
+            LabError: the connection has been ended.
+        """
+        with self._sock:
+            try:
+                self._sock.sendall(b'{"msgid":1,"id":1,"password":"?"}\0')
+                answer = self._sock.recv(1_024)
+            except OSError as error:
+                raise LabError(f"somebody at the menu was thrown out: {error}") from None
+        if not answer.startswith(b'{"msgid":2,'):
+            raise LabError(f"somebody at the menu got {answer!r}")
 
 
 @dataclass
@@ -185,6 +210,7 @@ class Scenario:
         header: that innocents send first.
         tls: whether the server speaks TLS.
         in_cluster: whether it has a Redis, so that memberships may have changed at other servers.
+        at_the_menu: whether somebody with an original client reads its menu meanwhile, and logs in then.
     """
 
     peers: Callable[[Scene], list[Peer]]
@@ -192,12 +218,20 @@ class Scenario:
     header: str = ""
     tls: bool = False
     in_cluster: bool = False
+    at_the_menu: bool = False
 
 
 def some(count: int, **kwargs: Any) -> Callable[[Scene], list[Peer]]:
     """Return what makes so many peers, a hundred from each address."""
     return lambda scene: [
         Peer(source=f"127.0.1.{1 + number // 100 % 250}", **kwargs) for number in range(count * scene.scale)
+    ]
+
+
+def each_from_two(count: int) -> Callable[[Scene], list[Peer]]:
+    """Return what makes so many silent peers, two from each address."""
+    return lambda scene: [
+        Peer(source=f"127.1.{number // 500}.{1 + number // 2 % 250}") for number in range(count * scene.scale)
     ]
 
 
@@ -281,6 +315,7 @@ FLOODS = {
 SCENARIOS = {
     "nobody": Scenario(lambda scene: []),
     "silent connections": Scenario(some(300), options=("--login-timeout", "2")),
+    "silent, of many addresses": Scenario(each_from_two(400), MENU, at_the_menu=True),
     "frames byte by byte": Scenario(some(100, again='{"msgid":12,"x":"' + "x" * 60_000, pace=0.01)),
     "frames never ended": Scenario(some(200, opening='{"msgid":12,"x":"' + "x" * 60_000)),
     "PROXY header only": Scenario(some(300, opening=HEADER[:20]), ("--proxy-protocol",), header=HEADER),
@@ -327,6 +362,7 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
         address = (server.host, server.port)
         pair = Pair(*(Innocent(address, one, scenario.header, scenario.tls) for one in people(database, 2)))
         leaving.callback(pair.close)
+        reader = Reader(address) if scenario.at_the_menu else None
         pair.chat(0.5)
         before = rss_mib(server.pid)
         forget_peak(server.pid)
@@ -344,6 +380,8 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
             "calm_ms": calm,
             "innocents_ms": spread([second * 1000 for second in pair.seconds]),
         }
+        if reader is not None:
+            reader.log_in()
         pair.seconds.clear()
         pair.chat(0.0)  # and all is well afterwards
     if "Traceback" in server.log:

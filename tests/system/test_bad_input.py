@@ -492,7 +492,8 @@ def test_resets_while_replies_are_written_leave_no_trace(server: Server) -> None
 @pytest.fixture
 def strict(start) -> Server:
     """A server that does not wait long."""
-    return start("--login-timeout", LOGIN_TIMEOUT, "--heartbeat-interval", 0.1, "--max-missed", 5, calm=False)
+    strictly = ("--login-timeout", LOGIN_TIMEOUT, "--silent-timeout", 0)
+    return start(*strictly, "--heartbeat-interval", 0.1, "--max-missed", 5, calm=False)
 
 
 def test_a_connection_that_says_nothing_is_ended_after_the_login_timeout(strict: Server) -> None:
@@ -510,7 +511,8 @@ def test_a_connection_that_says_much_but_does_not_log_in_is_ended_too(strict: Se
 
 
 def test_the_login_timeout_does_not_depend_on_the_heartbeat_interval(start) -> None:
-    server = start("--heartbeat-interval", 60, "--login-timeout", LOGIN_TIMEOUT, calm=False)
+    options = ("--login-timeout", LOGIN_TIMEOUT, "--silent-timeout", 0)
+    server = start("--heartbeat-interval", 60, *options, calm=False)
     with Client(server) as client:
         (bye,) = client.ended()
     assert bye["msgid"] == 24
