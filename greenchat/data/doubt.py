@@ -1,7 +1,7 @@
-"""Doing a change again whose COMMIT was not answered: what it found the first time counts if it was done.
+"""Repeat changes whose COMMIT was not answered, so as to find out whether they were made.
 
-Each function gets the connection and the result of the first time, and returns the result of the whole.  It
-takes the same locks as the first time, and so waits until that transaction has ended, one way or the other.
+Each function makes a change a second time and returns its result, that of the first time if that one was
+committed.  It takes the same locks as the first time, and so waits until that transaction has ended.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from greenchat.errors import BadCredentials, Busy, GroupNameTaken, NameTaken, No
 T = TypeVar("T")
 
 Call = Callable[[Connection], T]
-"""The change, as it was made the first time."""
+"""Makes the change in a transaction, as the first time."""
 
 Again = Callable[[Call[T], Connection, T], T]
 """``again(call, connection, first)``: makes a change again, given the result of the first time."""
 
 
 def same(call: Call[T], db: Connection, first: T) -> T:
-    """Make a change that leaves everything as it is when it is made twice."""
+    """Make a change that has the same effect and result when it is made twice."""
     return call(db)
 
 
@@ -45,7 +45,7 @@ def create_user(call: Call[int], db: Connection, first: int) -> int:
 
 
 def set_password(userid: int, new: str, device: str) -> Again[int]:
-    """Return what takes the new hash, which is like no other, for a sign that it was set."""
+    """Return a function that takes the new hash for the proof that it was set: no other hash has its salt."""
 
     def again(call: Call[int], db: Connection, first: int) -> int:
         try:
@@ -72,13 +72,13 @@ def create_group(call: Call[int], db: Connection, first: int) -> int:
 
 
 def join_group(call: Call[ports.Joining], db: Connection, first: ports.Joining) -> ports.Joining:
-    """Take a joining for new that was new the first time."""
+    """Call a joining new if the first time made it."""
     joining = call(db)
     return joining._replace(is_new=joining.is_new or joining == first._replace(is_new=False))
 
 
 def leave_group(call: Call[None], db: Connection, first: None) -> None:
-    """Leave, unless that was done."""
+    """Take a user who is no member for one who left the first time."""
     try:
         call(db)
     except NotAMember:
