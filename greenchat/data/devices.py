@@ -31,6 +31,7 @@ GENERATION_BITS = 62
 """Of the first generation of a device's tokens; each end of its tokens adds one."""
 
 _MINE = (Device.c.userid == bindparam("u"), Device.c.device == bindparam("d"))
+_LAST_LOGIN = select(Device.c.last_login).where(*_MINE)
 _DEVICES = (
     select(Device.c.device, Device.c.node)
     .where(Device.c.userid == bindparam("u"))
@@ -147,6 +148,11 @@ def open_device(
     since = later(now, state.since)
     _TAKE.run(db, u=userid, d=device, n=node.name, i=node.incarnation, t=since)
     return state._replace(since=since)
+
+
+def last_login(db: Connection, userid: int, device: str) -> str | None:
+    """Return the instant of a device's last login; None if the device is not remembered."""
+    return db.execute(_LAST_LOGIN, {"u": userid, "d": device}).scalar()
 
 
 def _add(db: Connection, max_devices: int, userid: int, device: str, now: str) -> None:

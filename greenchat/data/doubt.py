@@ -12,8 +12,8 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from greenchat import ports
-from greenchat.data import accounts, groups
-from greenchat.errors import BadCredentials, Busy, GroupNameTaken, NameTaken, NoSuchGroup, NotAMember
+from greenchat.data import accounts, devices, groups
+from greenchat.errors import AlreadyOnline, BadCredentials, GroupNameTaken, NameTaken, NoSuchGroup, NotAMember
 
 T = TypeVar("T")
 
@@ -29,9 +29,19 @@ def same(call: Call[T], db: Connection, first: T) -> T:
     return call(db)
 
 
-def never(call: Call[T], db: Connection, first: T) -> T:
-    """Do not make it again."""
-    raise Busy
+def open_device(userid: int, device: str) -> Again[ports.LoginState]:
+    """Return what marks a device online again; the node that had it first is the one to be told."""
+
+    def again(call: Call[ports.LoginState], db: Connection, first: ports.LoginState) -> ports.LoginState:
+        try:
+            state = call(db)
+        except AlreadyOnline:  # by the first time itself, where the last login had to be a certain one
+            if devices.last_login(db, userid, device) != first.since:
+                raise
+            return first
+        return state._replace(before=state.before or first.before)
+
+    return again
 
 
 def create_user(call: Call[int], db: Connection, first: int) -> int:

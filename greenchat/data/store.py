@@ -177,7 +177,7 @@ class SqlStore:
                     now,
                     unless_elsewhere,
                     if_last,
-                    again=doubt.never,
+                    again=doubt.open_device(userid, device),
                 )
         finally:
             self._write_marks_soon()

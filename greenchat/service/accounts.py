@@ -23,7 +23,7 @@ from greenchat.service.events import Ended, encode_event
 from greenchat.service.names import new_name
 from greenchat.service.presence import give_up, sign_off, tell_followers
 from greenchat.service.service import Service
-from greenchat.service.takeover import end_elsewhere, hand_over, open_again, reopen_elsewhere
+from greenchat.service.takeover import end_elsewhere, hand_over, open_again, open_here, reopen_elsewhere
 from greenchat.service.throttle import LoginBill
 from greenchat.service.welcome import welcome
 
@@ -234,7 +234,7 @@ def _settle(
     """
     service, userid, device = caller.service, account.id, request.device
     nobody_knows = seats is None and not _is_forced(caller, request)
-    state = service.store.open_device(userid, device, service.node, service.now(), nobody_knows)
+    state = open_here(service, userid, device, nobody_knows)
     bill.rows = state.rows
     is_void = has_changed(caller, request, account, state)
     there = [seat.node for seat in seats or () if seat.device == device]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
-from greenchat.errors import AlreadyOnline
+from greenchat.errors import AlreadyOnline, Busy, Uncertain
 from greenchat.ports import LoginState
+from greenchat.service.doubt import TRY_AGAIN
 from greenchat.service.events import Ended, Reopen, encode_event
 from greenchat.service.hub import Online
 from greenchat.service.presence import give_up
@@ -46,6 +48,34 @@ def hand_over(service: Service, userid: int, device: str, state: LoginState, sea
     return True
 
 
+def open_here(service: Service, userid: int, device: str, unless_elsewhere: bool) -> LoginState:
+    """Mark a device online here; if nobody knows whether it is, have it given back.  May switch.
+
+    Raises:
+        AlreadyOnline: with ``unless_elsewhere``, it is at another node.
+        BadCredentials: the user is gone.
+    """
+    try:
+        return service.store.open_device(userid, device, service.node, service.now(), unless_elsewhere)
+    except Uncertain as doubt:
+        service.later(0, partial(_give_back, service, userid, device, doubt))
+        raise
+
+
+def _give_back(service: Service, userid: int, device: str, doubt: Uncertain) -> None:
+    """Void a login that failed, and may have taken the device in the database all the same.  May switch."""
+    try:
+        doubt.settle()
+        if service.hub.find(userid, device) is not None:
+            return  # a newer login here has it, or will
+        state = service.store.open_device(userid, device, service.node, service.now())
+    except Busy:
+        service.later(TRY_AGAIN, partial(_give_back, service, userid, device, doubt))
+    else:
+        service.store.close_device(userid, device, service.node, service.now())
+        reopen_elsewhere(service, userid, device, state.since)
+
+
 def reopen_elsewhere(service: Service, userid: int, device: str, since: str) -> None:
     """Have the node where a device is online mark it again: the login of an instant is void."""
     service.bus.send(service.bus.nodes((userid,)), encode_event(Reopen(userid, device, since)))
@@ -65,6 +95,8 @@ def open_again(service: Service, session: Online) -> None:
         if session.user is not None:
             session.peer.close("replaced")
             give_up(service, session)
+    except Busy:
+        service.later(TRY_AGAIN, partial(open_again, service, session))
     else:
         session.claim.open(state.since)
         if session.user is None and not hand_over(service, userid, session.device, state, ()):

@@ -153,7 +153,53 @@ def test_a_group_that_may_be_made_has_its_id_when_asked_again(cluster: Cluster, 
     ann.refused(9, MsgId.CREATE_GROUP, **fields)
 
 
+@MADE_OR_NOT
+def test_a_login_in_doubt_leaves_the_device_where_it_was(cluster: Cluster, made: bool) -> None:
+    ann, bob, _ = people(cluster)
+    bob.ok(MsgId.ADD_FRIEND, friendid=ann.id)
+    other = cluster["b"].connect()
+    in_doubt(cluster, other, made, MsgId.LOGIN, id=ann.id, password="pw", force=True)
+    cluster.pass_time(2)
+    assert ann.peer.closed is None
+    assert cluster.database.online()[ann.id, ""] == "a"
+    bob.pushed()
+    other.login(id=ann.id, force=True)
+    assert ann.peer.closed == "replaced"
+    assert cluster.database.online()[ann.id, ""] == "b"
+
+
+def test_a_device_is_given_back_once_the_database_is_there_for_its_node(cluster: Cluster) -> None:
+    ann, _, _ = people(cluster)
+    other = cluster["b"].connect()
+    with cluster.held("b", "a"):
+        in_doubt(cluster, other, True, MsgId.LOGIN, id=ann.id, password="pw", force=True)
+        assert cluster.database.online().get((ann.id, "")) is None
+    cluster.database.away = True
+    cluster.pass_time(1)
+    cluster.database.away = False
+    cluster.pass_time(2)
+    assert ann.peer.closed is None
+    assert cluster.database.online()[ann.id, ""] == "a"
+
+
 # -- The database can tell at once
+
+
+@MADE_OR_NOT
+@pytest.mark.parametrize("bus_is_away", [False, True])
+def test_a_login_is_made_again_while_the_database_answers_and_ends_the_one_before_it(
+    cluster: Cluster, made: bool, bus_is_away: bool
+) -> None:
+    ann, _, _ = people(cluster)
+    other = cluster["b"].connect()
+    cluster["b"].bus.away = bus_is_away
+    cluster.database.unanswered = made
+    cluster.database.stays = True
+    other.login(id=ann.id, force=True)
+    cluster["b"].bus.away = False
+    cluster.pass_time(2)
+    assert (ann.peer.closed, other.peer.closed) == ("replaced", None)
+    assert cluster.database.online()[ann.id, ""] == "b"
 
 
 @MADE_OR_NOT
