@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.service.clustered import DEVICES, HABITS, NODES, USERS, Clustered
+from tests.service.clustered import DEVICES, USERS, Clustered
 from tests.service.turns import Priorities
+from tests.service.watch import HABITS, NODES
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "60"))
 STEPS = int(os.environ.get("MACHINE_STEPS", "40"))
