@@ -12,16 +12,17 @@ import sys  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from contextlib import ExitStack, contextmanager  # noqa: E402
 from time import monotonic  # noqa: E402
+from unittest.mock import patch  # noqa: E402
 
 import gevent  # noqa: E402
 import redis  # noqa: E402
 
-from greenchat.bus import lookout  # noqa: E402
+from greenchat.bus import lookout, shared  # noqa: E402
 from greenchat.bus import redis as redis_bus  # noqa: E402
 from greenchat.bus.redis import RedisBus  # noqa: E402
 from greenchat.errors import Busy  # noqa: E402
 from greenchat.ports import Node, Seat  # noqa: E402
-from tests.bus.contract import CONTRACT, Loader, Recorder  # noqa: E402
+from tests.bus.contract import CONTRACT, Loader, Recorder, guards  # noqa: E402
 
 DEADLINE = 30.0
 """Seconds that anything may take: generous, because nothing waits for it when all is well."""
@@ -537,20 +538,53 @@ def a_node_on_another_redis_is_noticed(url: str) -> None:
         assert a.bus.trouble == ""
 
 
+def attempts_are_counted_on_all_nodes(url: str) -> None:
+    """However many are tried at the same time, wherever: one more than is allowed, and then it is locked."""
+    with cluster(url, "a", "b", "c") as members:
+        those = guards("account", "address", allowed=3)
+
+        def guess(place: int) -> str:
+            bus, name = members[place % 3].bus, f"{place}"
+            while (left := bus.begin_attempt(those, name)) is None:
+                gevent.sleep(0.01)
+            if left:
+                return "locked"
+            gevent.sleep(0.02)
+            bus.end_attempt(those, name, right=False)
+            return "wrong"
+
+        guesses = [gevent.spawn(guess, place) for place in range(60)]
+        gevent.joinall(guesses, raise_error=True)
+        assert [guess.value for guess in guesses].count("wrong") == 4
+        assert members[0].bus.begin_attempt(guards("other"), "n") == 0
+
+
+def an_attempt_of_a_dead_node_ends(url: str) -> None:
+    """Its place is free when the time of an attempt is over."""
+    with cluster(url, "a", "b") as [a, b], patch.object(shared, "UNDER_WAY", 0.3):
+        those = guards("account", allowed=0)
+        assert a.bus.begin_attempt(those, "n") == 0
+        assert b.bus.begin_attempt(those, "n2") is None
+        a.die()
+        until(lambda: b.bus.begin_attempt(those, "n2") == 0)
+
+
 def two_installations_do_not_meet(url: str) -> None:
     """On one Redis, with the same names of nodes: the id of the database parts them."""
     with cluster(url, "a", "b") as [a, b], cluster(url, "a", "b", id="another") as [other, listening]:
         a.login(1, "phone")
         a.tell(b"event")
         assert b.bus.count("wrong", 60) == 1
-        b.bus.lock("name", 60)
+        those = guards("name", allowed=0)
+        assert b.bus.begin_attempt(those, "n") == 0
+        assert b.bus.end_attempt(those, "n", right=False) == [1]
         a.bus.settle()
         other.bus.settle()
         assert not listening.sees(1)
         assert listening.login(1, "phone") == []
         assert listening.listener.events == []
         assert listening.bus.count("wrong", 60) == 1
-        assert listening.bus.locked(["name"]) == 0
+        assert listening.bus.begin_attempt(those, "n") == 0
         assert not a.listener.ended
 
 
