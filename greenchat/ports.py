@@ -280,8 +280,6 @@ class LoginState(NamedTuple):
     password: str
     """As in ``Account``: with ``generation``, it shows what has changed since that was read."""
     generation: int
-    followers: list[int]
-    """As ``Store.followers`` returns them."""
     friends: list[User]
     groups: list[Group]
     joined: dict[int, int]
@@ -298,8 +296,17 @@ class LoginState(NamedTuple):
     @property
     def rows(self) -> int:
         """Rows of the database that it was read from."""
-        mine = len(self.followers) + len(self.friends) + len(self.groups) + len(self.backlog)
+        mine = len(self.friends) + len(self.groups) + len(self.backlog)
         return mine + sum(len(members) for members in self.members.values())
+
+
+class Follower(NamedTuple):
+    """A user who has another as a friend."""
+
+    friend: int
+    user: int
+    is_blocked: bool
+    """The friend has blocked the user: then the user sees the friend offline."""
 
 
 class Node(NamedTuple):
@@ -479,8 +486,11 @@ class Store(Protocol):
     def friends(self, userid: int) -> list[User]:
         """Return the user's friends, by id."""
 
-    def followers(self, userid: int) -> list[int]:
-        """Return who has the user as a friend, is marked online, and is not blocked by them."""
+    def followers(self, users: Collection[int], node: Node) -> list[Follower]:
+        """Return the followers of some users, of those who are marked online at a node."""
+
+    def blocked_friends(self, node: Node) -> list[tuple[int, int]]:
+        """Return the pairs (friend, user) of users marked online at a node whose friend has blocked them."""
 
     def block(self, userid: int, blockedid: int) -> None:
         """Keep ``blockedid`` from writing to ``userid``; twice is once.
@@ -708,7 +718,15 @@ class BusListener(Protocol):
     def catch_up(self) -> None:
         """Look into the database: events may have been lost, and sessions taken over.  May switch."""
 
-    def gone(self, node: Node, users: Iterable[int]) -> None:
+    def moved(self, users: Iterable[int], seconds: float) -> None:
+        """Take note that users have come to other nodes, or gone.  Does not switch.
+
+        Args:
+            users: those users; what ``Bus.online`` returns of them may have changed.
+            seconds: the time in which they may come back elsewhere, since their node has left.
+        """
+
+    def gone(self, node: Node) -> None:
         """Mark a node's users offline: it has left or died.  Called at one of the others.  May switch.
 
         Raises:

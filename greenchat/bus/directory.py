@@ -34,11 +34,11 @@ class Directory:
         """Return who is online at a node."""
         return set(self._users.get(node, ()))
 
-    def put(self, node: str, userid: int, here: bool) -> None:
-        """Note that a user has come to a node, or left it."""
+    def put(self, node: str, userid: int, here: bool) -> bool:
+        """Note that a user has come to a node, or left it; return False if that is known."""
         users = self._users.setdefault(node, set())
         if here == (userid in users):
-            return
+            return False
         nodes = self._nodes.get(userid, ())
         if here:
             users.add(userid)
@@ -51,16 +51,18 @@ class Directory:
                 self._nodes[userid] = left
             else:
                 del self._nodes[userid]
+        return True
 
-    def replace(self, node: str, users: Iterable[int]) -> None:
-        """Note who is online at a node, all in all."""
+    def replace(self, node: str, users: Iterable[int]) -> set[int]:
+        """Note who is online at a node, all in all; return those who have come or gone by that."""
         wanted = set(users)
-        for userid in self.users(node) - wanted:
-            self.put(node, userid, False)
-        for userid in wanted:
-            self.put(node, userid, True)
+        changed = self.users(node) ^ wanted
+        for userid in changed:
+            self.put(node, userid, userid in wanted)
+        return changed
 
-    def drop(self, node: str) -> None:
-        """Forget a node."""
-        self.replace(node, ())
+    def drop(self, node: str) -> set[int]:
+        """Forget a node, and return who was online there."""
+        gone = self.replace(node, ())
         self._users.pop(node, None)
+        return gone

@@ -8,7 +8,7 @@ from time import monotonic
 
 import gevent
 
-from greenchat.bus.peers import Absences, Peers
+from greenchat.bus.peers import RETURN, Absences, Peers
 from greenchat.bus.registry import Registry
 from greenchat.errors import Busy
 from greenchat.ports import BusListener, Node
@@ -18,9 +18,6 @@ logger = logging.getLogger(__name__)
 GRACE = 2.5
 """Seconds without a lease after which a node is dead.  Redis may have lost its data: then each node
 takes its lease again within a second."""
-
-RETURN = 3.0
-"""Seconds in which users of a node that has left may come back elsewhere, before they count as gone."""
 
 TRY_AGAIN = 1.0
 """Seconds after which a database that was away is asked again."""
@@ -107,31 +104,31 @@ class Lookout:
                 if peer is None or peer.node.incarnation < there:
                     self._peers.meet(Node(node.name, there))
 
-    def has_left(self, node: Node, users: set[int]) -> None:
+    def has_left(self, node: Node) -> None:
         """Let the users of a node come back elsewhere, or where it is started anew; then clean up."""
-        gevent.spawn_later(RETURN, self._clean_up, node, users)
+        gevent.spawn_later(RETURN, self._clean_up, node)
 
     def _drop(self, node: Node) -> None:
         logger.warning("node %s is gone: its lease has run out", node.name)
         self._absences.forget(node)
         self._suspects.pop(node.name, None)
-        users = self._peers.drop(node.name)
-        gevent.spawn(self._clean_up, node, users)
+        self._peers.drop(node.name, 0)
+        gevent.spawn(self._clean_up, node)
         gevent.spawn(self._listener.catch_up)
 
-    def _clean_up(self, node: Node, users: set[int]) -> None:
+    def _clean_up(self, node: Node) -> None:
         """Mark a node's users offline, if no other node does.  May switch."""
         try:
             if self._registry.may_clean_up(node):
-                self._mark_offline(node, users)
+                self._mark_offline(node)
         except Busy:
             logger.warning("cannot clean up after node %s now; another look will", node.name)
 
-    def _mark_offline(self, node: Node, users: set[int]) -> None:
-        """Do so, however long the database is away: no other node knows the users.  May switch."""
+    def _mark_offline(self, node: Node) -> None:
+        """Do so, however long the database is away.  May switch."""
         while True:
             try:
-                self._listener.gone(node, users)
+                self._listener.gone(node)
                 self._cleaned[node] = monotonic()
                 self._registry.forget(node)
                 return

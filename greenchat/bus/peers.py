@@ -13,6 +13,9 @@ from greenchat.bus.stream import Frame, Incoming, Outgoing
 from greenchat.errors import Busy
 from greenchat.ports import BusListener, Node
 
+RETURN = 3.0
+"""Seconds in which users of a node that has left may come back elsewhere, before they count as gone."""
+
 TRY_AGAIN = 0.5
 """Seconds after which a node's users are read again, if that failed."""
 
@@ -47,7 +50,7 @@ class Peers:
         listener: the service.
         read_users: returns who is online at a node, as Redis knows it; None if it is not alive.
         greet: has our position sent soon.
-        replaced: is told of a node that has been started anew, and who was online there before.
+        replaced: is told of a node that has been started anew.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Peers:
         listener: BusListener,
         read_users: Callable[[Node], set[int] | None],
         greet: Callable[[], None],
-        replaced: Callable[[Node, set[int]], None],
+        replaced: Callable[[Node], None],
     ) -> None:
         self._me = me
         self._listener = listener
@@ -92,22 +95,21 @@ class Peers:
         out.skip()
         before = self._peers.get(node.name)
         if before is not None:
-            self._replaced(before.node, self.drop(node.name))
+            self.drop(node.name, RETURN)
+            self._replaced(before.node)
         peer = self._peers[node.name] = Peer(node, out)
         self._greet()
         return peer
 
-    def drop(self, name: str) -> set[int]:
-        """Forget a node, and return who was online there."""
+    def drop(self, name: str, seconds: float) -> None:
+        """Forget a node, whose users may come back elsewhere in some seconds."""
         peer = self._peers.pop(name, None)
         if peer is not None:
             peer.out.lose()  # by the time there is a node of this name again, it may be wrong
             if peer.lost or peer.reading:  # its hash tells nothing any more, but the database does
                 gevent.spawn(self._listener.catch_up)
-        users = self.directory.users(name)
-        self.directory.drop(name)
+        self._listener.moved(self.directory.drop(name), seconds)
         self._progress.set()
-        return users
 
     def take(self, frame: Frame) -> Peer | None:
         """Make all of a frame, if it is a new one; return who sent it.  Does not switch."""
@@ -117,11 +119,7 @@ class Peers:
         if not peer.incoming.fresh(frame):
             return None
         lost = peer.incoming.take(frame)
-        for users, here in ((frame.here, True), (frame.left, False)):
-            for userid in users:
-                self.directory.put(peer.node.name, userid, here)
-                if peer.reading:
-                    peer.since[userid] = here
+        self._take_users(peer, frame)
         if frame.seen == self._me:
             self._acknowledged(peer, frame.seen_number)
         for event in frame.events:
@@ -131,6 +129,17 @@ class Peers:
         elif not peer.reading:
             peer.taken = frame.number
         return peer
+
+    def _take_users(self, peer: Peer, frame: Frame) -> None:
+        moved = []
+        for users, here in ((frame.here, True), (frame.left, False)):
+            for userid in users:
+                if self.directory.put(peer.node.name, userid, here):
+                    moved.append(userid)
+                if peer.reading:
+                    peer.since[userid] = here
+        if moved:
+            self._listener.moved(moved, 0)
 
     def recover(self, peer: Peer) -> None:
         """Find out what frames that were lost would have told.  Does not switch."""
@@ -177,10 +186,11 @@ class Peers:
                     continue
                 if self._peers.get(peer.node.name) is not peer:
                     return
-                if users is not None:
-                    self.directory.replace(peer.node.name, users)
+                if users is None:
+                    users = self.directory.users(peer.node.name)
                 for userid, here in peer.since.items():
-                    self.directory.put(peer.node.name, userid, here)
+                    (users.add if here else users.discard)(userid)
+                self._listener.moved(self.directory.replace(peer.node.name, users), 0)
                 if not peer.lost:
                     peer.taken = peer.incoming.number
                 self._listener.catch_up()

@@ -20,7 +20,7 @@ import redis
 from greenchat.bus import stream
 from greenchat.bus.link import ANSWER, TROUBLE, Ask, Command, Commands, Link, Subscription, exchange
 from greenchat.bus.lookout import Lookout
-from greenchat.bus.peers import Peers
+from greenchat.bus.peers import RETURN, Peers
 from greenchat.bus.pulse import Pulse
 from greenchat.bus.registry import Registry, newest_incarnation, prefix
 from greenchat.bus.shared import Shared
@@ -232,8 +232,8 @@ class RedisBus(Shared):
         self.settle()
         self._listener.catch_up()
 
-    def _has_left(self, node: Node, users: set[int]) -> None:
-        self._lookout.has_left(node, users)
+    def _has_left(self, node: Node) -> None:
+        self._lookout.has_left(node)
 
     # -- What goes out
 
@@ -284,7 +284,8 @@ class RedisBus(Shared):
         elif frame.source.name != self._me.name:
             peer = self._peers.take(frame)
             if peer is not None and frame.leaving:
-                self._has_left(peer.node, self._peers.drop(peer.node.name))
+                self._peers.drop(peer.node.name, RETURN)
+                self._has_left(peer.node)
 
     def _lost(self, error: Exception) -> None:
         self._pulse.lost(str(error))

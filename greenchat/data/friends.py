@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection, bindparam, delete, exists, func, select
 
 from greenchat import ports
 from greenchat.data.accounts import user
 from greenchat.data.permission import shut_out_of_pair
-from greenchat.data.query import Query
-from greenchat.data.schema import Block, Friend, User, insert_new
+from greenchat.data.query import Query, pieces
+from greenchat.data.schema import Block, Device, Friend, User, insert_new
 from greenchat.errors import NoSuchUser, NotAllowed
 
 _PAIR = (Friend.c.userid == bindparam("u"), Friend.c.friendid == bindparam("f"))
@@ -22,17 +24,21 @@ FRIENDS = (
     .where(Friend.c.userid == bindparam("u"))
     .order_by(User.c.id)
 )
-FOLLOWERS = (
-    select(Friend.c.userid)
-    .join_from(Friend, User, User.c.id == Friend.c.userid)
-    .where(
-        Friend.c.friendid == bindparam("u"),
-        User.c.state == "online",
-        ~exists().where(Block.c.userid == bindparam("u"), Block.c.blockedid == Friend.c.userid),
+_FRIENDS = Query(FRIENDS)
+# By the devices and not by the users' state: a session counts as long as its device's row names its node.
+_IS_HERE = exists().where(Device.c.userid == Friend.c.userid, Device.c.node == bindparam("n"))
+_FOLLOWERS = (
+    select(Friend.c.friendid, Friend.c.userid, Block.c.userid.is_not(None))
+    .outerjoin_from(
+        Friend, Block, (Block.c.userid == Friend.c.friendid) & (Block.c.blockedid == Friend.c.userid)
     )
-    .order_by(Friend.c.userid)
+    .where(Friend.c.friendid.in_(bindparam("users", expanding=True)), _IS_HERE)
 )
-_FRIENDS, _FOLLOWERS = Query(FRIENDS), Query(FOLLOWERS)
+_BLOCKED_FRIENDS = Query(
+    select(Friend.c.friendid, Friend.c.userid)
+    .join_from(Block, Friend, (Block.c.userid == Friend.c.friendid) & (Block.c.blockedid == Friend.c.userid))
+    .where(_IS_HERE)
+)
 _BLOCK = insert_new(Block)
 _UNBLOCK = delete(Block).where(Block.c.userid == bindparam("u"), Block.c.blockedid == bindparam("b"))
 _BLOCKERS = Query(select(Block.c.userid).where(Block.c.blockedid == bindparam("u")))
@@ -64,9 +70,18 @@ def friends(db: Connection, userid: int) -> list[ports.User]:
     return [ports.User(*row) for row in _FRIENDS.run(db, u=userid)]
 
 
-def followers(db: Connection, userid: int) -> list[int]:
-    """Return who sees the user as a friend, is online, and is not blocked by the user."""
-    return [follower for (follower,) in _FOLLOWERS.run(db, u=userid)]
+def followers(db: Connection, users: Collection[int], node: str) -> list[ports.Follower]:
+    """Return the followers of some users, of those who are marked online at a node."""
+    return [
+        ports.Follower(friendid, userid, bool(is_blocked))
+        for some in pieces(list(users))
+        for friendid, userid, is_blocked in db.execute(_FOLLOWERS, {"users": some, "n": node})
+    ]
+
+
+def blocked_friends(db: Connection, node: str) -> list[tuple[int, int]]:
+    """Return the pairs (friend, user) of users marked online at a node whose friend has blocked them."""
+    return [(friendid, userid) for friendid, userid in _BLOCKED_FRIENDS.run(db, n=node)]
 
 
 def block(db: Connection, userid: int, blockedid: int) -> None:

@@ -18,14 +18,14 @@ from sqlalchemy import (
 )
 
 from greenchat import ports
-from greenchat.data.friends import FOLLOWERS, FRIENDS
+from greenchat.data.friends import FRIENDS
 from greenchat.data.query import Query
 from greenchat.data.schema import AllGroup, Conversation, Cursor, Device, GroupUser, User
 
 PAIR = 1 << 32
 """The conversation of users a ≤ b is ``a * PAIR + b``."""
 
-DEVICE, FOLLOWER, FRIEND, GROUP, MEMBER, SPAN = range(6)
+DEVICE, FRIEND, GROUP, MEMBER, SPAN = range(5)
 """What a row is about."""
 
 _WIDTH = 3
@@ -108,7 +108,6 @@ STATE = union_all(
         [Device.c.generation],
         [User.c.password, func.coalesce(Device.c.node, ""), Device.c.last_login],
     ),
-    _rows(FOLLOWER, FOLLOWERS, FOLLOWERS.selected_columns.values()),
     _rows(FRIEND, FRIENDS, [User.c.id], [User.c.name]),
     _rows(
         GROUP,
@@ -154,7 +153,6 @@ def login_state(db: Connection, userid: int, device: str, here: str) -> ports.Lo
     return ports.LoginState(
         password=password,
         generation=generation,
-        followers=sorted([row[0] for row in rows[FOLLOWER]]),
         friends=sorted([ports.User(id, name) for id, _, _, name, _, _ in rows[FRIEND]]),
         groups=groups,
         joined={row[0]: row[2] for row in rows[GROUP]},

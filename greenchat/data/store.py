@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
@@ -213,8 +213,11 @@ class SqlStore:
     def friends(self, userid: int) -> list[ports.User]:
         return self._read(friends.friends, userid)
 
-    def followers(self, userid: int) -> list[int]:
-        return self._read(friends.followers, userid)
+    def followers(self, users: Collection[int], node: ports.Node) -> list[ports.Follower]:
+        return self._read(friends.followers, users, node.name)
+
+    def blocked_friends(self, node: ports.Node) -> list[tuple[int, int]]:
+        return self._read(friends.blocked_friends, node.name)
 
     def block(self, userid: int, blockedid: int) -> None:
         self._write(friends.block, userid, blockedid)

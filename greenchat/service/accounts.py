@@ -21,8 +21,8 @@ from greenchat.service.credentials import authenticate, has_changed, prove
 from greenchat.service.doubt import recently
 from greenchat.service.events import Ended, encode_event
 from greenchat.service.names import new_name
-from greenchat.service.presence import give_up, sign_off, tell_followers
 from greenchat.service.service import Service
+from greenchat.service.sign_off import give_up, sign_off
 from greenchat.service.takeover import end_elsewhere, hand_over, open_again, open_here, reopen_elsewhere
 from greenchat.service.throttle import LoginBill
 from greenchat.service.welcome import welcome
@@ -257,6 +257,3 @@ def _settle(
     welcome(caller, request, state, token)
     note(caller, "logged in", userid, account.name, device)
     service.recovery.check_soon(caller)
-    # As it was when this device took its place: of two that come at a time, the first is told of.
-    elsewhere = bool(service.bus.online((userid,)) if seats is None else seats)
-    tell_followers(service, userid, state.followers, elsewhere)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from greenchat.errors import Busy, NotAllowed, TooLarge
+from greenchat.errors import NotAllowed, TooLarge
 from greenchat.ports import User
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
@@ -12,7 +12,6 @@ from greenchat.service.checks import clean_name, exactly_one
 from greenchat.service.doubt import doubting
 from greenchat.service.events import BlockChanged, encode_event
 from greenchat.service.people import user_items, visibly_online
-from greenchat.service.presence import presence_frame, state_of
 from greenchat.service.service import Service
 
 MAX_IDS = 1000
@@ -55,25 +54,18 @@ def block(caller: Caller, request: m.Block) -> m.Reply:
     service, userid, blockedid = caller.service, caller.id, request.userid
     if blockedid == userid:
         raise NotAllowed("userid: you cannot block yourself")
-    followed = blockedid in service.store.followers(userid)
-    with doubting(service, partial(_block_in_doubt, service, blockedid, userid)):
+    with doubting(service, partial(_block_changed, service, blockedid, userid)):
         service.store.block(userid, blockedid)
     _block_changed(service, blockedid, userid)
-    if followed:
-        service.router.tell([blockedid], presence_frame(userid, "offline"))
     return m.Ack(re=m.MsgId.BLOCK)
 
 
 def unblock(caller: Caller, request: m.Unblock) -> m.Reply:
     """Undo ``block``."""
     service, userid, blockedid = caller.service, caller.id, request.userid
-    was_blocked = service.blocked.load((blockedid, userid))
-    with doubting(service, partial(_block_in_doubt, service, blockedid, userid)):
+    with doubting(service, partial(_block_changed, service, blockedid, userid)):
         service.store.unblock(userid, blockedid)
     _block_changed(service, blockedid, userid)
-    if was_blocked and blockedid in service.store.followers(userid):
-        state = state_of(userid, service.router.online([userid]))
-        service.router.tell([blockedid], presence_frame(userid, state))
     return m.Ack(re=m.MsgId.UNBLOCK)
 
 
@@ -92,25 +84,10 @@ def find(caller: Caller, request: m.Find) -> m.Reply:
 
 
 def _block_changed(service: Service, sender: int, receiver: int) -> None:
-    """Drop what the caches of all nodes say of it."""
+    """Drop what the caches of all nodes say of it, and have the sender see the receiver's state."""
     service.forget_block(sender, receiver)
+    service.presence.block_changed(receiver, sender)
     service.bus.send(service.bus.nodes(), encode_event(BlockChanged(sender, receiver)))
-
-
-def _block_in_doubt(service: Service, sender: int, receiver: int) -> None:
-    """Drop it, and tell the sender how the receiver is to be seen, as far as the database can tell now."""
-    _block_changed(service, sender, receiver)
-    service.later(0, partial(_show, service, receiver, sender))
-
-
-def _show(service: Service, userid: int, other: int) -> None:
-    """Tell another user the state of a user whom they have as a friend.  May switch."""
-    try:
-        if userid in {friend.id for friend in service.store.friends(other)}:
-            online = set() if service.blocked.load((other, userid)) else service.router.online([userid])
-            service.router.tell([other], presence_frame(userid, state_of(userid, online)))
-    except Busy:
-        pass  # it is called again when the database answers
 
 
 def _seen_by(caller: Caller, other: User) -> m.UserItem:

@@ -71,6 +71,13 @@ class Gate:
         """Hold all live events until ``open``."""
         self.held = []
 
+    def drop_held(self, beginning: bytes) -> None:
+        """Drop the events of the moment that wait and whose frames begin so: the answer will tell as much."""
+        if self.held is not None:
+            self.held = [
+                event for event in self.held if event.seq != MOMENT or not event.frame.startswith(beginning)
+            ]
+
     def open(self) -> list[Event]:
         """Let live events come again; return those that were held, in order."""
         held, self.held = self.held or [], None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from greenchat.ports import Peer
@@ -70,12 +70,16 @@ class Online(Protocol):
 class Hub:
     """The sessions of the users who are logged in at this node.
 
+    Args:
+        moved: is told of each user's first session, and of the end of the last.  It must not switch.
+
     Attributes:
         entries: how many sessions have come so far; each keeps its number as ``entered``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, moved: Callable[[int], None] = lambda userid: None) -> None:
         self.entries = 0
+        self._moved = moved
         self._sessions: dict[int, tuple[Online, ...]] = {}
 
     def of(self, userid: int) -> tuple[Online, ...]:
@@ -105,12 +109,15 @@ class Hub:
         """Add a session."""
         self.entries += 1
         session.entered = self.entries
-        self._sessions[userid] = (*self.of(userid), session)
+        sessions = self.of(userid)
+        self._sessions[userid] = (*sessions, session)
+        if not sessions:
+            self._moved(userid)
 
     def remove(self, session: Online, userid: int) -> None:
         """Remove a session that was added."""
         left = tuple(other for other in self.of(userid) if other is not session)
         if left:
             self._sessions[userid] = left
-        else:
-            self._sessions.pop(userid, None)
+        elif self._sessions.pop(userid, None):
+            self._moved(userid)

@@ -12,8 +12,8 @@ from greenchat.metrics import COUNTERS
 from greenchat.ports import Node
 from greenchat.service import events
 from greenchat.service.conversations import group_of
-from greenchat.service.presence import give_up, tell_again
 from greenchat.service.service import Service
+from greenchat.service.sign_off import give_up
 from greenchat.service.takeover import open_again
 
 TRY_AGAIN = 0.5
@@ -88,12 +88,11 @@ class Neighbours:
         finally:
             self._catching_up = False
 
-    def gone(self, node: Node, users: Iterable[int]) -> None:
-        service = self._service
-        service.store.close_node(node, service.now())
-        for userid in users:
-            if not service.router.online((userid,)):
-                tell_again(service, userid)
+    def moved(self, users: Iterable[int], seconds: float) -> None:
+        self._service.presence.moved(users, seconds)
+
+    def gone(self, node: Node) -> None:
+        self._service.store.close_node(node, self._service.now())
 
     def nodes(self) -> list[Node]:
         return self._service.store.nodes()
@@ -102,19 +101,12 @@ class Neighbours:
         service = self._service
         try:
             service.recovery.check_all()
-            while service.untold and not service.bus.away:
-                self._tell(service.untold.pop())
+            if not service.bus.away:
+                service.presence.check_blocks()
         except Busy:
             if not self._due:
                 self._due = True
                 service.later(TRY_AGAIN, self._try_again)
-
-    def _tell(self, userid: int) -> None:
-        try:
-            tell_again(self._service, userid)
-        except Busy:
-            self._service.untold.add(userid)
-            raise
 
     def _try_again(self) -> None:
         self._due = False
@@ -154,6 +146,7 @@ class Neighbours:
 
     def _block_changed(self, event: events.BlockChanged) -> None:
         self._service.forget_block(event.sender, event.receiver)
+        self._service.presence.block_changed(event.receiver, event.sender)
 
     def _missed(self, event: events.Missed) -> None:
         self._service.later(0, partial(self._service.recovery.check_user, event.userid))

@@ -11,11 +11,14 @@ from greenchat.service.presence import state_of
 
 
 def visibly_online(caller: Caller, users: Collection[int]) -> set[int]:
-    """Return who of these users the caller's user sees online: not those who block them.  May switch."""
-    online = caller.service.router.online(users)
-    if not online or caller.user is None:
-        return online
-    return online - caller.service.blockers.load(caller.user)
+    """Return the users that the caller's user sees online: not those who block them.  May switch.
+
+    The caller MUST be told without a switch in between: PRESENCE tells of every change after that.
+    """
+    service, userid = caller.service, caller.user
+    if userid is None or not users:
+        return set()
+    return service.presence.online(users, service.blockers.load(userid), userid)
 
 
 def user_items(users: Iterable[User], online: set[int]) -> list[UserItem]:

@@ -1,103 +1,203 @@
-"""Coming online, going offline, and who is told."""
+"""Coming online, going offline, and telling the friends.
+
+Each node tells the sessions that are connected to it, and no others.  A node knows which users are online
+anywhere (its hub, and the bus's picture of the other nodes), and remembers which state of each user its
+sessions have been told last.  Where the two differ, it reads the user's followers here and tells them.  So
+nothing has to arrive: whatever is lost on the way, whichever node or database is away, and however two moves
+overtake each other, presence is right here as soon as the bus's picture is, and the database answers.
+
+======================  =============================================================================
+event                   effect
+======================  =============================================================================
+a user moves            the user is in ``_moved`` until the followers here have been told, and in
+                        ``_due`` once they are to be: at once, or after some seconds if the user's node
+                        is restarted, as most come back
+a state is read         by a login or ADD_FRIEND: of a user in ``_moved`` it may be one that the others
+                        are never told, because the user moves back.  Then the user is in ``_read``, and
+                        the followers are told in any case
+a block changes         the blocker is in ``_blockers`` until the blocks have been looked at; ``_hidden`` has
+                        the friends that a user here was shown as offline for a block
+======================  =============================================================================
+
+The followers are read after the move was noticed, and the state is told as it is after the reading, without a
+switch in between.  A session that comes meanwhile, or adds the friend, reads the state later than its row was
+written: either the reading finds that row, or the state that was read is the newer one.
+"""
 
 from __future__ import annotations
 
-import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from greenchat.errors import Busy
+from greenchat.ports import Follower, Later, Node, Store
 from greenchat.protocol.messages import PresencePush, State, encode
-from greenchat.service.hub import Online
-from greenchat.service.service import Service
+from greenchat.service.hub import Hub
+from greenchat.service.router import Router
 
-_log = logging.getLogger(__name__)
-
-
-def sign_off(service: Service, session: Online) -> None:
-    """End a session's login, if it has one: the device is offline, and friends are told.  May switch."""
-    userid = session.user
-    if userid is not None:
-        _leave(service, session, userid)
-        _tell_that_left(service, userid)
+TRY_AGAIN = 0.5
+"""Seconds after which a database that was away is asked again."""
 
 
-def give_up(service: Service, session: Online) -> None:
-    """Do the same, but let all that may switch come later."""
-    userid = session.id
-    _leave(service, session, userid)
-    service.later(0, partial(_tell_that_left, service, userid))
-
-
-def _leave(service: Service, session: Online, userid: int) -> None:
-    """End a session here and in the database.  Does not switch.
-
-    Both at once: the device may log in here again at any switch, and the end would be taken for that login's.
-    """
-    session.leave()
-    service.store.close_device(userid, session.device, service.node, service.now())
-
-
-def _tell_that_left(service: Service, userid: int) -> None:
-    """Tell the nodes and the followers that a session of a user has ended.  May switch."""
-    if service.draining:
-        return  # the node leaves the cluster as a whole
-    elsewhere = is_elsewhere(service, userid)
-    if not _has_changed(service, userid):
-        return
-    try:
-        followers = service.store.followers(userid)
-    except Busy:
-        _log.warning("presence of user %s not announced: the database is away", userid)
-        return
-    tell_followers(service, userid, followers, elsewhere)
-
-
-def is_elsewhere(service: Service, userid: int) -> bool:
-    """Tell the other nodes where a user is now, and return whether that is at one of them.  May switch."""
-    try:
-        return bool(service.bus.refresh(userid))
-    except Busy:
-        return bool(service.bus.online((userid,)))
-
-
-def tell_followers(service: Service, userid: int, followers: list[int], elsewhere: bool) -> None:
-    """Tell followers, if that has changed, whether the user is online.  Does not switch.
+class Presence:
+    """Tells the sessions here of their friends' coming and going.
 
     Args:
-        service: of this node.
-        userid: who has come or gone here.
-        followers: who is to know.
-        elsewhere: whether the user is online at another node: then nothing changes for them.
+        hub: the sessions here.
+        router: the way to them, and the picture of the users who are online anywhere.
+        store: knows the followers.
+        node: this server.
+        later: runs something so many seconds from now, where it may switch.
+        stops: returns True once this node stops: its users come back elsewhere, and are told there.
     """
-    if not _has_changed(service, userid):
-        return
-    here = bool(service.hub.of(userid))
-    (service.announced.add if here else service.announced.discard)(userid)
-    if not elsewhere:
-        service.router.tell(followers, presence_frame(userid, "online" if here else "offline"))
-    if service.bus.away:
-        service.untold.add(userid)
 
+    def __init__(
+        self, hub: Hub, router: Router, store: Store, node: Node, later: Later, stops: Callable[[], bool]
+    ) -> None:
+        self._hub = hub
+        self._router = router
+        self._store = store
+        self._node = node
+        self._later = later
+        self._stops = stops
+        self._shown: set[int] = set()
+        self._moved: set[int] = set()
+        self._due: set[int] = set()
+        self._read: set[int] = set()
+        self._blockers: set[int] = set()
+        self._hidden: dict[int, set[int]] = {}
+        self._telling = False
 
-def tell_again(service: Service, userid: int) -> None:
-    """Tell the user's followers whether the user is online: they may not know.  May switch.
+    # -- Events; none of these methods switches
 
-    Raises:
-        Busy: the database is away.
-    """
-    followers = service.store.followers(userid)
-    service.router.tell(followers, presence_frame(userid, state_of(userid, service.router.online((userid,)))))
+    def moved(self, users: Iterable[int], seconds: float = 0) -> None:
+        """Take note that users may have come or gone, at this node or another.
 
+        Args:
+            users: those users.
+            seconds: the time in which they may still come back; their followers are told after it.
+        """
+        users = set(users)
+        self._moved |= users
+        if seconds:
+            self._later(seconds, partial(self._make_due, users))
+        else:
+            self._make_due(users)
 
-def _has_changed(service: Service, userid: int) -> bool:
-    return bool(service.hub.of(userid)) != (userid in service.announced)
+    def moved_here(self, userid: int) -> None:
+        """Take note of a user's first session at this node, or of the end of the last."""
+        if not self._hub.of(userid):
+            self._hidden.pop(userid, None)
+        self.moved((userid,))
 
+    def block_changed(self, blocker: int, blocked: int) -> None:
+        """Take note that a user may have blocked another, or may not block them any more."""
+        if self._hub.of(blocked):
+            self._blockers.add(blocker)
+            self._tell_soon()
 
-def presence_frame(userid: int, state: State) -> bytes:
-    """Return the frame that tells a follower of a user's state."""
-    return encode(PresencePush(id=userid, state=state))
+    def online(self, users: Collection[int], blockers: set[int], reader: int) -> set[int]:
+        """Return the users that a client is shown as online; it MUST be told so without a switch.
+
+        Args:
+            users: the users that it is shown.
+            blockers: the users who have blocked the client's user.
+            reader: the client's user.
+        """
+        self._read |= self._moved.intersection(users)
+        hidden = blockers.intersection(users) if blockers else blockers
+        if hidden or reader in self._hidden:
+            self._note_hidden(reader, hidden, users)
+        return self._router.online(users) - hidden
+
+    def _note_hidden(self, reader: int, hidden: set[int], users: Collection[int]) -> None:
+        """Take note of the users that a client is shown as offline for a block."""
+        known = self._hidden.setdefault(reader, set())
+        differing = known.intersection(users) ^ hidden
+        if len(self._hub.of(reader)) == 1:
+            known ^= differing
+        elif differing:
+            # The user's other clients were told otherwise: tell all what is so.
+            known -= differing
+            self._read |= differing
+            self.moved(differing)
+
+    # -- Telling
+
+    def check_blocks(self) -> None:
+        """Find blocks that this node was not told of.  May switch.
+
+        Raises:
+            Busy: the database is away.
+        """
+        if self._hub.users():
+            blocks = self._store.blocked_friends(self._node)
+            known = {(friend, userid) for userid, friends in self._hidden.items() for friend in friends}
+            self._blockers |= {friend for friend, _ in known.symmetric_difference(blocks)}
+            self._tell_soon()
+
+    def _make_due(self, users: set[int]) -> None:
+        self._due |= users
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        if not self._telling and (self._due or self._blockers):
+            self._telling = True
+            self._later(0, self._tell)
+
+    def _tell(self) -> None:
+        """Tell all that is due; what comes while the followers are read is told with the next ones."""
+        self._telling = False
+        due, self._due = self._due, set()
+        blockers, self._blockers = self._blockers, set()
+        users = {userid for userid in due if self._differs(userid)}
+        # Before the followers are read: a state that a client reads meanwhile is to be noticed.
+        self._read -= users
+        self._telling = True
+        try:
+            followers = self._followers(users | blockers)
+        except Busy:
+            self._due |= due
+            self._blockers |= blockers
+            self._read |= users  # none of them was told
+            self._later(TRY_AGAIN, self._tell)
+            return
+        self._telling = False
+        self._tell_followers(users, followers)
+        done = due - self._due
+        self._moved -= done
+        self._read -= done
+        self._tell_soon()
+
+    def _differs(self, userid: int) -> bool:
+        """Return True if followers here may have been told another state than the present one."""
+        return userid in self._read or bool(self._router.online((userid,))) != (userid in self._shown)
+
+    def _followers(self, users: set[int]) -> list[Follower]:
+        if not users or not self._hub.users() or self._stops():
+            return []
+        return self._store.followers(users, self._node)
+
+    def _tell_followers(self, users: set[int], followers: list[Follower]) -> None:
+        """Tell the followers of users that have moved, and those that a block concerns.  Does not switch."""
+        online = self._router.online(users.union(follower.friend for follower in followers))
+        told: dict[tuple[int, State], list[int]] = defaultdict(list)
+        for friend, userid, is_blocked in followers:
+            was_hidden = friend in self._hidden.get(userid, ())
+            if is_blocked and not was_hidden:
+                self._hidden.setdefault(userid, set()).add(friend)
+                told[friend, "offline"].append(userid)
+            elif not is_blocked and (friend in users or was_hidden):
+                if was_hidden:
+                    self._hidden[userid].discard(friend)
+                told[friend, state_of(friend, online)].append(userid)
+        for (friend, state), userids in told.items():
+            self._router.tell_here(userids, encode(PresencePush(id=friend, state=state)))
+        self._shown -= users
+        self._shown |= online & users
 
 
 def state_of(userid: int, online: set[int]) -> State:
-    """Return a user's state, given who is online."""
+    """Return a user's state, given the users who are online."""
     return "online" if userid in online else "offline"

@@ -13,6 +13,7 @@ from greenchat.service.guesses import Guesses
 from greenchat.service.hub import Hub
 from greenchat.service.memberships import Memberships
 from greenchat.service.passwords import Offload, Passwords
+from greenchat.service.presence import Presence
 from greenchat.service.recovery import Recovery
 from greenchat.service.router import Router
 from greenchat.service.sequencer import Sequencer
@@ -48,9 +49,8 @@ class Service:
         heads: the last seq of conversations, at least (a later one may have been given out).
         memberships: who is in a group.
         read_marks: for (user, conversation), the user's read mark, at least.
-        announced: who was last said to have come here.
-        untold: whose coming or going other nodes could not be told.
-        draining: this node stops, so nobody needs to be told who leaves it.
+        presence: tells the sessions here of their friends' coming and going.
+        draining: this node stops: those who leave it come back elsewhere.
         forgotten: how often all was dropped that other nodes may have changed.
         under_way: requests that are being handled.
     """
@@ -79,7 +79,7 @@ class Service:
         self.monotonic = monotonic
         self.later = later
         self.originals = originals
-        self.hub = Hub()
+        self.hub = Hub(lambda userid: self.presence.moved_here(userid))  # noqa: PLW0108 - it is built on this
         self.throttle = Throttle(bus, limits)
         self.guesses = Guesses(bus, limits, pause)
         self.passwords = Passwords(offload)
@@ -98,8 +98,7 @@ class Service:
         self.sequencer = Sequencer(self.hub, store, self.memberships, bus.alone, later)
         self.router = Router(self.hub, bus, self.sequencer)
         self.recovery = Recovery(self.hub, store, bus, self.sequencer, node, later)
-        self.announced: set[int] = set()
-        self.untold: set[int] = set()
+        self.presence = Presence(self.hub, self.router, store, node, later, lambda: self.draining)
         self.draining = False
         self.under_way = 0
         self.forgotten = 0

@@ -10,8 +10,8 @@ from greenchat.ports import LoginState
 from greenchat.service.doubt import TRY_AGAIN
 from greenchat.service.events import Ended, Reopen, encode_event
 from greenchat.service.hub import Online
-from greenchat.service.presence import give_up
 from greenchat.service.service import Service
+from greenchat.service.sign_off import give_up
 
 
 def end_elsewhere(

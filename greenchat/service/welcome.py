@@ -15,6 +15,9 @@ from greenchat.service.conversations import of_group
 from greenchat.service.pages import PAGE_BYTES, Item, fitting, next_page, raw
 from greenchat.service.people import group_item, member_items, user_items, visibly_online
 
+PRESENCE = b'{"msgid":23,'
+"""The beginning of each frame that tells of a friend's state."""
+
 _MARGIN = 1_024
 """Bytes kept free for the rest of the frame."""
 
@@ -77,6 +80,9 @@ def _items(caller: Caller, state: LoginState, room: int) -> tuple[list[m.UserIte
     for members in state.members.values():
         everybody.update(member.id for member in members)
     online = visibly_online(caller, everybody)
+    if caller.gate is not None:
+        # Told before the states were read: they would follow the answer, and speak against it.
+        caller.gate.drop_held(PRESENCE)
     groups = [group_item(group) for group in state.groups]
     for group in groups:
         if group.id in state.members:

@@ -26,7 +26,8 @@ class Recorder:
         here: who is online here, and with which devices.
         events: what came from other nodes.
         caught_up: how often it was told to look into the database.
-        buried: the nodes that it was to clean up after, and their users.
+        buried: the nodes that it was to clean up after.
+        moved_users: the users that it was told to have moved, and how long they may take.
         failing: the database is away.
         failed: how often it was in vain.
         ended: True once another server has taken the name.
@@ -37,7 +38,8 @@ class Recorder:
         self.here: dict[int, list[str]] = {}
         self.events: list[bytes] = []
         self.caught_up = 0
-        self.buried: list[tuple[Node, set[int]]] = []
+        self.buried: list[Node] = []
+        self.moved_users: list[tuple[set[int], float]] = []
         self.failing = False
         self.failed = 0
         self.ended = False
@@ -55,11 +57,14 @@ class Recorder:
     def catch_up(self) -> None:
         self.caught_up += 1
 
-    def gone(self, node: Node, users: Iterable[int]) -> None:
+    def moved(self, users: Iterable[int], seconds: float) -> None:
+        self.moved_users.append((set(users), seconds))
+
+    def gone(self, node: Node) -> None:
         if self.failing:
             self.failed += 1
             raise Busy
-        self.buried.append((node, set(users)))
+        self.buried.append(node)
 
     def nodes(self) -> list[Node]:
         return self.shown

@@ -16,7 +16,7 @@ ME, OTHER = Node("me", 1), Node("other", 1)
 @pytest.fixture
 def peers() -> Peers:
     """All that this node knows: nobody yet."""
-    return Peers(ME, Recorder(), lambda node: set(), lambda: None, lambda node, users: None)
+    return Peers(ME, Recorder(), lambda node: set(), lambda: None, lambda node: None)
 
 
 def sent(peers: Peers) -> Frame:
@@ -32,7 +32,7 @@ def test_a_node_that_was_forgotten_notices_that_it_was_told_nothing_meanwhile(pe
     peers.meet(OTHER)
     there.take(sent(peers))
     assert not there.take(sent(peers))
-    peers.drop("other")
+    peers.drop("other", 0)
     peers.meet(OTHER)
     frame = sent(peers)
     assert there.fresh(frame)
@@ -48,7 +48,7 @@ def test_what_waited_for_a_node_that_is_gone_is_not_for_the_next_of_its_name(
     out.add(b"a session ends")
     out.tell(7, True)
     if noticed:
-        peers.drop("other")
+        peers.drop("other", 0)
     peers.meet(Node("other", 2))
     frame = sent(peers)
     assert frame.is_position

@@ -24,7 +24,19 @@ from greenchat.errors import (
     NotAllowed,
     NotAMember,
 )
-from greenchat.ports import DELETED, SHOWN_MEMBERS, Account, Group, Look, Member, Message, Node, Span, User
+from greenchat.ports import (
+    DELETED,
+    SHOWN_MEMBERS,
+    Account,
+    Follower,
+    Group,
+    Look,
+    Member,
+    Message,
+    Node,
+    Span,
+    User,
+)
 from tests.data.shared import NOW, Told, append, pair, recall, text
 
 HERE = Node("here", 1)
@@ -405,15 +417,26 @@ class StoreContract:
             with pytest.raises(NoSuchUser):
                 call()
 
-    def test_followers_are_online_and_not_blocked(self, store: SqlStore, users: list[int]) -> None:
-        ann, bob, cem, dee, _ = users
-        for follower in (bob, cem, dee):
+    def test_followers_are_those_with_a_device_at_the_node(self, store: SqlStore, users: list[int]) -> None:
+        ann, bob, cem, dee, eve = users
+        for follower in (bob, cem, dee, eve):
             store.add_friend(follower, ann, NOW)
+        store.add_friend(ann, eve, NOW)
         for online in (bob, cem, ann):
             store.open_device(online, "", HERE, NOW)
+        store.open_device(bob, "phone", HERE, NOW)
+        store.open_device(eve, "", THERE, NOW)
         store.block(ann, cem)
         store.block(bob, ann)
-        assert store.followers(ann) == [bob]
+        assert sorted(store.followers([ann, eve, 99], HERE)) == [
+            Follower(ann, bob, is_blocked=False),
+            Follower(ann, cem, is_blocked=True),
+            Follower(eve, ann, is_blocked=False),
+        ]
+        assert store.followers([ann], THERE) == [Follower(ann, eve, is_blocked=False)]
+        assert store.followers([], HERE) == []
+        assert store.blocked_friends(HERE) == [(ann, cem)]
+        assert store.blocked_friends(THERE) == []
 
     def test_a_block_holds_one_way_until_it_is_undone(self, store: SqlStore, users: list[int]) -> None:
         ann, bob = users[:2]
@@ -456,7 +479,6 @@ class StoreContract:
             store.join_group(one, group, NOW)
         state = store.open_device(one, "", HERE, NOW)
         assert (state.password, type(state.generation), state.before) == ("0", int, None)
-        assert state.followers == [two, three]
         assert state.friends == [(two, "22"), (three, "333")]
         assert state.groups == [(groups[0], "7", "0", 2, "normal"), (groups[1], "06", "0", 2, "normal")]
         members = [Member(one, "1", "normal"), Member(three, "333", "creator")]

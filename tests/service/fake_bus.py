@@ -246,7 +246,8 @@ class FakeBus(Counters):
         neighbour.lost |= lost
         self._make(neighbour, item)
         if item.leaving:
-            self._turns.later(RETURN, self._clean_up, source, self._drop(source.name), owner=self)
+            self._drop(source.name, RETURN)
+            self._turns.later(RETURN, self._clean_up, source, owner=self)
         elif lost:
             self.recover(neighbour)
         elif not neighbour.reading:
@@ -257,7 +258,8 @@ class FakeBus(Counters):
             neighbour.greeted = True
             self.have_caught_up()
         if item.user is not None:
-            self._directory.put(neighbour.node.name, item.user, item.here)
+            if self._directory.put(neighbour.node.name, item.user, item.here):
+                self.listener.moved([item.user], 0)
             neighbour.since[item.user] = item.here
         if item.event is not None:
             self.listener.receive(item.event)
@@ -281,10 +283,11 @@ class FakeBus(Counters):
                 continue
             if self._neighbours.get(name) is not neighbour:
                 return
-            if neighbour.node in self._cluster.seats:
-                self._directory.replace(name, users)
+            if neighbour.node not in self._cluster.seats:
+                users = self._directory.users(name)
             for userid, here in neighbour.since.items():
-                self._directory.put(name, userid, here)
+                (users.add if here else users.discard)(userid)
+            self.listener.moved(self._directory.replace(name, users), 0)
             if not neighbour.lost:
                 neighbour.taken = neighbour.got or 0
             self.listener.catch_up()
@@ -302,38 +305,36 @@ class FakeBus(Counters):
     def _meet(self, node: Node) -> _Neighbour:
         before = self._neighbours.get(node.name)
         if before is not None:
-            self._turns.later(RETURN, self._clean_up, before.node, self._drop(node.name), owner=self)
+            self._drop(node.name, RETURN)
+            self._turns.later(RETURN, self._clean_up, before.node, owner=self)
         neighbour = self._neighbours[node.name] = _Neighbour(node)
         self._cluster.wire(self.node, node).sent += 1  # what it was not told before counts as lost
         self._put(neighbour)
         return neighbour
 
-    def _drop(self, name: str) -> set[int]:
+    def _drop(self, name: str, seconds: float) -> None:
         neighbour = self._neighbours.pop(name, None)
         if neighbour is not None and (neighbour.lost or neighbour.reading):
             self.have_caught_up()
-        users = self._directory.users(name)
-        self._directory.drop(name)
-        return users
+        self.listener.moved(self._directory.drop(name), seconds)
 
     def bury(self, node: Node) -> None:
         """Take note that a node's lease has run out."""
-        users: set[int] = set()
         if self._neighbours.get(node.name, self).node == node:
-            users = self._drop(node.name)
+            self._drop(node.name, 0)
             self.have_caught_up()
-        self._turns.spawn(self._clean_up, node, users, owner=self)
+        self._turns.spawn(self._clean_up, node, owner=self)
 
-    def _clean_up(self, node: Node, users: set[int]) -> None:
+    def _clean_up(self, node: Node) -> None:
         """Mark offline who was at a node, unless another one has, or is at it and alive."""
         cleaner = self._cluster.cleaners.setdefault(node, self)
         if cleaner is not self and cleaner in self._cluster.buses():
             return
         self._cluster.cleaners[node] = self
         try:
-            self.listener.gone(node, users)
+            self.listener.gone(node)
         except Busy:
-            self._turns.later(TRY_AGAIN, self._clean_up, node, users, owner=self)
+            self._turns.later(TRY_AGAIN, self._clean_up, node, owner=self)
 
     # -- Being cut off
 

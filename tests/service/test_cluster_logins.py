@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from greenchat.protocol.messages import MsgId
-from greenchat.service.presence import give_up
+from greenchat.service.sign_off import give_up
 from tests.service.cluster import Cluster, Line, befriend, people
 from tests.service.world import Person, presence
 

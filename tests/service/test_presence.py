@@ -19,6 +19,7 @@ def test_who_has_a_friend_sees_them_go_and_come(
     world: World, follower: Person, bob: Person, cem: Person
 ) -> None:
     bob.leave()
+    world.commit()
     assert follower.pushed() == [{"msgid": 23, "id": bob.id, "state": "offline"}]
     again = world.log_in(bob)
     assert presence(follower) == [(bob.id, "online")]
@@ -101,21 +102,27 @@ def test_a_friend_who_goes_while_one_logs_in_is_shown_offline_in_the_end(
     assert [shown, *[state for _, state in presence(again)]][-1] == "offline"
 
 
-def test_nobody_is_told_while_the_database_is_away_or_the_node_stops(
-    world: World, follower: Person, bob: Person, cem: Person
+def test_who_goes_while_the_database_is_away_is_told_of_when_it_is_back(
+    world: World, follower: Person, bob: Person
 ) -> None:
-    follower.ok(MsgId.ADD_FRIEND, friendid=cem.id)
     world.runner.broken.add("read")
     bob.leave()
+    world.commit()
+    assert presence(follower) == []
     world.runner.broken.clear()
+    world.commit()
+    assert presence(follower) == [(bob.id, "offline")]
+
+
+def test_nobody_is_told_while_the_node_stops(world: World, follower: Person, bob: Person) -> None:
     world.service.draining = True
-    cem.leave()
+    bob.leave()
     assert presence(follower) == []
 
 
 def test_a_login_that_fails_tells_nobody(world: World, follower: Person, bob: Person) -> None:
     bob.leave()
-    follower.pushed()
+    assert presence(follower) == [(bob.id, "offline")]
     world.runner.broken.add("write")
     world.connect().refused(13, MsgId.LOGIN, id=bob.id, password="pw")
     world.runner.broken.clear()

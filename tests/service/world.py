@@ -162,7 +162,8 @@ class Person:
 
 
 def presence(person: Person) -> list[tuple[int, str]]:
-    """Return what somebody was told of friends, and forget it."""
+    """Return the states of friends that somebody was told, and forget them."""
+    person.world.commit()
     return [(frame["id"], frame["state"]) for frame in person.pushed(MsgId.PRESENCE)]
 
 

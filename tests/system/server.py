@@ -13,6 +13,8 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -290,3 +292,13 @@ def join(server: Server, name: str, **options: Any) -> Client:
     client.done(4, name=name, password="pw")
     client.login(name=name, password="pw")
     return client
+
+
+def get(port: int, path: str, **headers: str) -> tuple[int, str]:
+    """Return the status and the text of a page for operators."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=DEADLINE) as page:
+            return page.status, page.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()

@@ -10,8 +10,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +19,7 @@ import pytest
 
 from greenchat import __version__
 from scripts.lab.program import free_port, free_ports
-from tests.system.server import DEADLINE, READY, Client, Ended, Frame, Server, command, environment, join
+from tests.system.server import DEADLINE, READY, Client, Ended, Frame, Server, command, environment, get, join
 
 STATES = 'SELECT name, state FROM "User" ORDER BY name'
 
@@ -617,15 +615,6 @@ def test_with_a_full_disk_it_ends_in_order_and_mends_the_states_at_the_next_star
 
 
 # -- Pages for operators
-
-
-def get(port: int, path: str, **headers: str) -> tuple[int, str]:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=DEADLINE) as page:
-            return page.status, page.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 def test_the_admin_address_has_metrics_and_health_and_nothing_else(start: Start) -> None:

@@ -1,0 +1,87 @@
+"""A real server with a real Redis: its trouble as operators see it, and a clock that was put back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from time import monotonic, sleep
+
+import pytest
+
+from scripts.lab.program import free_port
+from scripts.lab.redis import Redis
+from tests.lab import private_redis
+from tests.system.server import DEADLINE, Client, Server, get, join
+
+HOUR = 3_600_000
+"""Milliseconds, as incarnations count."""
+
+AWAY = r"ERROR greenchat\.bus\.redis: Redis is away: .*; the database is looked into each second"
+BACK = r"WARNING greenchat\.bus\.redis: the bus works again"
+WELL = (200, "200 OK\n")
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    with private_redis() as server:
+        yield server
+
+
+def wait_for_health(admin: int, said: str) -> None:
+    """Wait until the page says so."""
+    until = monotonic() + DEADLINE
+    while said not in (page := get(admin, "/health")[1]):
+        assert monotonic() < until, page
+        sleep(0.05)
+
+
+def test_health_names_what_is_wrong_with_redis_and_the_log_tells_it_once(start: Start, redis: Redis) -> None:
+    admin = free_port()
+    server = start("--bus", redis.url(), "--admin", f"127.0.0.1:{admin}", expected=(AWAY, BACK))
+    assert get(admin, "/health") == WELL
+    with closing(redis.connect()) as client, join(server, "Ann") as ann:
+        client.config_set("maxmemory", 1)
+        wait_for_health(admin, "503 Service Unavailable: Redis is away: command not allowed")
+        assert ann.done(6, toid=ann.id, msg="still stored")["seq"] == 1
+        client.config_set("maxmemory", 0)
+        wait_for_health(admin, WELL[1])
+        redis.kill()
+        wait_for_health(admin, "503 Service Unavailable: Redis is away: ")
+        redis.start()
+        wait_for_health(admin, WELL[1])
+    server.stop()
+    told = [line for line in server.log.read_text().splitlines() if "greenchat.bus" in line]
+    assert ["ERROR" in line for line in told] == [True, False, True, False]
+    assert "r3dis" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("knows", ["the database", "Redis"])
+def test_a_clock_that_was_put_back_does_not_bring_an_old_incarnation(
+    start: Start, redis: Redis, knows: str
+) -> None:
+    redis.connect().flushall()
+    server = start("--bus", redis.url(), "--node", "n1")
+    join(server, "Ann").close()
+    with join(server, "Bob"):
+        server.kill()
+    (before,) = server.rows("SELECT MAX(incarnation) FROM Device")
+    ahead = before[0] + HOUR  # as if the clock had been an hour ahead until now
+    with closing(redis.connect()) as client, closing(sqlite3.connect(server.database)) as db, db:
+        ((cluster,),) = db.execute("SELECT value FROM Setting WHERE name = 'cluster_id'")
+        if knows == "Redis":
+            assert client.hset(f"greenchat:{cluster}:nodes", "n1", ahead) == 0
+            db.execute("UPDATE Device SET node = NULL, incarnation = NULL")
+        else:
+            client.flushall()
+            db.execute("UPDATE Device SET incarnation = ? WHERE incarnation IS NOT NULL", (ahead,))
+    server.start()
+    assert server.rows("SELECT name, state FROM User ORDER BY name") == [
+        ("Ann", "offline"),
+        ("Bob", "offline"),
+    ]
+    with Client(server) as ann:
+        ann.login(name="Ann", password="pw")
+        assert server.rows("SELECT MAX(incarnation) FROM Device") == [(ahead + 1,)]
