@@ -27,6 +27,9 @@ TRIES = 100
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 """The first and the last port that the kernel gives to outgoing connections, and for port 0."""
 
+HELD = 256
+"""Ports that a process holds at most: each costs an open file."""
+
 LOWEST, HIGHEST = 10_000, 65_535
 """Ports that the lab takes."""
 
@@ -158,23 +161,13 @@ def find(name: str) -> str:
     raise LabError(f"{name} is not installed: scripts/test installs it")
 
 
-class Port(int):
-    """A port of 127.0.0.1 that no other process of the lab takes as long as this object exists.
-
-    Attributes:
-        row: ports that are held with it, itself among them.
-    """
-
-    row: tuple[_Hold, ...] = ()
-
-
 class _Hold:
     """A port held against all other processes of the lab, by a socket name that only one can have.
 
     The name is in the kernel's abstract namespace: it is gone with the process, however that ends.
 
     Raises:
-        OSError: another process holds it.
+        OSError: it is held already.
     """
 
     def __init__(self, port: int) -> None:
@@ -185,10 +178,15 @@ class _Hold:
         self._socket.close()
 
 
-def free_port() -> Port:
+_held: dict[int, _Hold] = {}
+"""The ports that this process took last: those it took longest ago are let go."""
+
+
+def free_port() -> int:
     """Return a port of 127.0.0.1 that is free, and free again when what listens there is started again.
 
-    It is none of those that the kernel gives to outgoing connections, which could take it meanwhile.
+    It is none of those that the kernel gives to outgoing connections, which could take it meanwhile, and no
+    other process of the lab gets it.
 
     Raises:
         LabError: there is none.
@@ -196,18 +194,22 @@ def free_port() -> Port:
     return free_ports(1)
 
 
-def free_ports(count: int) -> Port:
-    """Return the first of some such ports in a row; all are held as long as the first.
+def free_ports(count: int) -> int:
+    """Return the first of some such ports in a row.
 
     Raises:
         LabError: there are none.
     """
     choice = _outside_ephemeral(count)
     for _ in range(TRIES):
-        first = Port(random.choice(choice))
+        first = random.choice(choice)
+        row = range(first, first + count)
         with suppress(LabError, OSError):
-            first.row = tuple(_Hold(first + number) for number in range(count))
-            need_ports(range(first, first + count))
+            holds = {port: _Hold(port) for port in row}
+            need_ports(row)
+            _held.update(holds)
+            while len(_held) > HELD:
+                del _held[next(iter(_held))]
             return first
     raise LabError(f"there are no {count} free ports in a row")
 

@@ -42,7 +42,6 @@ class Supervisord(Program):
 
     def __init__(self, folder: Path, servers: int, first_port: int, settings: Mapping[str, str]) -> None:
         super().__init__("supervisord", folder)
-        self._first_port = first_port  # holds the row, if it is one of the lab's
         self.ports = range(first_port, first_port + servers)
         self.url = f"unix://{folder / 'supervisor.sock'}"
         ours = {name: value for name, value in os.environ.items() if not name.startswith("GREENCHAT_")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import subprocess
 import sys
@@ -53,19 +52,23 @@ def test_wherever_outgoing_connections_are(
     need_ports(range(first, first + 3))
 
 
-def test_a_port_is_held_against_other_processes_while_nothing_listens_there() -> None:
-    port = free_port()
-    number = int(port)
-    assert "no 1 free ports" in take(number)
-    del port
-    gc.collect()
-    assert take(number) == str(number)
-
-
-def test_a_row_is_held_as_long_as_its_first_port() -> None:
+def test_a_row_is_held_against_other_processes_while_nothing_listens_there() -> None:
     first = free_ports(3)
     for number in range(3):
         assert "no 1 free ports" in take(first + number)
+
+
+def test_the_ports_that_were_taken_longest_ago_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "HELD", 2)
+    first, second, third = free_port(), free_port(), free_port()
+    assert take(first) == str(first)
+    assert "no 1 free ports" in take(second)
+    assert "no 1 free ports" in take(third)
+
+
+def test_a_port_is_a_plain_number() -> None:
+    """The socket module takes no subclass of it: "Int or String expected"."""
+    assert type(free_port()) is int
 
 
 def test_a_port_where_somebody_listens_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
