@@ -177,9 +177,9 @@ def test_tab_completes_commands_and_names(people: tuple[Person, Person]) -> None
     ann.types("addfriend:bob")
     ann.sees("bob is your friend")
     ann.keys("cha\t")
-    ann.sees("chat:")
+    ann.sees("t:")  # the screen may have had "cha" before
     ann.keys("bo\t")
-    ann.sees("bob:")
+    ann.sees("b:")
     ann.types("completed")
     ann.sees("sent [1]")
 
