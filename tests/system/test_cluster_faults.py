@@ -28,8 +28,8 @@ from tests.lab import private_mariadb, private_redis
 from tests.system.server import DEADLINE, Client, command, environment, join
 
 HEARTBEAT, TYPING, BYE = 12, 26, 24
-ONE_CHAT = 6
-ALREADY_ONLINE, BUSY = 2, 13
+ONE_CHAT, CREATE_GROUP, ADD_GROUP, GROUP_CHAT, BLOCK, LEAVE_GROUP = 6, 8, 9, 10, 19, 21
+ALREADY_ONLINE, BLOCKED, BUSY = 2, 10, 13
 
 # What issue and protocol name (docs/protocol.md, "In a cluster"):
 ELSEWHERE = 10.0
@@ -40,6 +40,9 @@ AS_BEFORE = 5.0
 """Seconds after Redis came back in which all is as before."""
 FULL_SPEED = 10.0
 """Seconds after the database came back in which all is as before."""
+
+LEFT = 1.0
+"""Seconds after the ACK of leaving in which a group may still be heard at other nodes, without Redis."""
 
 # What they do not name:
 AT_ONCE = 5.0
@@ -289,6 +292,36 @@ def test_redis_is_away_for_ten_seconds(
     assert_nobody_left(trial)
     assert slowest(trial, away) < ACROSS
     assert slowest(trial, back + AS_BEFORE) < 1, "not as before"
+
+
+@pytest.mark.parametrize("take_away", [kill_redis, stop_redis])
+def test_leaving_and_blocking_count_elsewhere_while_redis_is_away(
+    fleet: Fleet, take_away: Callable[[Fleet], Callable[[], None]]
+) -> None:
+    fleet.heal()
+    here, there = fleet.nodes[:2]
+    (ann, _), (bob, name) = guest(there), guest(there)
+    phone = Client(here)
+    userid = phone.login(name=name, password="pw", device="phone")["id"]
+    groupid = ann.done(CREATE_GROUP, groupname=next(NAMES))["groupid"]
+    bob.done(ADD_GROUP, groupid=groupid)
+    ann.done(GROUP_CHAT, groupid=groupid, msg="before")
+    bob.wait(msg="before")
+    bring_back = take_away(fleet)
+    try:
+        phone.done(LEAVE_GROUP, groupid=groupid)
+        left = monotonic()
+        phone.done(BLOCK, userid=ann.id)
+        assert ann.ask(ONE_CHAT, toid=userid, msg="x")["errno"] == BLOCKED
+        sent = []
+        while monotonic() < left + 3 * LEFT:
+            sent.append(f"{monotonic() - left}")
+            ann.done(GROUP_CHAT, groupid=groupid, msg=sent[-1])
+            beat(bob, phone)
+    finally:
+        bring_back()
+    heard = [float(frame["msg"]) for frame in bob.frames if frame.get("msg") in sent]
+    assert max(heard, default=0.0) <= LEFT, f"{len(heard)} of {len(sent)}"
 
 
 def test_subscribers_of_redis_are_killed_in_a_loop(trial: Trial) -> None:
