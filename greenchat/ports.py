@@ -650,6 +650,12 @@ class Store(Protocol):
         messages, of which nothing before is pending.
         """
 
+    def set_back(self, conversation: int, users: Collection[int], upto: int) -> None:
+        """Draw the cursors and read marks of some users in a conversation back to ``upto``.
+
+        Also what was given to ``move_cursor`` and ``mark_read`` of it before, and is not written.
+        """
+
     def mark_read(self, userid: int, conversation: int, seq: int) -> None:
         """Move the user's read mark (never back, never past the log's end)."""
 

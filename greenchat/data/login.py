@@ -15,6 +15,7 @@ from sqlalchemy import (
     literal_column,
     select,
     union_all,
+    update,
 )
 
 from greenchat import ports
@@ -48,12 +49,12 @@ def _rows(
 
 
 def _pairs(*which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
-    """Select the pairs' conversations whose log goes on after the device's cursor."""
+    """Select the pairs' conversations whose log does not end at the device's cursor."""
     cursor = func.coalesce(Cursor.c.delivered_seq, 0)
     of = (
         select(Conversation.c.id)
         .outerjoin_from(Conversation, Cursor, _cursor_of(Conversation.c.id))
-        .where(*which, Conversation.c.last_seq > cursor)
+        .where(*which, Conversation.c.last_seq != cursor)
     )
     return _rows(SPAN, of, [Conversation.c.id, cursor, Conversation.c.last_seq])
 
@@ -66,7 +67,7 @@ def _groups() -> Select[*tuple[Any, ...]]:
         select(Conversation.c.id)
         .join_from(GroupUser, Conversation, Conversation.c.id == -GroupUser.c.groupid)
         .outerjoin(Cursor, _cursor_of(Conversation.c.id))
-        .where(GroupUser.c.userid == bindparam("u"), Conversation.c.last_seq > start)
+        .where(GroupUser.c.userid == bindparam("u"), Conversation.c.last_seq != start)
     )
     return _rows(SPAN, of, [Conversation.c.id, start, Conversation.c.last_seq])
 
@@ -122,6 +123,16 @@ STATE = union_all(
     _groups(),
 )
 _STATE = Query(STATE)
+_DRAW_BACK = Query(
+    update(Cursor)
+    .where(
+        Cursor.c.userid == bindparam("u"),
+        Cursor.c.device == bindparam("d"),
+        Cursor.c.conversation == bindparam("c"),
+        Cursor.c.delivered_seq > bindparam("upto"),
+    )
+    .values(delivered_seq=bindparam("upto"))
+)
 
 
 def login_state(db: Connection, userid: int, device: str, here: str) -> ports.LoginState | None:
@@ -141,6 +152,10 @@ def login_state(db: Connection, userid: int, device: str, here: str) -> ports.Lo
     if not rows[DEVICE]:
         return None
     ((generation, _, _, password, node, last_login),) = rows[DEVICE]
+    spans = [ports.Span(*row[:3]) for row in rows[SPAN]]
+    for conversation, after, upto in spans:
+        if after > upto:  # the database was set back, and the numbers between are given out again
+            _DRAW_BACK.run(db, u=userid, d=device, c=conversation, upto=upto)
     groups = [
         ports.Group(id, name, desc, size, role) for id, size, _, name, desc, role in sorted(rows[GROUP])
     ]
@@ -157,7 +172,7 @@ def login_state(db: Connection, userid: int, device: str, here: str) -> ports.Lo
         groups=groups,
         joined={row[0]: row[2] for row in rows[GROUP]},
         members=members,
-        backlog=[ports.Span(*row[:3]) for row in rows[SPAN]],
+        backlog=[span for span in spans if span.after < span.upto],
         before=node if node not in ("", here) else None,
         since=last_login,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, select, tuple_, update
 
 from greenchat.data.devices import close_devices
 from greenchat.data.query import Query, pieces
@@ -118,6 +118,16 @@ class Marks:
         read = {key: max(taken.read.get(key, 0), since.read.get(key, 0)) for key in taken.read | since.read}
         self._unwritten = Unwritten(taken.cursors | since.cursors, read, taken.closes | since.closes)
 
+    def set_back(self, conversation: int, upto: int) -> None:
+        """Draw cursors and read marks of a conversation back to ``upto``."""
+        cursors, read = self._unwritten.cursors, self._unwritten.read
+        for cursor in [key for key in cursors if key[2] == conversation]:
+            received, own_from, own_to = cursors[cursor]
+            own = (own_from, own_to) if own_to <= upto else (0, 0)
+            cursors[cursor] = (min(received, upto), *own)
+        for mark in [key for key in read if key[1] == conversation]:
+            read[mark] = min(read[mark], upto)
+
     def forget(self, userid: int, conversation: int) -> None:
         """Drop the user's cursors of a conversation."""
         cursors = self._unwritten.cursors
@@ -142,6 +152,25 @@ def read_mark(db: Connection, userid: int, conversation: int) -> int:
     """Return the user's read mark in a conversation, 0 if there is none."""
     found = _READ_MARK.run(db, u=userid, c=conversation)
     return int(found[0][0]) if found else 0
+
+
+_DRAW_BACK = [
+    update(table)
+    .where(
+        table.c.userid.in_(bindparam("users", expanding=True)),
+        table.c.conversation == bindparam("c"),
+        column > bindparam("upto"),
+    )
+    .values({column: bindparam("upto")})
+    for table, column in ((Cursor, Cursor.c.delivered_seq), (ReadMark, ReadMark.c.read_seq))
+]
+
+
+def set_back(db: Connection, conversation: int, users: Collection[int], upto: int) -> None:
+    """Draw the cursors and read marks of some users in a conversation back."""
+    for some in pieces(sorted(users)):
+        for draw_back in _DRAW_BACK:
+            db.execute(draw_back, {"users": some, "c": conversation, "upto": upto})
 
 
 def write(db: Connection, sql: Statements, marks: Unwritten) -> None:

@@ -294,6 +294,10 @@ class SqlStore:
         self._marks.cursor(userid, device, conversation, (received, own_from, own_to))
         self._write_marks_soon()
 
+    def set_back(self, conversation: int, users: Collection[int], upto: int) -> None:
+        self._marks.set_back(conversation, upto)
+        self._write(marks.set_back, conversation, users, upto)
+
     def mark_read(self, userid: int, conversation: int, seq: int) -> None:
         self._marks.read(userid, conversation, seq)
         self._write_marks_soon()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -77,6 +77,9 @@ class Sequencer:
         alone: nothing comes from elsewhere: the first entry of a conversation that is seen here
             follows on what the sessions have.
         later: runs something so many seconds from now, where it may switch.
+
+    Attributes:
+        suspect: is told of a conversation and a seq that comes again, maybe for another entry.
     """
 
     def __init__(self, hub: Hub, store: Store, memberships: Memberships, alone: bool, later: Later) -> None:
@@ -88,6 +91,19 @@ class Sequencer:
         self._last: OrderedDict[int, int] = OrderedDict()
         self._when: dict[int, int] = {}  # how many sessions had come by then
         self._gaps: dict[int, _Gap] = {}
+        self._marks: dict[int, int] = {}  # the hash of the last frame
+        self.suspect: Callable[[int, int], object] = lambda conversation, seq: None
+
+    def mark(self, conversation: int) -> int | None:
+        """Return the hash of the last frame that was handed out, None if that is not known."""
+        return self._marks.get(conversation)
+
+    def forget(self, conversation: int) -> None:
+        """Forget what was handed out of a conversation, and what waits for others."""
+        self._last.pop(conversation, None)
+        self._when.pop(conversation, None)
+        self._gaps.pop(conversation, None)
+        self._marks.pop(conversation, None)
 
     def last(self, conversation: int) -> int:
         """Return the last seq that was handed out, 0 if that is not known."""
@@ -108,10 +124,12 @@ class Sequencer:
         if last is None and (seq == 1 or self._alone):
             last = seq - 1
         if last is not None and seq <= last:
+            if seq < last or self._marks.get(conversation) != hash(entry.frame):
+                self.suspect(conversation, seq)
             return
         if last == seq - 1 and members is not None and conversation not in self._gaps:
             self._hand_out(entry, members, origin)
-            self._advance(conversation, seq)
+            self._advance(conversation, seq, hash(entry.frame))
             return
         known = last is not None and members is not None and self._is_followed(conversation)
         patience = PATIENCE if known else 0
@@ -213,20 +231,25 @@ class Sequencer:
             last = reached
             if held is not None:
                 self._hand_out(held.entry, members, held.origin)
-            self._advance(conversation, last)
+            self._advance(conversation, last, None if held is None else hash(held.entry.frame))
         for seq in [seq for seq in gap.held if seq <= last]:
             del gap.held[seq]
         if last >= gap.upto:
             del self._gaps[conversation]
 
-    def _advance(self, conversation: int, seq: int) -> None:
+    def _advance(self, conversation: int, seq: int, mark: int | None = None) -> None:
         self._last[conversation] = seq
+        if mark is None:
+            self._marks.pop(conversation, None)
+        else:
+            self._marks[conversation] = mark
         self._last.move_to_end(conversation)
         if not self._alone:
             self._when[conversation] = self._hub.entries
         if len(self._last) > SIZE:
             forgotten, _ = self._last.popitem(last=False)
             self._when.pop(forgotten, None)
+            self._marks.pop(forgotten, None)
 
     def _is_followed(self, conversation: int) -> bool:
         """Return True if the entries after the last one that was handed out were sent here.

@@ -17,6 +17,7 @@ from greenchat.service.presence import Presence
 from greenchat.service.recovery import Recovery
 from greenchat.service.router import Router
 from greenchat.service.sequencer import Sequencer
+from greenchat.service.setback import Setback
 from greenchat.service.throttle import Throttle
 from greenchat.service.tokens import Tokens, new_secret
 
@@ -42,6 +43,7 @@ class Service:
     Attributes:
         hub: who is connected here.
         sequencer: keeps the order of each conversation here.
+        setback: notices that the database was set back.
         router: the way to everybody.
         recovery: finds what did not come that way.
         blocked: for (sender, receiver), whether the receiver takes nothing from the sender.
@@ -96,6 +98,9 @@ class Service:
             lambda conversation: self.sequencer.last(conversation),  # noqa: PLW0108 - it is built on this
         )
         self.sequencer = Sequencer(self.hub, store, self.memberships, bus.alone, later)
+        self.setback = Setback(
+            self.hub, store, self.sequencer, self.memberships.load, self.heads.forget, later
+        )
         self.router = Router(self.hub, bus, self.sequencer)
         self.recovery = Recovery(self.hub, store, bus, self.sequencer, node, later)
         self.presence = Presence(self.hub, self.router, store, node, later, lambda: self.draining)

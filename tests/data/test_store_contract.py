@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy import text as sql
 
 from greenchat.data import Inline, SqlStore, open_store
+from greenchat.data.sqlite import SqliteStatements
 from greenchat.errors import (
     AlreadyOnline,
     BadCredentials,
@@ -682,6 +684,54 @@ class StoreContract:
         assert store.entry(chat, 2) == entries[1]
         shown = self.rows(store, f'SELECT message FROM "OfflineMessage" WHERE userid = {bob}')
         assert [json.loads(message)["name"] for (message,) in shown] == [DELETED] * 2
+
+    def set_back(self, store: SqlStore, seq: int) -> None:
+        """Have the database lack the entries after a seq, as a replica that becomes the primary may."""
+
+        def undo(db: Connection) -> None:
+            db.execute(sql(f'DELETE FROM "Message" WHERE seq > {seq}'))
+            db.execute(sql(f'UPDATE "Conversation" SET last_seq = {seq} WHERE last_seq > {seq}'))
+
+        store._write(undo)
+        if isinstance(store._sql, SqliteStatements):
+            store._sql.forget_heads()
+
+    def test_a_login_draws_back_a_cursor_that_is_beyond_the_logs_end(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        ann, bob = users[:2]
+        store.join_group(bob, group := store.create_group(ann, "g", "", NOW), NOW)
+        chats = [pair(ann, bob), pair(bob, bob), -group]
+        for chat in chats:
+            self.fill(store, chat, bob, 3)
+        for userid in (ann, bob):
+            store.open_device(userid, "", HERE, NOW)
+            for chat in chats:
+                store.move_cursor(userid, "", chat, 3, 0, 0)
+        store.write_marks()
+        self.set_back(store, 1)
+        for userid in (ann, bob):
+            assert store.open_device(userid, "", HERE, NOW).backlog == []
+        for chat in chats:
+            self.fill(store, chat, bob, 1)
+        assert sorted(self.backlog(store, bob)) == sorted((chat, 1, 2) for chat in chats)
+        assert sorted(self.backlog(store, ann)) == sorted((chat, 1, 2) for chat in (chats[0], chats[2]))
+
+    def test_marks_are_set_back_for_some_users(self, store: SqlStore, users: list[int]) -> None:
+        ann, bob, cem = users[:3]
+        chat = pair(ann, bob)
+        self.fill(store, chat, ann, 3)
+        for userid in (ann, bob, cem):
+            store.open_device(userid, "", HERE, NOW)
+            store.move_cursor(userid, "", chat, 2, 0, 0)
+            store.mark_read(userid, chat, 2)
+        store.write_marks()
+        store.move_cursor(ann, "", chat, 3, 0, 0)
+        store.set_back(chat, [ann, bob], 1)
+        store.write_marks()
+        marks = self.rows(store, 'SELECT userid, delivered_seq FROM "Cursor" ORDER BY userid')
+        assert marks == [(ann, 1), (bob, 1), (cem, 2)]
+        assert self.rows(store, 'SELECT userid, read_seq FROM "ReadMark" ORDER BY userid') == marks
 
     def test_a_user_who_was_deleted_in_the_middle_of_a_login_is_refused(
         self, store: SqlStore, users: list[int]
