@@ -11,6 +11,11 @@ from greenchat.data.permission import shut_out_of_group
 from greenchat.data.query import Query
 from greenchat.data.schema import AllGroup, Cursor, GroupUser, User, insert_row
 from greenchat.errors import GroupNameTaken, NoSuchGroup, NotAllowed, NotAMember
+from greenchat.protocol.instants import later
+
+TOLD_APART = 1_000
+"""Members of a group up to which the instants of joinings between the same two messages keep their order,
+whatever the clocks say.  All members are read for it; of more, anybody could have them read at will."""
 
 _PLACE = (GroupUser.c.groupid == bindparam("g"), GroupUser.c.userid == bindparam("u"))
 _ADD_GROUP = insert(AllGroup)
@@ -25,7 +30,11 @@ _LEAVE = delete(GroupUser).where(*_PLACE)
 _FORGET_CURSORS = delete(Cursor).where(
     Cursor.c.userid == bindparam("u"), Cursor.c.conversation == bindparam("c")
 )
-_LONGEST = _ANY_MEMBER.order_by(GroupUser.c.joined, GroupUser.c.joined_seq, GroupUser.c.userid)
+# By the log first: a clock may have been put back.
+_LONGEST = _ANY_MEMBER.order_by(GroupUser.c.joined_seq, GroupUser.c.joined, GroupUser.c.userid)
+_LAST_JOINED = select(func.max(GroupUser.c.joined)).where(
+    GroupUser.c.groupid == bindparam("g"), GroupUser.c.joined_seq == bindparam("s")
+)
 _PROMOTE = update(GroupUser).where(*_PLACE).values(grouprole="creator")
 _RESIZE = (
     update(AllGroup).where(AllGroup.c.id == bindparam("g")).values(size=AllGroup.c.size + bindparam("by"))
@@ -96,6 +105,8 @@ def join_group(
         raise NotAllowed(f"a group may have {max_members} members")
     role = "creator" if db.scalar(_ANY_MEMBER, {"g": groupid}) is None else "normal"
     joined = head(db, -groupid)
+    if size <= TOLD_APART:
+        now = later(now, db.scalar(_LAST_JOINED, {"g": groupid, "s": joined}) or "")
     _add_member(db, groupid, userid, role, joined, now)
     return ports.Joining(joined, is_new=True)
 

@@ -10,6 +10,11 @@ from greenchat import ports
 from greenchat.data.query import Query, Rows
 from greenchat.data.schema import Conversation, Message, User
 from greenchat.errors import Busy, NoSuchMessage
+from greenchat.protocol.instants import shifted
+
+CLOCK_STEP = 3 * 3600
+"""Seconds that a server's clock may be put back, or be behind another's, without a day's history missing a
+message.  As much is read in vain behind a day: 4 ms of MariaDB where 50,000 messages are sent a day."""
 
 _HEAD = Query(select(Conversation.c.last_seq).where(Conversation.c.id == bindparam("c")))
 _ENTRY = (
@@ -111,18 +116,21 @@ def history(
 def _within(
     db: Connection, conversation: int, after: int, before: int, day: tuple[str, str]
 ) -> tuple[int, int]:
-    """Narrow the open range of seqs to a day.
+    """Narrow the open range of seqs to a day, with ``CLOCK_STEP`` before and after it.
 
-    By bisection, since times practically grow with seq: a scan of the day would read all of a long
-    conversation.  A seq whose message was deleted counts with the next one.
+    By bisection, since times grow with seq: a scan of the day would read all of a long conversation.  Where
+    a clock was put back they do not.  But if it was by no more than ``CLOCK_STEP``, no message of the day is
+    before the place that is found for an instant so much earlier, nor behind that for one so much later.  A
+    seq whose message was deleted counts with the next one.
     """
+    begin, end = shifted(day[0], -CLOCK_STEP), shifted(day[1], CLOCK_STEP)
 
     def time(seq: int) -> str:
         found = _TIME.run(db, c=conversation, seq=seq)
-        return str(found[0][0]) if found else day[1]
+        return str(found[0][0]) if found else end
 
-    first = _first_not_before(day[0], time, after + 1, before)
-    return first - 1, _first_not_before(day[1], time, first, before)
+    first = _first_not_before(begin, time, after + 1, before)
+    return first - 1, _first_not_before(end, time, first, before)
 
 
 def _first_not_before(instant: str, time: Callable[[int], str], low: int, high: int) -> int:

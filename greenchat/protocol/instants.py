@@ -27,6 +27,21 @@ def later(now: str, than: str) -> str:
     return next_one.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def shifted(instant: str, seconds: int) -> str:
+    """Return the instant so many seconds after another (before it, if negative), within the calendar.
+
+    ``T24:00:00.000Z`` is taken too: it is the end of a day.
+    """
+    midnight = datetime.fromisoformat(instant[:10])
+    hours, minutes, rest = instant[11:-1].split(":")
+    passed = timedelta(hours=int(hours), minutes=int(minutes), seconds=float(rest))
+    try:
+        moved = midnight + passed + timedelta(seconds=seconds)
+    except OverflowError:
+        moved = datetime.min if seconds < 0 else datetime.max
+    return moved.isoformat(timespec="milliseconds") + "Z"
+
+
 def day_bounds(day: str) -> tuple[str, str]:
     """Return the first instant of a day, ``YYYY-MM-DD`` in UTC, and one after all of its instants.
 

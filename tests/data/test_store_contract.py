@@ -39,6 +39,7 @@ from greenchat.ports import (
     Span,
     User,
 )
+from greenchat.protocol.instants import to_instant, to_seconds
 from tests.data.shared import NOW, Told, append, pair, recall, text
 
 HERE = Node("here", 1)
@@ -552,6 +553,19 @@ class StoreContract:
         with pytest.raises(NotAMember):
             store.leave_group(bob, group)
 
+    def test_who_joined_first_takes_over_whatever_the_clock_said(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        ann, bob, cem, dee, _ = users
+        group = store.create_group(ann, "tea", "", minute(50))
+        store.join_group(dee, group, minute(40))  # the clock was put back
+        store.join_group(cem, group, minute(30))
+        self.fill(store, -group, ann, 1)
+        store.join_group(bob, group, minute(10))
+        for leaves, heir in ((ann, dee), (dee, cem), (cem, bob)):
+            store.leave_group(leaves, group)
+            assert creators(store, group) == [heir]
+
     def test_who_joins_an_empty_group_becomes_its_creator(self, store: SqlStore, users: list[int]) -> None:
         group = store.create_group(users[0], "tea", "", NOW)
         store.leave_group(users[0], group)
@@ -857,6 +871,28 @@ class StoreContract:
         assert page(6, 9, 1) == ([8], True)
         assert page(10, None, 4) == page(0, 1, 4) == ([], False)
         assert page(0, 2**63 - 1, 2) == ([9, 10], True)
+
+    @pytest.mark.parametrize("back", [1, 60, 179], ids="{} minutes".format)
+    def test_the_history_of_a_day_is_whole_though_a_clock_was_put_back(
+        self, store: SqlStore, users: list[int], back: int
+    ) -> None:
+        notes = pair(users[0], users[0])
+        midnight = to_seconds("2026-11-21T00:00:00.000Z")
+        forwards = [midnight + 600 * step for step in range(-144, 145)]
+        last = 0
+        for put_back_at in range(138, 162, 3):
+            times = forwards[:put_back_at] + [time - 60 * back for time in forwards[put_back_at:]]
+            self.append(store, *[text(notes, users[0], "m", time=to_instant(time)) for time in times])
+            for day in (20, 21):
+                bounds = (f"2026-11-{day}T00:00:00.000Z", f"2026-11-{day}T24:00:00.000Z")
+                wanted = [
+                    last + place + 1
+                    for place, time in enumerate(times)
+                    if bounds[0] <= to_instant(time) < bounds[1]
+                ]
+                entries, _ = store.history(notes, last, None, bounds, 1000)
+                assert [entry.seq for entry in entries] == wanted
+            last += len(times)
 
     def test_history_of_a_day_ends_with_the_day(self, store: SqlStore, users: list[int]) -> None:
         chat = pair(users[0], users[1])
