@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
 
 from greenchat.protocol.messages import MsgId
 from greenchat.service.sign_off import give_up
 from tests.service.cluster import Cluster, Line, befriend, people
+from tests.service.turns import Priorities, Task
 from tests.service.world import Person, presence
 
-MakeCluster = Callable[..., Cluster]
 
-
-def interleave(cluster: Cluster, dice: random.Random) -> None:
-    """Let everything go on that can, in an order that the dice decide; often one task starves."""
-    starving = dice.random()
-    while (able := len(cluster.turns.able())) + len(arrivals := cluster.arrivals()):
-        number = dice.randrange(able + len(arrivals)) if dice.random() > starving else 0
-        if number < able:
-            cluster.turns.turn(number if starving < 0.5 else -1 - number)
+def interleave(cluster: Cluster, dice: random.Random, turns: int = 1_000_000) -> None:
+    """Give some turns, or all that there are, in an order that the dice decide: evenly or by priorities."""
+    choose = dice.choice if dice.random() < 0.5 else Priorities(dice).choose
+    while turns and (candidates := [*cluster.turns.able(), *cluster.arrivals()]):
+        turns -= 1
+        chosen = choose(candidates)
+        if isinstance(chosen, Task):
+            cluster.turns.give(chosen)
         else:
-            cluster.arrive(*arrivals[number - able])
+            cluster.arrive(*chosen)
 
 
 def log_in_at_once(cluster: Cluster, bob: Person, dice: random.Random, *forces: bool) -> list[Line]:
@@ -31,7 +30,7 @@ def log_in_at_once(cluster: Cluster, bob: Person, dice: random.Random, *forces: 
     lines = []
     for force in forces:
         lines.append(cluster[dice.choice("abc")].begin(bob, force=force))
-        cluster.take_turns(dice.randrange(24))
+        interleave(cluster, dice, dice.randrange(24))
     interleave(cluster, dice)
     return lines
 
