@@ -302,8 +302,7 @@ class Clustered(Watch, RuleBasedStateMachine):
         """No more trouble: soon all is where it belongs."""
         self.settle_down()
         self.sound = False
-        if self.watches_presence:
-            self.check_presence()
+        self.check_presence()
         self.check_devices()
         self.sound = True
 

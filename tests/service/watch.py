@@ -77,7 +77,6 @@ class Watch:
     """What people do, what came of it, and what must hold by the frames that come and by the database.
 
     Attributes:
-        watches_presence: holds what friends are told against how it is, too.
         members: who was in which group, from when to when.
         blocks: who has blocked whom.
         requests: the messages and recalls that were sent, by cid.
@@ -90,8 +89,6 @@ class Watch:
         changing: requests about groups and blocks that were not answered yet.
         sound: all that came was read, and nothing was wrong.
     """
-
-    watches_presence = False
 
     def __init__(self) -> None:
         self.patches = [
