@@ -27,6 +27,7 @@ from tests.scenarios import Scenario
 
 ROOT = Path(__file__).parents[2]
 HERE = Node("here", 1)
+CHAT = pair(1, 2)
 ALONE = pair(1, 1)
 
 EMPTY = [
@@ -129,6 +130,7 @@ def talk(store: SqlStore) -> list[tuple[int, Any]]:
     chat = pair(ann, bob)
     append(store, text(-group, ann, "early"))
     store.join_group(bob, group, NOW)
+    store.join_group(cem, group, NOW)
     bodies = ["one", 'two "🦀"\\\n\0\u2028', "oh no"]
     append(store, *[text(chat, ann, body) for body in bodies], text(chat, bob, "my own"))
     append(store, *[text(-group, ann, "tea?"), text(-group, bob, "or not"), text(-group, cem, "1e9")])
@@ -379,18 +381,18 @@ def test_a_planned_switch_to_another_server_is_followed_at_once(
     database = MysqlDatabase(make_url(url), patience=0)
     store = SqlStore(database, database.runner())
     store.start()
-    assert append(store, text(-1, 1, "one"), text(-1, 1, "two")) == [(1, NOW, False), (2, NOW, False)]
+    assert append(store, text(CHAT, 1, "one"), text(CHAT, 1, "two")) == [(1, NOW, False), (2, NOW, False)]
     assert store.create_user("ann", "h", NOW) == 1
     mariadb.run("SET GLOBAL read_only = 1")
-    assert [type(told) for told in append(store, text(-1, 1, "three"))] == [Busy]
+    assert [type(told) for told in append(store, text(CHAT, 1, "three"))] == [Busy]
     with pytest.raises(Busy):
         store.create_user("bob", "h", NOW)
-    assert store.head(-1) == 2  # it still answers
+    assert store.head(CHAT) == 2  # it still answers
     name = Path(str(make_url(url).query["unix_socket"]))
     name.unlink()
     name.symlink_to(other.folder / "sock")
-    assert append(store, text(-1, 1, "three")) == [(1, NOW, False)]
-    assert store.head(-1) == 1
+    assert append(store, text(CHAT, 1, "three")) == [(1, NOW, False)]
+    assert store.head(CHAT) == 1
     assert store.create_user("bob", "h", NOW) == 1
     store.close()
 
