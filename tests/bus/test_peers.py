@@ -84,7 +84,7 @@ def test_what_a_node_that_leaves_told_last_is_looked_for_if_it_was_lost(peers: P
     if reads:
         peers._read_users = lambda node: gevent.sleep(0)  # type: ignore[assignment, return-value]
         gevent.sleep(0)
-    peers.drop("other")
+    peers.drop("other", 0)
     gevent.sleep(0)
     gevent.sleep(0)
     assert listener.caught_up > before
