@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection, make_url
+
 from greenchat.data import Inline
+from greenchat.data.database import CommitUnknown
+from greenchat.data.sqlite import SqliteDatabase
 from greenchat.ports import Share
 
 T = TypeVar("T")
@@ -28,14 +33,14 @@ class Switches(Inline):
     def read(self, call: Callable[..., T], *args: Any) -> T:
         """Call it between two switches."""
         self.switch()
-        self._check("read")
+        self.check("read")
         found = call(*args)
         self.switch()
         return found
 
     def write(self, call: Callable[..., T], *args: Any) -> T:
         """Call it."""
-        self._check("write")
+        self.check("write")
         return call(*args)
 
     def waiter(self) -> Any:
@@ -56,9 +61,66 @@ class Switches(Inline):
         if self.hooks:
             self.hooks.pop(0)()
 
-    def _check(self, doing: str) -> None:
+    def check(self, doing: str) -> None:
+        """Raise what a database raises that is away, if it is."""
         if doing in self.broken:
             raise OSError(5, f"the test broke the {doing}")
+
+
+class DoubtfulDatabase(SqliteDatabase):
+    """A database in memory whose operations run beside the committer, and that may lose the answer to COMMIT.
+
+    Args:
+        runner: of its store.
+
+    Attributes:
+        doubt: what becomes of the next transaction that writes: True if it is carried out and its answer
+            lost, False if it is not and nobody can know; None if all is well.
+        goes: the database is away after that.
+    """
+
+    parallel = True
+
+    def __init__(self, runner: Switches) -> None:
+        super().__init__(make_url("sqlite://"))
+        self.doubt: bool | None = None
+        self.goes = False
+        self._away = False
+        self._runner = runner
+
+    def come_back(self) -> None:
+        """Be well again."""
+        self.doubt, self._away = None, False
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        self._look()
+        doubt, self.doubt = self.doubt, None
+        self._away = self.goes and doubt is not None
+        with super().writing() as db:
+            yield db
+            if doubt is False:
+                raise CommitUnknown("the test lost the COMMIT")
+        if doubt:
+            raise CommitUnknown("the test lost the answer to COMMIT")
+
+    @contextmanager
+    def operating(self) -> Iterator[Connection]:
+        self._runner.switch()
+        self._runner.check("write")
+        with self.writing() as db:
+            yield db
+        self._runner.switch()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        self._look()
+        with super().writing() as db:
+            yield db
+
+    def _look(self) -> None:
+        if self._away:
+            raise OSError(5, "the test broke the database")
 
 
 class PlainPasswords:

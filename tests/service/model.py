@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, NamedTuple
 
+from greenchat.protocol.messages import MsgId
 from tests.service.world import LOG_FRAMES, Person
 
 
@@ -37,6 +38,8 @@ class Device:
         texts: what the messages said.
         low: up to where it is sure to have been offered each conversation: nothing below comes again.
         high: from where on it must be offered each conversation.
+        token: the newest.
+        token_holds: no logout or change of the password has ended it.
     """
 
     def __init__(self, userid: int, name: str, others: list[Device]) -> None:
@@ -47,6 +50,8 @@ class Device:
         self.texts: dict[Place, str] = {}
         self.low: dict[int, int] = defaultdict(int)
         self.high: dict[int, int] = defaultdict(int)
+        self.token = ""
+        self.token_holds = False
         for other in others:
             for conversation, seq in list(other.low.items()):
                 self.low[conversation] = max(self.low[conversation], seq)
@@ -80,6 +85,8 @@ class Link:
         owed: what the pages must still offer, because it was never acknowledged.
         more: whether the last page said so.
         replies: what came of requests, to be looked into.
+        answer: the last answer to anything but a message.
+        friends: how the friends are, as far as was told.
     """
 
     def __init__(self, person: Person, device: Device, owed: set[Place]) -> None:
@@ -91,6 +98,9 @@ class Link:
         self.owed = owed
         self.more = False
         self.replies: list[dict[str, Any]] = []
+        self.answer: dict[str, Any] = {}
+        self.friends: dict[int, str] = {}
+        self._recalled: set[Place] = set()
 
     @property
     def alive(self) -> bool:
@@ -107,21 +117,27 @@ class Link:
         """Take note that the user left a group: what was missed of it is owed no more."""
         self.owed = {place for place in self.owed if place.conversation != conversation}
 
-    def read(self, acked: dict[str, int], conversations: dict[str, int]) -> None:
+    def read(self, acked: dict[str, int], conversations: dict[str, int], recalled: set[Place]) -> None:
         """Take in all that came, in order.
 
         Args:
             acked: the seq of each cid whose message is stored; grows.
             conversations: where the message of each cid went.
+            recalled: the messages that were recalled before any of it was asked for.
         """
         frames, self.person.peer.frames = self.person.peer.frames, []
         for frame in frames:
             if frame["msgid"] in LOG_FRAMES:
                 self._see(frame)
             elif "offlinemsg" in frame:
+                self.friends |= {friend["id"]: friend["state"] for friend in frame.get("friends", ())}
                 for entry in frame["offlinemsg"]:
                     self._see(entry)
+                    place = Place(conversation_of(entry, self.device.userid), entry["seq"])
+                    assert "msg" not in entry or place not in recalled, f"a page has {place}, recalled"
                 self.more = frame["more"]
+            elif frame["msgid"] == MsgId.PRESENCE:
+                self.friends[frame["id"]] = frame["state"]
             elif frame.get("cid") in conversations:
                 self._answer(frame, acked, conversations[frame["cid"]])
         assert self.more or not self.owed, f"{self.owed} were never offered again"
@@ -153,7 +169,10 @@ class Link:
         self.last[conversation] = seq
         device.has.add(place)
         self.owed.discard(place)
+        if frame["msgid"] == MsgId.RECALL:
+            self._recalled.add(Place(conversation, frame["target"]))
         if "msg" in frame:
+            assert place not in self._recalled, f"{place} came after its recall"
             assert device.texts.setdefault(place, frame["msg"]) == frame["msg"]
 
     def received(self, conversation: int, seq: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from greenchat.bus.local import LocalBus
 from greenchat.config import Settings
-from greenchat.data import open_store
+from greenchat.data import SqlStore, open_store
 from greenchat.errors import RequestError
 from greenchat.ports import Bus, Later, Node
 from greenchat.protocol.messages import HeartbeatTerms, MsgId
@@ -185,9 +185,7 @@ class World:
         limits = self.settings
         self._later: list[Callable[[], object]] = []
         self.runner = Switches()
-        self.store = open_store(
-            self.url,
-            runner=self.runner,
+        self.store = self.open(
             max_friends=limits.max_friends,
             max_groups=limits.max_groups,
             max_members=limits.max_members,
@@ -196,6 +194,10 @@ class World:
         )
         self.store.start()
         self.serve(LocalBus(), Node("n", 1), lambda seconds, call: self._later.append(call))
+
+    def open(self, **limits: int) -> SqlStore:
+        """Return the store, not yet started."""
+        return open_store(self.url, runner=self.runner, **limits)
 
     def serve(self, bus: Bus, node: Node, later: Later) -> None:
         """Begin to serve people."""
