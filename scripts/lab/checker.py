@@ -140,7 +140,8 @@ def nothing_comes_from_nowhere(evidence: Evidence) -> Iterator[Violation]:
 def senders_keep_their_order(evidence: Evidence) -> Iterator[Violation]:
     """The messages of a device are in each conversation in the order sent.
 
-    One that was refused may be overtaken by those that were under way behind it.
+    One that was refused may be overtaken by those that were under way behind it.  One that was refused for good
+    may be stored all the same, late: a node that hung still had its first try.
     """
     seqs = {(row.sender, row.cid): row.seq for row in evidence.rows}
     for record in evidence.records:
@@ -152,7 +153,7 @@ def senders_keep_their_order(evidence: Evidence) -> Iterator[Violation]:
                 continue
             if seq < before:
                 yield Violation(REORDERED, f"{record}: {message.cid} is {seq}, after a later one, {before}")
-            elif not message.refused:
+            elif not message.refused and not message.refusal:
                 last[message.conversation] = seq
 
 

@@ -147,7 +147,8 @@ class Device:
     @property
     def node(self) -> str:
         """Where it is logged in, or was last."""
-        return self.record.connections[-1].node
+        links = self.record.connections
+        return next((link for link in reversed(links) if not link.ended), links[-1]).node
 
     @property
     def under_way(self) -> int:

@@ -101,7 +101,8 @@ def what_is_replaced_ends(evidence: Evidence) -> Iterator[Violation]:
     for record in evidence.records:
         for number, link in enumerate(record.connections):
             over = link.ended or until
-            later = min((one.began for one in record.connections[number + 1 :]), default=inf)
+            stayed = [one for one in record.connections[number + 1 :] if one.reason != REPLACED]
+            later = min((one.began for one in stayed), default=inf)
             changed = min(
                 (
                     act.settled
