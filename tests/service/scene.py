@@ -87,7 +87,7 @@ class Scene(RuleBasedStateMachine):
         Args:
             doubtful: whether the database is a server of its own, which may lose answers.
         """
-        limits = {"max_in_flight": 1_000, "login_failures": 1_000_000}
+        limits = {"max_in_flight": 1_000, "login_failures": 1_000_000, "recall_seconds": 1e9}
         self.world: World = DoubtfulWorld(None, **limits) if doubtful else World(None, **limits)
         people = self.world.users(*USERS)
         self.users = [person.id for person in people]
