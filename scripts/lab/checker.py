@@ -140,8 +140,8 @@ def nothing_comes_from_nowhere(evidence: Evidence) -> Iterator[Violation]:
 def senders_keep_their_order(evidence: Evidence) -> Iterator[Violation]:
     """The messages of a device are in each conversation in the order sent.
 
-    One that was refused may be overtaken by those that were under way behind it.  One that was refused for good
-    may be stored all the same, late: a node that hung still had its first try.
+    One that was refused may be overtaken by those that were under way behind it.  One that was refused for
+    good may be stored all the same, late: a node that hung still had its first try.
     """
     seqs = {(row.sender, row.cid): row.seq for row in evidence.rows}
     for record in evidence.records:
