@@ -109,7 +109,8 @@ class Lookout:
         gevent.spawn_later(RETURN, self._clean_up, node)
 
     def _drop(self, node: Node) -> None:
-        logger.warning("node %s is gone: its lease has run out", node.name)
+        if self._peers.is_there(node) or node.name in self._suspects:  # else it is waited for the cleaning
+            logger.warning("node %s is gone: its lease has run out", node.name)
         self._absences.forget(node)
         self._suspects.pop(node.name, None)
         self._peers.drop(node.name, 0)
@@ -125,8 +126,8 @@ class Lookout:
             logger.warning("cannot clean up after node %s now; another look will", node.name)
 
     def _mark_offline(self, node: Node) -> None:
-        """Do so, however long the database is away.  May switch."""
-        while True:
+        """Do so, however long the database is away, unless the node has come back.  May switch."""
+        while self._open and not self._peers.is_there(node):
             try:
                 self._listener.gone(node)
                 self._cleaned[node] = monotonic()
@@ -134,5 +135,3 @@ class Lookout:
                 return
             except Busy:
                 gevent.sleep(TRY_AGAIN)
-                if not self._open or self._peers.is_there(node):
-                    return

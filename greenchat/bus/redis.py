@@ -109,7 +109,7 @@ class RedisBus(Shared):
         self._commands = Commands(self._link, self._first, self._posts, self._failed)
         self._registry = Registry(self._commands, self._cluster, node, LEASE)
         self._peers = Peers(node, listener, self._registry.users, self._greet, self._has_left)
-        self._lookout = Lookout(node, self._registry, self._peers, listener, lambda: self.away)
+        self._lookout = Lookout(node, self._registry, self._peers, listener, lambda: self._pulse.away)
         self._lookout.suspect(others)
         self._subscription = Subscription(
             self._link, self._channel(node.name), self._subscribed, self._received, self._lost
@@ -187,6 +187,8 @@ class RedisBus(Shared):
         """Write the whole lease on a new connection: this Redis may have an old one, or none.  May switch."""
         self._enter(ask)
         self._pulse.written()
+        # The lease may have run out: then others are about to mark the users here offline.
+        gevent.spawn_later(LEASE, self._listener.catch_up)
         for peer in self._peers:
             # The other node may have read what stood there before; and it was told nothing meanwhile.
             peer.out.skip()
