@@ -56,6 +56,7 @@ class Scene(RuleBasedStateMachine):
         attempts: how often each was sent and not refused.
         recalled: the messages whose recall was acknowledged in an earlier step.
         shaken: the database has failed since presence was last known to be right.
+        wavering: users who nearly left a group, and its conversation, until it is known that they did not.
     """
 
     def __init__(self) -> None:
@@ -79,6 +80,7 @@ class Scene(RuleBasedStateMachine):
         self.attempts: Counter[str] = Counter()
         self.recalled: set[Place] = set()
         self.shaken = False
+        self.wavering: set[tuple[int, int]] = set()
 
     @initialize(doubtful=st.booleans())
     def register(self, doubtful: bool) -> None:
@@ -384,6 +386,8 @@ class Scene(RuleBasedStateMachine):
         device.token, device.token_holds = ack["token"], True
         self.read_all()  # while it logged in, others may have got on, and an older link of its own
         link.owed -= device.sent
+        # What is in doubt comes later, and not in pages.
+        link.owed = {place for place in link.owed if (userid, place.conversation) not in self.wavering}
         if (userid, name) not in self.devices:
             device.start(self.devices_of(userid))
             link.owed = {place for place in link.owed if place.seq > device.high[place.conversation]}

@@ -85,6 +85,8 @@ class Chats(Scene):
         """What waits is committed and delivered; or nobody knows at first whether it is."""
         with self.doubted(doubt):
             self.world.commit()
+        if doubt is None:
+            self.wavering.clear()
         if not self.shaken:
             self.check_presence()
 
@@ -241,6 +243,7 @@ class Chats(Scene):
 
     def wavered(self, userid: int, groupid: int) -> None:
         """Note that somebody nearly left: what they acknowledged may come again, what is owed come later."""
+        self.wavering.add((userid, -groupid))
         joined = self.members[groupid][userid]
         for device in self.devices_of(userid):
             device.low[-groupid] = joined
