@@ -1,4 +1,4 @@
-"""The bus over a real Redis; the scenarios are in ``redis_scenarios``."""
+"""The bus over a real Redis; the scenarios are in ``redis_scenarios`` and ``redis_trouble``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from scripts.lab.redis import Redis
 from tests.lab import private_redis
 from tests.scenarios import Scenario
 
-SCENARIOS = re.findall(
-    r"^def (\w+)\(url: str\)", Path(__file__).with_name("redis_scenarios.py").read_text(), re.MULTILINE
-)
+SCENARIOS = [
+    (module, name)
+    for module in ("redis_scenarios", "redis_trouble")
+    for name in re.findall(
+        r"^def (\w+)\(url: str\)", Path(__file__).with_name(f"{module}.py").read_text(), re.MULTILINE
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +30,10 @@ def redis() -> Iterator[Redis]:
         yield server
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_scenario(redis: Redis, name: str) -> None:
+@pytest.mark.parametrize(("module", "name"), SCENARIOS, ids=[name for _, name in SCENARIOS])
+def test_scenario(redis: Redis, module: str, name: str) -> None:
     redis.connect().flushall()
-    Scenario("tests.bus.redis_scenarios", redis)(name, redis.url())
+    Scenario(f"tests.bus.{module}", redis)(name, redis.url())
 
 
 def test_one_that_is_away_can_be_waited_for() -> None:

@@ -1,0 +1,105 @@
+"""Nodes on a real Redis, for scenarios in a monkey-patched process: import it first."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import sys  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from contextlib import ExitStack, contextmanager  # noqa: E402
+from time import monotonic  # noqa: E402
+
+import gevent  # noqa: E402
+
+from greenchat.bus import lookout  # noqa: E402
+from greenchat.bus import redis as redis_bus  # noqa: E402
+from greenchat.bus.redis import RedisBus  # noqa: E402
+from greenchat.ports import Node, Seat  # noqa: E402
+from tests.bus.contract import Recorder  # noqa: E402
+
+DEADLINE = 30.0
+"""Seconds that anything may take: generous, because nothing waits for it when all is well."""
+
+CLUSTER = "0123456789abcdef"
+"""The id of the nodes' database."""
+
+# A fifth of what they are, so that nobody waits long.
+redis_bus.LEASE, redis_bus.TICK, redis_bus.STEADY, redis_bus.COMPARE = 1.0, 0.2, 0.2, 0.2
+lookout.GRACE, lookout.RETURN, lookout.TRY_AGAIN = 0.8, 0.3, 0.2
+
+
+def ask(request: str) -> None:
+    """Ask the test to do something to the server, and wait until it is done."""
+    print(request, flush=True)
+    gevent.get_hub().threadpool.apply(sys.stdin.readline)
+
+
+def until(ready: Callable[[], object]) -> None:
+    """Wait for something."""
+    end = monotonic() + DEADLINE
+    while not ready():
+        assert monotonic() < end, "it does not come"
+        gevent.sleep(0.01)
+
+
+class Member:
+    """A node of the cluster.
+
+    Args:
+        url: of Redis.
+        name, incarnation: of the node.
+        others: nodes that the database shows.
+        cluster: the id that the database has.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        incarnation: int = 1,
+        others: tuple[Node, ...] = (),
+        cluster: str = CLUSTER,
+    ) -> None:
+        self.node = Node(name, incarnation)
+        self.listener = Recorder()
+        self.bus = RedisBus(url)
+        self.bus.open(cluster, name)
+        self.bus.start(self.node, self.listener, others)
+
+    def login(self, userid: int, *devices: str) -> list[Seat]:
+        """Have a user online here with these devices (none: offline), and return where else."""
+        if devices:
+            self.listener.here[userid] = list(devices)
+        else:
+            self.listener.here.pop(userid, None)
+        return self.bus.refresh(userid)
+
+    def sees(self, userid: int) -> bool:
+        return self.bus.online([userid]) == {userid}
+
+    def tell(self, event: bytes) -> None:
+        self.bus.send(self.bus.nodes(), event)
+
+    def die(self) -> None:
+        """End as a SIGKILL would end it."""
+        gevent.killall(self.bus._keepers)
+        self.bus._subscription.close()
+        self.bus._commands._closing = True
+        gevent.kill(self.bus._commands._greenlet)
+        self.bus._commands._disconnect()
+        self.bus._open = False
+
+
+@contextmanager
+def cluster(url: str, *names: str, id: str = CLUSTER) -> Iterator[list[Member]]:
+    """Run nodes that know each other."""
+    with ExitStack() as ends:
+        members = []
+        for name in names:
+            members.append(Member(url, name, cluster=id))
+            ends.callback(members[-1].bus.close)
+        until(lambda: all(len(member.bus.nodes()) == len(names) - 1 for member in members))
+        for member in members:
+            member.bus.settle()
+        until(lambda: all(peer.acked is not None for member in members for peer in member.bus._peers))
+        yield members
