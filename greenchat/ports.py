@@ -61,12 +61,19 @@ class Peer(Protocol):
         The callback must not switch.
         """
 
-    def has_room(self, frames: int) -> bool:
-        """Return True if so many more frames may be sent now.
+    def has_room(self, frames: int, before: int = 0) -> bool:
+        """Return True if an entry of so many frames may be sent now.
 
         Always, unless the peer is paced: then what has no room belongs to the log, to be sent after
         ``drain``.
+
+        Args:
+            frames: of the entry; one of any number has room if nothing waits.
+            before: frames of other entries that are to be sent first.
         """
+
+    def drop_paced(self) -> None:
+        """Drop what waits for its turn at a paced peer: it is for a user who has logged out."""
 
     def drain(self) -> bool:
         """Wait until all that was sent has been handed to the socket, or the connection ends.  May switch.

@@ -15,7 +15,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from greenchat.metrics import COUNTERS
-from greenchat.network.pacer import MOST, Call, Pacer
+from greenchat.network.pacer import Call, Pacer
 from greenchat.protocol.framing import NEWLINE, NUL, FrameDecoder
 
 logger = logging.getLogger(__name__)
@@ -208,12 +208,21 @@ class Outbox:
             written.wait()
         return self._limit != CLOSED
 
-    def has_room(self, frames: int) -> bool:
-        """Return True if so many frames may be sent now; only a peer that is paced has a limit.
+    def has_room(self, frames: int, before: int = 0) -> bool:
+        """Return True if an entry of so many frames may be sent now; only a peer that is paced has a limit.
 
-        Frames that have no room belong to the log: send them after ``drain``.
+        Entries that have no room belong to the log: send them after ``drain``.
+
+        Args:
+            frames: of the entry.
+            before: frames of other entries that are to be sent first.
         """
-        return self._pacer is None or len(self._pacer) + frames <= MOST
+        return self._pacer is None or self._pacer.has_room(frames, before)
+
+    def drop_paced(self) -> None:
+        """Drop the frames that wait for their turn: they are for a user who has logged out."""
+        if self._pacer is not None:
+            self._pacer.drop()
 
     def pace(self) -> None:
         """Write one frame at a time from now on, with a pause after each: the peer is an original client."""
@@ -224,17 +233,15 @@ class Outbox:
     def _eased(self) -> None:
         """The pacer is not crowded any more."""
 
-    def _write_paced(self, frame: bytes, call: Call | None) -> bool:
+    def _write_paced(self, frame: bytes, calls: list[Call]) -> bool:
         """Write a frame of the pacer by itself, unless the peer is behind."""
         if self._backlog is not None:
             return False
         self._unsent += len(frame) + 1
         self._frames.append(frame)
-        self.flush()
-        if call is not None and self._unsent:
+        for call in calls:
             self._add_call(call, finally_=False)
-        elif call is not None and not self._lost:
-            call()
+        self.flush()
         return True
 
     def flush(self) -> None:

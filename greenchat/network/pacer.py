@@ -13,11 +13,13 @@ from typing import Any
 PACE = 0.03
 """Seconds between two frames: at this pace the original clients that were tried read each one by itself."""
 
-MOST = 64
-"""Frames that wait for one client at most; a caller that has more keeps it in the log until there is room."""
+ROOM = 16
+"""Frames of entries that may wait for one client: half a second.  The others stay in the log, where a recall
+and the leaving of a group find them.  One text may have up to 50 frames, and has room if nothing waits."""
 
 CROWDED = 32
-"""Waiting frames above which the client is not read: no more replies are made for it."""
+"""Waiting frames above which the client is not read: no more replies are made for it.  With ``ROOM`` and the
+longest text this bounds the queue by 64 frames."""
 
 Call = Callable[[], None]
 
@@ -27,15 +29,15 @@ class Pacer:
 
     Args:
         loop: gevent's, for the timer.
-        write: hands one frame to the socket, and runs the call once the socket has it; returns False if
+        write: hands one frame to the socket, and makes the calls once the socket has it; returns False if
             the socket takes nothing now: the frame is tried again after the next pause.
         eased: called when the queue is not crowded any more.
     """
 
     __slots__ = ("_eased", "_on_empty", "_queue", "_timer", "_write")
 
-    def __init__(self, loop: Any, write: Callable[[bytes, Call | None], bool], eased: Call) -> None:
-        self._queue: deque[tuple[bytes, Call | None]] = deque()
+    def __init__(self, loop: Any, write: Callable[[bytes, list[Call]], bool], eased: Call) -> None:
+        self._queue: deque[tuple[bytes, list[Call]]] = deque()
         self._on_empty: list[Call] = []
         self._timer = loop.timer(PACE, PACE)
         self._write = write
@@ -50,16 +52,20 @@ class Pacer:
         """True if so many frames wait that no more should be made."""
         return len(self._queue) > CROWDED
 
+    def has_room(self, frames: int, before: int) -> bool:
+        """Return True if an entry of so many frames may be added now, once ``before`` others are."""
+        waiting = len(self._queue) + before
+        return not waiting or waiting + frames <= ROOM
+
     def add(self, frame: bytes) -> None:
         """Queue a frame; it goes at once if the last one went long enough ago."""
-        self._queue.append((frame, None))
+        self._queue.append((frame, []))
         if not self._timer.active:
             self._hand_out()
 
     def when_written(self, call: Call) -> None:
-        """Have a call made once the frame that was added last has been handed to the socket."""
-        frame, _ = self._queue.pop()
-        self._queue.append((frame, call))
+        """Have a call made once the frame that was added last, which waits, has been handed to the socket."""
+        self._queue[-1][1].append(call)
 
     def when_empty(self, call: Call) -> None:
         """Have a call made once no frame waits, or the queue is closed."""
@@ -72,19 +78,26 @@ class Pacer:
         else:
             self._timer.stop()
 
-    def close(self) -> None:
+    def drop(self) -> None:
         """Drop the frames that wait.  No call is made for them: they were not delivered."""
-        self._timer.stop()
-        self._timer.close()
+        was_crowded = self.is_crowded
         self._queue.clear()
         self._tell_empty()
+        if was_crowded:
+            self._eased()
+
+    def close(self) -> None:
+        """Drop the frames that wait, for good."""
+        self._timer.stop()
+        self._timer.close()
+        self.drop()
 
     def _hand_out(self) -> None:
         # Before the write, which may close the queue.  Counted from now, not from the timer's last turn or
         # the beginning of the loop's: after a long one two frames would follow each other at once.
         self._timer.again(self.turn, update=True)
-        frame, call = self._queue[0]
-        if self._write(frame, call) and self._queue:  # a broken socket closes the queue
+        frame, calls = self._queue[0]
+        if self._write(frame, calls) and self._queue:  # a broken socket closes the queue
             self._queue.popleft()
             if len(self._queue) == CROWDED:
                 self._eased()

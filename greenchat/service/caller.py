@@ -227,7 +227,7 @@ class Caller:
 
         An original client shows what it says to itself only if it is sent back.
         """
-        if self.wire is not None and conversation == of_pair(self.id, self.id):
+        if self._echoes(conversation):
             self.deliver(conversation, seq, frame)
             return
         gate = self.gate
@@ -235,6 +235,10 @@ class Caller:
             if not gate.admit(conversation, seq) and gate.extend(conversation, seq):
                 self._catch_up_soon(gate, conversation)
             self.drop_idle_gate()
+
+    def _echoes(self, conversation: int) -> bool:
+        """Return True if an original client is sent back what its user says there: to oneself."""
+        return self.wire is not None and conversation == of_pair(self.id, self.id)
 
     def know_groups(self, joined: dict[int, int]) -> None:
         """Take note of groups, and the last seq of each before its user joined it."""
@@ -340,6 +344,7 @@ class Caller:
     def leave(self) -> None:
         """Be nobody's session any more.  Does not switch."""
         self.service.hub.remove(self, self.id)
+        self.peer.drop_paced()  # whoever logs in next on this connection must not be shown it
         self.user = self.gate = self._groups = self._positions = None
 
     # -- What the device has
@@ -395,7 +400,7 @@ class Caller:
         """Tell the peer that its message is committed, with what is in the ACK, and how much it weighed."""
         self._landed(weight)
         self._send_reply(ack, ack.re)
-        if sender == self.user:
+        if sender == self.user and not self._echoes(conversation):
             position = self._position(conversation)
             if position.sent(ack.seq):
                 self._move_cursor(conversation, position)

@@ -219,9 +219,10 @@ def sendable(reader: Reader, items: list[Item]) -> list[Item]:
     if reader.wire is None:
         return items
     for count, item in enumerate(items):
-        frames += len(reader.frames_of(item.frame))
-        if not reader.peer.has_room(frames):
+        more = len(reader.frames_of(item.frame))
+        if not reader.peer.has_room(more, frames):
             return items[:count]
+        frames += more
     return items
 
 

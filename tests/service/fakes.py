@@ -184,8 +184,11 @@ class FakePeer:
             if self.closed is None:
                 call()
 
-    def has_room(self, frames: int) -> bool:
-        return frames <= self.room
+    def has_room(self, frames: int, before: int = 0) -> bool:
+        return before + frames <= self.room
+
+    def drop_paced(self) -> None:
+        pass
 
     def drain(self) -> bool:
         self.drained += 1
