@@ -139,8 +139,8 @@ class Connection(Outbox):
     def close(self, reason: str, retry_after: float | None = None) -> None:
         """End the connection after what was sent: no frame is taken any more, in either direction.
 
-        A reason of the protocol's BYE is told to the peer, unless it is classic.  The second close
-        is ignored.  Does not switch: the connection's greenlet does the rest once its handler returns.
+        A reason of the protocol's BYE is told to the peer, unless it is an original client.  The second
+        close is ignored.  Does not switch: the connection's greenlet does the rest once its handler returns.
 
         Args:
             reason: for the peer (if it is one of BYE), the session and the log.
@@ -148,7 +148,7 @@ class Connection(Outbox):
         """
         if self._reason is not None:
             return
-        if reason in BYE_REASONS and not self.classic:
+        if reason in BYE_REASONS and not self.classic and not self._lacks_terminator:
             self._limit = self._unsent  # BYE is never over the limit
             self.send(bye(reason, retry_after))
         self._seal()
@@ -439,10 +439,15 @@ class Connection(Outbox):
             logger.exception("%s: a bug in the end of a session", self.address)
         return user
 
+    @property
+    def _lacks_terminator(self) -> bool:
+        """True if all that the peer has said is one whole JSON object without a terminator."""
+        return self._decoder.terminator is None and is_object(self._decoder.unfinished)
+
     def _note_missing_terminator(self) -> None:
-        """Log the dialect of a peer that waited in vain: its only message lacked nothing but a terminator."""
+        """Log the dialect of a peer that waited in vain for the answer to its first message."""
         is_ours_to_end = not self._eof and not self._lost
-        if is_ours_to_end and self._decoder.terminator is None and is_object(self._decoder.unfinished):
+        if is_ours_to_end and self._lacks_terminator:
             self._originals.note_dialect(self.address, "its messages have no terminator")
 
     def _linger(self, grace: float) -> None:

@@ -34,8 +34,8 @@ MAX_FRAME = 1_022
 FIRST_OF_OLDER = 1_000
 """The msgid of LOGIN in the older lineage; the other nine follow in the same order."""
 
-PARTS = 32
-"""Frames of one entry at most: 4,096 characters of six bytes each, as JSON, are 27."""
+PARTS = 99
+"""Parts of a text at most: 4,096 characters of six bytes each, as JSON, from the longest name, are 50."""
 
 
 class ForeignDialect(Exception):
@@ -44,37 +44,59 @@ class ForeignDialect(Exception):
 
 # -- Requests
 
-_FIELDS: dict[int, frozenset[str]] = {
-    MsgId.REG: frozenset({"name", "password"}),
-    MsgId.ONE_CHAT: frozenset({"toid", "msg"}),
-    MsgId.ADD_FRIEND: frozenset({"friendid"}),
-    MsgId.CREATE_GROUP: frozenset({"groupname"}),
-    MsgId.GROUP_CHAT: frozenset({"groupid", "msg"}),
+_FIELDS: dict[int, tuple[str, ...]] = {
+    MsgId.LOGIN: ("id", "password"),
+    MsgId.LOGINOUT: (),
+    MsgId.REG: ("name", "password"),
+    MsgId.ONE_CHAT: ("toid", "msg"),
+    MsgId.ADD_FRIEND: ("friendid",),
+    MsgId.CREATE_GROUP: ("groupname",),
+    MsgId.ADD_GROUP: ("groupid",),
+    MsgId.GROUP_CHAT: ("groupid", "msg"),
 }
-"""The fields that tell an original request from the others, strictest first where one holds another."""
+"""The fields that an original request cannot go without."""
 
-_ALONE = {MsgId.LOGIN: "password", MsgId.LOGINOUT: "", MsgId.ADD_GROUP: "groupid"}
-"""Requests whose fields are also those of others, or none, and the field that they need."""
+_INSTEAD = {"id": "name", "password": "token"}
+"""Fields that LOGIN may have instead."""
+
+_TELLING = (MsgId.ONE_CHAT, MsgId.GROUP_CHAT, MsgId.REG, MsgId.ADD_FRIEND, MsgId.CREATE_GROUP)
+"""Requests whose fields tell them from others, strictest first."""
+
+_ANYWHERE = frozenset({"msgid", "cid"})
+"""Fields that tell nothing of the request."""
 
 
 def check_dialect(msgid: int, fields: Iterable[str]) -> None:
-    """Check that a request has no other request's fields in place of its own.
+    """Check that a request has its own fields, and no other request's in place of them.
 
-    Example: in one family 9 is a chat to a group, here it joins one.  ``{"msgid":9,"groupid":1,
-    "msg":"hi"}`` would make its sender a member.
+    Examples: in one family 9 is a chat to a group, here it joins one.  ``{"msgid":9,"groupid":1,
+    "msg":"hi"}`` would make its sender a member.  In another one a chat names its receiver in ``to``.
+
+    Args:
+        msgid: of an original client, in today's numbers (1 to 10).
+        fields: the names of all that the request has.
 
     Raises:
-        ForeignDialect: it has; executed, it would do something that its sender did not ask for.
+        ForeignDialect: executed, it would do something that its sender did not ask for, or it cannot be.
     """
     given = frozenset(fields)
-    if msgid in _FIELDS and _FIELDS[msgid] <= given:
+    if msgid in _TELLING and given.issuperset(_FIELDS[msgid]):
         return
-    for other, needed in _FIELDS.items():
+    for other in _TELLING:
         is_part_of_login = other == MsgId.REG and msgid == MsgId.LOGIN
-        if other != msgid and needed <= given and not is_part_of_login:
-            raise ForeignDialect(f"its msgid {msgid} has the fields of our {MsgId(other).name}")
+        if other != msgid and given.issuperset(_FIELDS[other]) and not is_part_of_login:
+            raise ForeignDialect(f"its msgid {msgid} has the fields of our {other.name}")
     if msgid == MsgId.CREATE_GROUP and "groupid" in given:
         raise ForeignDialect(f"its msgid {msgid} has the fields of our ADD_GROUP")
+    if msgid not in _FIELDS:
+        raise ForeignDialect(f"its msgid {msgid} is that of one of our replies")
+    lacking = [name for name in _FIELDS[msgid] if not {name, _instead_of(msgid, name)} & given]
+    if lacking and given - _ANYWHERE:  # a bare number is a mistake, and answered as one
+        raise ForeignDialect(f"its {MsgId(msgid).name} has no {lacking[0]}")
+
+
+def _instead_of(msgid: int, name: str) -> str:
+    return _INSTEAD.get(name, name) if msgid == MsgId.LOGIN else name
 
 
 def is_object(data: bytes) -> bool:
@@ -126,18 +148,16 @@ class ClassicWire:
     def request(self, frame: bytes) -> bytes:
         """Return a frame from the client with today's msgid.
 
-        A frame that is no JSON object is returned as it is.
+        Any but the first that has no msgid is returned as it is.
 
         Raises:
             ForeignDialect: the client speaks another protocol.
         """
         fields = _read(frame)
-        if not isinstance(fields, dict):
-            return frame
-        msgid = fields.get("msgid")
+        msgid = fields.get("msgid") if isinstance(fields, dict) else None
         if type(msgid) is not int:
             if self._shift is None:
-                raise ForeignDialect("its first frame has no msgid")
+                raise ForeignDialect("its first frame is no JSON object with a msgid")
             return frame
         if self._shift is None:
             self._shift = _shift_of(msgid)
@@ -376,12 +396,12 @@ def _reach(text: str, start: int, room: int) -> int:
 
 
 def _break(text: str, start: int, end: int) -> int:
-    """Return the best end of a piece in the second half of what fits."""
-    least = start + (end - start) // 2
-    for place in range(end, least, -1):
+    """Return the best end of a piece in the last quarter of what fits."""
+    least = end - (end - start) // 4
+    for place in range(end, least - 1, -1):
         if text[place - 1].isspace():
             return place
-    for place in range(end, least, -1):
+    for place in range(end, least - 1, -1):
         if not _belongs_to_previous(text[place]) and text[place - 1] != "\u200d":
             return place
     return end
