@@ -58,7 +58,8 @@ class Places:
             RFC 6177); 0 for any number.
         strangers: connections that are not logged in.
         is_exempt: whether a host is not held to what is said of addresses.
-        give_way: ends a connection that can be spared for a newcomer; returns False if there is none.
+        give_way: ends a connection that can be spared for a newcomer, given how many connections the
+            newcomer's address has; returns False if there is none.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Places:
         of_address: int,
         strangers: int,
         is_exempt: Callable[[str], bool],
-        give_way: Callable[[], bool] = lambda: False,
+        give_way: Callable[[int], bool] = lambda here: False,
     ) -> None:
         self._most = most
         self._of_address = of_address
@@ -109,7 +110,7 @@ class Places:
             Crowded: it has to leave at once, and is not counted.
         """
         key = self._key(address)
-        refusal = self._refusal(key)
+        refusal = self._refusal(key, host_of(address))
         if refusal is not None:
             if self._refused_here >= REFUSED_AT_ONCE:
                 raise self._crowded(refusal)
@@ -117,8 +118,7 @@ class Places:
             self._refused_here += 1
         self._here += 1
         self._greeted += 1
-        if key is not None:
-            self._addresses[key] = self._addresses.get(key, 0) + 1
+        self._addresses[key] = self._addresses.get(key, 0) + 1
         return refusal
 
     def seat(self, connection: Connection, refusal: RateLimited | None) -> None:
@@ -142,23 +142,23 @@ class Places:
         self._here -= 1
         self._refused_here -= refused
         key = self._key(address)
-        if key is not None:
-            left = self._addresses[key] - 1
-            if left:
-                self._addresses[key] = left
-            else:
-                del self._addresses[key]
+        left = self._addresses[key] - 1
+        if left:
+            self._addresses[key] = left
+        else:
+            del self._addresses[key]
 
     def _crowded(self, refusal: RateLimited) -> Crowded:
         COUNTERS.connections_refused += 1
         return Crowded(refusal)
 
-    def _refusal(self, key: str | None) -> RateLimited | None:
-        if key is not None and self._addresses.get(key, 0) >= self._of_address:
+    def _refusal(self, key: str, host: str) -> RateLimited | None:
+        here = self._addresses.get(key, 0)
+        if self._of_address and here >= self._of_address and not self._is_exempt(host):
             return self._told("too many connections from your address")
-        if self._here >= self._most and not self._give_way():
+        if self._here >= self._most and not self._give_way(here):
             return self._told(TOO_MANY)
-        if self._too_many_strangers() and not self._give_way():
+        if self._too_many_strangers() and not self._give_way(here):
             return self._told("too many connections to this server that are not logged in")
         return None
 
@@ -182,7 +182,6 @@ class Places:
             self._strangers = {connection for connection in self._strangers if connection.is_stranger}
         return self._greeted + len(self._strangers) >= self._max_strangers
 
-    def _key(self, address: str) -> str | None:
-        """Return by what an address is counted; None if it is not."""
-        host = host_of(address)
-        return network_of(host) if self._of_address and not self._is_exempt(host) else None
+    def _key(self, address: str) -> str:
+        """Return by what an address is counted."""
+        return network_of(host_of(address))

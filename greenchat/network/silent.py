@@ -79,11 +79,23 @@ class SilentConnections:
             if not self._of_address[key]:
                 del self._of_address[key]
 
-    def give_way(self) -> bool:
-        """End one connection for the sake of a newcomer; return False if there is none."""
+    def give_way(self, here: int) -> bool:
+        """End one connection for the sake of a newcomer, if its address has more of them.
+
+        Without that condition an attacker whose connections never last long enough to be among these
+        would evict the people who are, one for each connection above a limit.
+
+        Args:
+            here: connections of the newcomer's address, itself not counted.
+
+        Returns:
+            False if there is none.
+        """
         if not self._addresses:
             return False
         first = self._first_to_go()
+        if len(self._of_address[self._addresses[first]]) <= here + 1:
+            return False
         self.remove(first)
         first.make_room()
         return True

@@ -66,17 +66,19 @@ def test_a_newcomer_of_the_address_with_the_most_is_the_one_to_go(silent: Silent
 def test_of_addresses_with_one_each_the_newest_goes(silent: SilentConnections) -> None:
     first, *_, last = crowd(silent, "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")
     assert not silent.grant(Newcomer("192.0.2.5"))
-    assert silent.give_way()
-    assert (first.ended, last.ended) == (False, True)
+    assert not first.ended
+    assert not last.ended
 
 
-def test_for_a_newcomer_one_gives_way_as_long_as_there_is_one(silent: SilentConnections) -> None:
-    assert not silent.give_way()
-    (only,) = crowd(silent, "192.0.2.1")
-    assert silent.give_way()
-    assert only.ended
-    assert only not in silent
-    assert not silent.give_way()
+def test_for_a_newcomer_one_gives_way_whose_address_has_more(silent: SilentConnections) -> None:
+    assert not silent.give_way(0)
+    person, first, second, third = crowd(silent, "192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.2")
+    assert not silent.give_way(2)
+    assert silent.give_way(0)
+    assert silent.give_way(0)
+    assert not silent.give_way(0)
+    assert [peer.ended for peer in (person, first, second, third)] == [False, False, True, True]
+    assert third not in silent
 
 
 def test_one_that_has_logged_in_or_ended_is_forgotten(silent: SilentConnections) -> None:
