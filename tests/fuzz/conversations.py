@@ -133,12 +133,14 @@ def frames(draw: st.DrawFn) -> bytes:
     return frame.replace(b"\n", b" ")
 
 
-people = st.sampled_from([b"a", b"a", b"b", b"b", b"p", b"n", b"c", b"A", b"B"])
+people = st.sampled_from([b"a", b"a", b"b", b"b", b"p", b"n", b"c", b"o", b"A", b"B"])
 logins = [
     b'%c{"msgid":1,"id":%d,"password":"pw","force":true}' % (who, userid)
-    for who, userid in zip(b"abpnc", (1, 2, 1, 3, 3), strict=True)
+    for who, userid in zip(b"abpnco", (1, 2, 1, 3, 3, 2), strict=True)
 ]
-turns = st.sampled_from([b"!rw", b"!w", b"!", b"!", b"~", b"/a", b"/b", b"/p", b"/n", b"/c", *logins * 2])
+turns = st.sampled_from(
+    [b"!rw", b"!w", b"!", b"!", b"~", b"/a", b"/b", b"/p", b"/n", b"/c", b"/o", *logins * 2]
+)
 
 
 @st.composite

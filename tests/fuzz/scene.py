@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Container
@@ -12,11 +13,15 @@ from greenchat.bus.local import LocalBus
 from greenchat.errors import Busy, MalformedFrame
 from greenchat.metrics import COUNTERS
 from greenchat.ports import Node
+from greenchat.protocol.classic import FIRST_OF_OLDER
 from greenchat.protocol.framing import MAX_REQUEST_FRAME
 from greenchat.protocol.messages import TOLD_OF_UNANSWERED, UNANSWERED, MsgId, decode, msgid_of
 from greenchat.service.session import MAX_BAD_FRAMES
 from tests.fuzz.wire import check_classic_frame, check_frame, is_answer
 from tests.service.world import NOON, Person, World
+
+OLDER = FIRST_OF_OLDER - MsgId.LOGIN
+"""By how much the msgids of the older lineage differ from today's."""
 
 ROUNDS = 20
 """Turns in which all that was put off must be done, once the database is well."""
@@ -41,6 +46,9 @@ IMPOSSIBLE = (
     "SELECT userid, device, node FROM Device WHERE node IS NOT NULL",
 )
 """What must find nothing once everybody has left."""
+
+
+_MSGID = re.compile(rb'("msgid": ?)(-?\d{1,6})(?=[,}])')
 
 
 class Bugs(logging.Handler):
@@ -132,11 +140,13 @@ class Link:
     Attributes:
         person: who sits there.
         user: who is, or was last, logged in.
+        shift: by how much the msgids of an original client of the older lineage differ from today's.
     """
 
-    def __init__(self, person: Person, user: int | None = None) -> None:
+    def __init__(self, person: Person, user: int | None = None, shift: int = 0) -> None:
         self.person = person
         self.user = user
+        self.shift = shift
         self._due = 0
         self._optional = 0
         self._asked: Counter[str] = Counter()
@@ -157,13 +167,16 @@ class Link:
             self._due += 1
         if cid is not None:
             self._asked[cid] += 1
-        self.person.session.receive(frame)
+        self.person.session.receive(_shifted(frame, self.shift) if self.shift else frame)
 
     def take(self) -> list[dict[str, Any]]:
         """Return what came, having checked it."""
         raw, self.person.peer.raw = self.person.peer.raw, []
         self.person.peer.frames.clear()
-        frames = list(map(check_classic_frame if self.person.peer.classic else check_frame, raw))
+        if self.person.peer.classic:
+            frames = [check_classic_frame(frame, self.shift) for frame in raw]
+        else:
+            frames = list(map(check_frame, raw))
         for frame in frames:
             self._note(frame)
         return frames
@@ -201,7 +214,7 @@ class Link:
             assert self.user
             assert self.user in replaced, "nobody took this device or changed the password"
         elif self.person.peer.classic:
-            assert self.closed in (None, "protocol")
+            assert self.closed in (None, "protocol", "another protocol")
         else:
             assert self.closed == ("protocol" if self._errors == MAX_BAD_FRAMES else None)
 
@@ -217,6 +230,11 @@ class Link:
             self.person.session.closed(self.closed)
 
 
+def _shifted(frame: bytes, shift: int) -> bytes:
+    """Return a frame with the msgid of the older lineage, if it has any."""
+    return _MSGID.sub(lambda found: b"%s%d" % (found[1], int(found[2]) + shift), frame)
+
+
 def _read(frame: bytes) -> tuple[int | None, str | None]:
     """Return the msgid and cid of a frame, as far as they can be seen in it."""
     try:
@@ -230,9 +248,10 @@ class Conversation:
     """People of a scene who send whatever they like.
 
     A step is a line of bytes.  Its first byte says who sends the rest: Ann, Bob, her phone, a
-    newcomer or an original client, as a capital to have it wait for a later commit.  ``!`` takes the
-    database away or brings it back, ``~`` lets time pass, and ``/`` ends a connection and opens
-    another.  ``<token>`` stands for the newest token that was given out.
+    newcomer or an original client (``c``; of the older lineage ``o``), as a capital to have it wait
+    for a later commit.  ``!`` takes the database away or brings it back, ``~`` lets time pass, and
+    ``/`` ends a connection and opens another.  ``<token>`` stands for the newest token that was
+    given out.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -248,6 +267,7 @@ class Conversation:
             "p": Link(phone, 1),
             "n": Link(scene.connect()),
             "c": Link(scene.connect(classic=True)),
+            "o": Link(scene.connect(classic=True), shift=OLDER),
         }
         for person in (ann, bob, phone):
             person.pushed()
@@ -270,6 +290,8 @@ class Conversation:
 
     def say(self, who: str, frame: bytes, commit: bool = True) -> None:
         """Have somebody send a frame."""
+        if self.links[who].closed == "another protocol":
+            self._reconnect(who)
         link = self.links[who]
         frame = frame.replace(b"<token>", self._token.encode())
         if link.closed is None and 0 < len(frame) <= MAX_REQUEST_FRAME:
@@ -295,7 +317,8 @@ class Conversation:
     def _reconnect(self, who: str) -> None:
         if who in self.links:
             self.links[who].leave()
-            self.links[who] = Link(self._scene.connect(classic=who == "c"))
+            shift = self.links[who].shift
+            self.links[who] = Link(self._scene.connect(classic=who in "co"), shift=shift)
 
     def _look(self) -> None:
         """Read what came, and hold that no bug has shown and nobody was cut off without a reason."""

@@ -72,22 +72,29 @@ def check_frame(raw: bytes) -> dict[str, Any]:
     return frame
 
 
-def check_classic_frame(raw: bytes) -> dict[str, Any]:
-    """Return a frame that the server sent to an original client.
+def check_classic_frame(raw: bytes, shift: int = 0) -> dict[str, Any]:
+    """Return a frame that the server sent to an original client, with today's msgid.
 
     It gets none with an id above 10 but the answers to requests above 10, if it makes any.
+
+    Args:
+        raw: the frame.
+        shift: by how much the client's msgids differ from today's.
     """
     frame: dict[str, Any] = json.loads(raw)
     assert b"\0" not in raw
     assert len(raw) <= MAX_FRAME
+    frame["msgid"] -= shift
     asked = frame.get("re", 0) if frame["msgid"] in (MsgId.ACK, MsgId.ERROR) else frame["msgid"]
     assert frame["msgid"] <= m.LAST_ORIGINAL or (is_answer(frame) and asked > m.LAST_ORIGINAL)
     if frame["msgid"] == MsgId.LOGIN_ACK and not frame["errno"]:
         assert frame.keys() <= {"msgid", "errno", "id", "name", "cid", "friends", "groups", "offlinemsg"}
         for name in ("friends", "groups", "offlinemsg"):
             assert all(isinstance(json.loads(item), dict) for item in frame.get(name, []))
+        for item in frame.get("offlinemsg", []):
+            assert json.loads(item)["msgid"] - shift in (MsgId.ONE_CHAT, MsgId.GROUP_CHAT)
     elif frame["msgid"] not in (MsgId.ONE_CHAT, MsgId.GROUP_CHAT):
-        check_frame(raw)
+        check_frame(raw if not shift else json.dumps(frame).encode())
     return frame
 
 
