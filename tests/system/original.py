@@ -136,7 +136,9 @@ class Person:
                     raise self.error
                 left = until - monotonic()
                 if self.ended or left <= 0:
-                    raise AssertionError(f"ended: {self.ended}, {len(self.lines)} lines, {self.acks[-1:]}")
+                    raise AssertionError(
+                        f"{self.ended=} {self.lost=} {len(self.lines)} lines, {self.acks[-1:]}"
+                    )
                 self._changed.wait(left)
 
     def wait_for_end(self) -> None:
