@@ -228,10 +228,11 @@ def some(count: int, **kwargs: Any) -> Callable[[Scene], list[Peer]]:
     ]
 
 
-def each_from_two(count: int) -> Callable[[Scene], list[Peer]]:
-    """Return what makes so many silent peers, two from each address."""
+def each_from_two(count: int, opening: str = "") -> Callable[[Scene], list[Peer]]:
+    """Return what makes so many peers that say no more than this, two from each address."""
     return lambda scene: [
-        Peer(source=f"127.1.{number // 500}.{1 + number // 2 % 250}") for number in range(count * scene.scale)
+        Peer(source=f"127.1.{number // 500}.{1 + number // 2 % 250}", opening=opening)
+        for number in range(count * scene.scale)
     ]
 
 
@@ -316,6 +317,9 @@ SCENARIOS = {
     "nobody": Scenario(lambda scene: []),
     "silent connections": Scenario(some(300), options=("--login-timeout", "2")),
     "silent, of many addresses": Scenario(each_from_two(400), MENU, at_the_menu=True),
+    "newcomers of many addresses": Scenario(
+        each_from_two(400, "{"), (*MENU, "--max-strangers", "150"), at_the_menu=True
+    ),
     "frames byte by byte": Scenario(some(100, again='{"msgid":12,"x":"' + "x" * 60_000, pace=0.01)),
     "frames never ended": Scenario(some(200, opening='{"msgid":12,"x":"' + "x" * 60_000)),
     "PROXY header only": Scenario(some(300, opening=HEADER[:20]), ("--proxy-protocol",), header=HEADER),
