@@ -164,7 +164,7 @@ def test_one_too_many_that_leaves_takes_no_place(serve: Serve) -> None:
 
 def test_a_silent_connection_gives_way_to_a_newcomer_whose_address_has_fewer(serve: Serve) -> None:
     limits = {"silent_timeout": 60.0, "max_silent": 10, "max_connections": 3}
-    served = serve(user=None, heartbeat_interval=0.02, login_timeout=0.1, **limits)
+    served = serve(user=None, heartbeat_interval=0.1, max_missed=1_000, login_timeout=0.5, **limits)
     ann, ann_session = served.pair()
     ann_session.user = 5
     (first, _), (newest, _) = served.pair(), served.pair()
