@@ -26,7 +26,7 @@ def add_friend(caller: Caller, request: m.AddFriend) -> m.Reply:
     with doubting(service, partial(service.bus.forget_friends, userid)):
         friend = service.store.add_friend(userid, request.friendid, service.now())
     service.bus.forget_friends(userid)
-    return m.FriendAck(re=m.MsgId.ADD_FRIEND, friend=_seen_by(caller, friend))
+    return m.FriendAck(re=m.MsgId.ADD_FRIEND, friend=_seen_by(caller, friend, as_friend=True))
 
 
 def remove_friend(caller: Caller, request: m.RemoveFriend) -> m.Reply:
@@ -90,5 +90,5 @@ def _block_changed(service: Service, sender: int, receiver: int) -> None:
     service.bus.send(service.bus.nodes(), encode_event(BlockChanged(sender, receiver)))
 
 
-def _seen_by(caller: Caller, other: User) -> m.UserItem:
-    return user_items([other], visibly_online(caller, [other.id]))[0]
+def _seen_by(caller: Caller, other: User, *, as_friend: bool = False) -> m.UserItem:
+    return user_items([other], visibly_online(caller, [other.id], as_friends=as_friend))[0]

@@ -10,15 +10,20 @@ from greenchat.service.caller import Caller
 from greenchat.service.presence import state_of
 
 
-def visibly_online(caller: Caller, users: Collection[int]) -> set[int]:
+def visibly_online(caller: Caller, users: Collection[int], *, as_friends: bool = False) -> set[int]:
     """Return the users that the caller's user sees online: not those who block them.  May switch.
 
     The caller MUST be told without a switch in between: PRESENCE tells of every change after that.
+
+    Args:
+        caller: asks.
+        users: are to be shown.
+        as_friends: the friends among them are shown as such.
     """
     service, userid = caller.service, caller.user
     if userid is None or not users:
         return set()
-    return service.presence.online(users, service.blockers.load(userid), userid)
+    return service.presence.online(users, service.blockers.load(userid), userid, as_friends)
 
 
 def user_items(users: Iterable[User], online: set[int]) -> list[UserItem]:

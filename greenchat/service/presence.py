@@ -97,17 +97,19 @@ class Presence:
             self._blockers.add(blocker)
             self._tell_soon()
 
-    def online(self, users: Collection[int], blockers: set[int], reader: int) -> set[int]:
+    def online(self, users: Collection[int], blockers: set[int], reader: int, as_friends: bool) -> set[int]:
         """Return the users that a client is shown as online; it MUST be told so without a switch.
 
         Args:
             users: the users that it is shown.
             blockers: the users who have blocked the client's user.
             reader: the client's user.
+            as_friends: the friends among them are shown as such.  In the answer to another question they
+                are not: PRESENCE still has to tell the client of a block.
         """
         self._read |= self._moved.intersection(users)
         hidden = blockers.intersection(users) if blockers else blockers
-        if hidden or reader in self._hidden:
+        if as_friends and (hidden or reader in self._hidden):
             self._note_hidden(reader, hidden, users)
         return self._router.online(users) - hidden
 

@@ -79,7 +79,7 @@ def _items(caller: Caller, state: LoginState, room: int) -> tuple[list[m.UserIte
     everybody = {user.id for user in state.friends}
     for members in state.members.values():
         everybody.update(member.id for member in members)
-    online = visibly_online(caller, everybody)
+    online = visibly_online(caller, everybody, as_friends=True)
     if caller.gate is not None:
         # Told before the states were read: they would follow the answer, and speak against it.
         caller.gate.drop_held(PRESENCE)

@@ -127,3 +127,19 @@ def test_a_login_that_fails_tells_nobody(world: World, follower: Person, bob: Pe
     world.connect().refused(13, MsgId.LOGIN, id=bob.id, password="pw")
     world.runner.broken.clear()
     assert presence(follower) == []
+
+
+@pytest.mark.parametrize("look", [MsgId.FIND, MsgId.GROUP_INFO, MsgId.ADD_GROUP])
+def test_who_is_blocked_is_told_though_they_looked_the_blocker_up_before_that(
+    world: World, follower: Person, bob: Person, look: int
+) -> None:
+    groupid = bob.group("g", *[follower] * (look == MsgId.GROUP_INFO))
+    follower.pushed()
+    bob.put(MsgId.BLOCK, userid=follower.id)
+    follower.put(look, **({"name": "bob"} if look == MsgId.FIND else {"groupid": groupid}))
+    world.commit()
+    assert presence(follower) == [(bob.id, "offline")]
+    bob.put(MsgId.UNBLOCK, userid=follower.id)
+    follower.put(MsgId.FIND, name="bob")
+    world.commit()
+    assert presence(follower) == [(bob.id, "online")]
