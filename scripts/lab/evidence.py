@@ -224,6 +224,20 @@ class Evidence:
                     for arrival in page.arrivals:
                         yield record, arrival
 
+    @cached_property
+    def _seen(self) -> dict[Place, float]:
+        """When each entry came to any device for the first time."""
+        seen: dict[Place, float] = {}
+        for _, arrival in self.arrivals(past=True):
+            place = arrival.conversation, arrival.seq
+            seen[place] = min(arrival.at, seen.get(place, inf))
+        return seen
+
+    def was_stored(self, row: Row, time: float) -> bool:
+        """Return True if a row was stored before a time for certain: somebody had it, or the ACK of a later one."""
+        seen = self._seen.get((row.conversation, row.seq), inf)
+        return seen < time or self.seqs(row.conversation).surely_by(time) >= row.seq
+
     # -- The users
 
     @cached_property

@@ -186,11 +186,7 @@ class Record:
 
 
 class Row(NamedTuple):
-    """A row of the table Message.
-
-    Attributes:
-        created: when a server took it, on the clock of the records; 0 if that is not known.
-    """
+    """A row of the table Message."""
 
     conversation: int
     seq: int
@@ -198,7 +194,6 @@ class Row(NamedTuple):
     cid: str
     body: str
     kind: str = TEXT
-    created: float = 0.0
 
 
 def of_pair(one: int, other: int) -> int:

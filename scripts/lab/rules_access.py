@@ -135,10 +135,10 @@ def what_is_refused_is_not_stored(evidence: Evidence) -> Iterator[Violation]:
     """A message that is stored already is acknowledged, when it is sent again, whatever has changed since."""
     for record, sent in _stored(evidence):
         row = evidence.stored[record.user, sent.cid]
-        if sent.refusal and 0 < row.created < sent.refusal[1]:
+        if sent.refusal and evidence.was_stored(row, sent.refusal[1]):
             errno, at = sent.refusal
             text = f"{record}: {sent.cid} got {errno} at {at:.2f} after {sent.tries} tries"
-            yield Violation(WRONG, f"{text}, and is {row.conversation}:{row.seq} since {row.created:.2f}")
+            yield Violation(WRONG, f"{text}, and was {row.conversation}:{row.seq}")
 
 
 def _is_excused(evidence: Evidence, record: Record, sent: Sent) -> bool:

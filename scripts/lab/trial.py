@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from time import monotonic, time
+from time import monotonic
 
 from scripts.lab import rules_people
 from scripts.lab.checker import Verdict, check, missing_of
@@ -70,13 +69,12 @@ class Trial:
         """Read the log of the load's conversations."""
         ids = ", ".join(map(str, self.load.conversations))
         rows = self.fleet.rows(
-            "SELECT conversation, seq, sender, cid, body, kind, created FROM Message"
+            "SELECT conversation, seq, sender, cid, body, kind FROM Message"
             f" WHERE conversation IN ({ids}) ORDER BY conversation, seq"
         )
-        ahead = time() - monotonic()
         heads = self.fleet.rows(f"SELECT id, last_seq FROM Conversation WHERE id IN ({ids})")
         return Evidence(
-            [Row(*row[:-1], _seconds(row[-1]) - ahead) for row in rows],
+            [Row(*row) for row in rows],
             dict(heads),
             self.load.records,
             self.faults,
@@ -174,8 +172,3 @@ class Trial:
             return wait(lambda: not self.ghosts(), "the states", deadline)
         except TimeoutError as error:
             raise TimeoutError(f"{error}: {'; '.join(self.ghosts()) or 'right only now'}") from None
-
-
-def _seconds(instant: str) -> float:
-    """Return the Unix seconds of an instant as the database has it."""
-    return datetime.fromisoformat(instant).astimezone(UTC).timestamp()

@@ -110,7 +110,7 @@ class Case:
     def store(self, record: Record, conversation: int, cid: str, at: float, recalls: str = "") -> Sent:
         seq = self.heads().get(conversation, 0) + 1
         kind, body = (RECALL, recalls) if recalls else (TEXT, f"text of {cid}")
-        self.rows.append(Row(conversation, seq, record.user, cid, body, kind, at + 0.05))
+        self.rows.append(Row(conversation, seq, record.user, cid, body, kind))
         sent = Sent(cid, conversation, len(record.sent) + 1, body, "n1", at, 1, kind=kind)
         record.sent[cid] = sent
         sent.acks.append((seq, at + 0.1))
@@ -441,6 +441,12 @@ def test_in_a_leaving_that_is_not_settled_either_is_right(case: Case) -> None:
     case.arrive(case.bob, GROUP, 5, 50.05)
     case.store(case.bob, GROUP, "b1", 57.0)
     assert case.kinds()[LEAKED] == 0
+
+
+def test_what_is_refused_may_be_stored_later(case: Case) -> None:
+    a_stored_message_is_refused_when_it_is_sent_again(case)
+    case.ann.sent["p3"].refusal = 10, 32.04  # before anybody had it
+    assert list(rules_access.what_is_refused_is_not_stored(case.evidence())) == []
 
 
 def test_who_is_leaving_may_get_some_entries_and_not_those_before_them(case: Case) -> None:
