@@ -234,7 +234,7 @@ class Evidence:
         return seen
 
     def was_stored(self, row: Row, time: float) -> bool:
-        """Return True if a row was stored before a time for certain: somebody had it, or the ACK of a later one."""
+        """Return True if a row was stored before a time: somebody had it, or the ACK of a later one."""
         seen = self._seen.get((row.conversation, row.seq), inf)
         return seen < time or self.seqs(row.conversation).surely_by(time) >= row.seq
 
