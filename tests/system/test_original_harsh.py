@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 
 import pytest
 
+from scripts.lab.hostile import certificate
 from scripts.lab.storm import forget_peak, peak_mib, rss_mib
+from tests.lab import need
 from tests.system.original import Person
 from tests.system.server import DEADLINE, Client, Server, join
 from tests.system.test_original import fill, online, person
@@ -173,6 +177,13 @@ def test_a_login_is_refused_behind_a_full_queue(server: Server) -> None:
 # -- Settings
 
 
+def trusting() -> ssl.SSLContext:
+    """Return what takes any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def test_without_the_longer_time_a_person_has_as_long_as_others(start: Start) -> None:
     for option in ("--silent-timeout", "--max-silent", "--max-silent-per-address"):
         options = ["--exempt", "192.0.2.1"] if option.endswith("address") else []
@@ -190,6 +201,23 @@ def test_original_clients_may_come_by_ipv6(start: Start) -> None:
         bob.done(6, toid=userid, msg="hello")
         ann.wait_for_text("hello")
         ann.check()
+
+
+def test_with_tls_an_original_client_is_paced_too_and_has_the_short_time(
+    start: Start, tmp_path: Path
+) -> None:
+    need("openssl")
+    options = certificate(tmp_path)
+    server = start("--login-timeout", 2, *options, calm=False)
+    with robot(server) as client:
+        client.sock = trusting().wrap_socket(client.sock)
+        ann = client.done(4, name="ann", password="pw")["id"]
+        enter(client, ann)
+        for number in range(5):
+            client.send(6, toid=ann, msg=f"note {number}")
+        assert [client.read()["msg"] for _ in range(5)] == [f"note {number}" for number in range(5)]
+        client.send(3, id=ann)
+        assert client.ended() == []
 
 
 # -- Other dialects
@@ -220,6 +248,7 @@ def test_a_dialect_is_ended_without_a_word_and_logged_once(start: Start, name: s
         with robot(server) as client:
             client.write(DIALECTS[name])
             assert client.ended() == []
+    assert server.stop() == 0
     assert server.log.read_text().count("speaks another protocol") == 1
 
 
@@ -228,4 +257,5 @@ def test_messages_without_an_end_are_ended_without_a_word(start: Start) -> None:
     with robot(server) as client:
         client.write(b'{"msgid":1,"id":1,"password":"pw"}')
         assert client.ended() == []
+    assert server.stop() == 0
     assert "no terminator" in server.log.read_text()
