@@ -6,15 +6,15 @@ import logging
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol, cast, get_args
+from typing import Protocol, cast, get_args
 
 from gevent import getcurrent
 
 from greenchat.errors import RequestError
 from greenchat.metrics import COUNTERS
-from greenchat.network.outbox import OUTBOX_LIMIT, READABLE, Flusher, Outbox, Transport
+from greenchat.network.outbox import OUTBOX_LIMIT, Flusher, Transport
 from greenchat.network.shaper import Shaper
-from greenchat.network.tls import BrokenTls
+from greenchat.network.waiting import BEHIND, Waiting
 from greenchat.protocol.classic import ForeignDialect, has_length_prefix, is_object, msgid_in
 from greenchat.protocol.framing import MAX_REQUEST_FRAME, FrameDecoder, FrameTooLarge
 from greenchat.protocol.messages import Bye, ByeReason, encode, failure
@@ -28,12 +28,6 @@ CHUNK = 16_384
 FRAMES = 64
 """Frames of a chunk that are handled in one turn.  Of the tiniest it holds thousands, which take 5 ms and
 more, for each peer that floods."""
-
-BY_SERVICE, BY_SHAPER, BY_SUPERVISION, BY_TURN = 1, 2, 4, 8
-"""Who has paused a connection: it is read when none of them has."""
-
-BEHIND = 65_536
-"""Unsent bytes above which a peer is not read: no more replies are made for it."""
 
 ESTABLISHED = 1
 """The state of a TCP connection (tcp(7), TCP_INFO) whose two ends may both send."""
@@ -59,7 +53,7 @@ class Session(Protocol):
 
     @property
     def user(self) -> int | None:
-        """Who is logged in."""
+        """The id of the user that is logged in; None if nobody is."""
 
     def receive(self, frame: bytes) -> None:
         """Handle a frame, in the order received.  May switch.  Does not raise for what the peer did."""
@@ -71,7 +65,7 @@ class Session(Protocol):
 OpenSession = Callable[["Connection"], Session]
 
 
-class Connection(Outbox):
+class Connection(Waiting):
     """A peer's connection; implements ``ports.Peer``.
 
     Args:
@@ -86,14 +80,13 @@ class Connection(Outbox):
 
     Attributes:
         session: the service's side; None before it is opened and once it is told of the end.
-        heard: whether bytes came since the heartbeat supervision last looked.
         missed: beats missed in a row.
         stranger_since: when it was first seen not logged in; None while it is.
     """
 
     # fmt: off
-    __slots__ = ("_eof", "_greenlet", "_idle", "_originals", "_patience", "_paused", "_reason", "_refusal",
-                 "_shaper", "_watcher", "address", "heard", "missed", "opened", "session", "stranger_since")
+    __slots__ = ("_eof", "_originals", "_patience", "_refusal", "address", "missed", "opened", "session",
+                 "stranger_since")
     # fmt: on
 
     def __init__(
@@ -107,30 +100,23 @@ class Connection(Outbox):
         shaper: Shaper | None = None,
         originals: Originals = DEFAULT_ORIGINALS,
     ) -> None:
-        super().__init__(sock, FrameDecoder(max_frame), flusher, outbox_limit)
+        super().__init__(sock, FrameDecoder(max_frame), flusher, outbox_limit, shaper)
         self.address = address
         self.session: Session | None = None
         self.opened = opened
-        self.heard = True
         self.missed = 0
         self.stranger_since: float | None = opened
-        self._watcher = flusher.loop.io(sock.fileno(), READABLE)
-        self._greenlet: Any = None
-        self._idle = False  # the greenlet waits in _sleep, and only then may it be switched to
-        self._paused = 0
-        self._shaper = shaper
         self._originals = originals
         self._refusal: RequestError | None = None
         self._patience = 0.0
         self._eof = False
-        self._reason: str | None = None
         COUNTERS.connections_opened += 1
 
     # -- What the service may do
 
     @property
     def present(self) -> bool:
-        """Whether the peer has not ended its half: it may have, and what it sent before still wait."""
+        """True if the peer has not ended its half.  It may have, and its last requests still wait."""
         if self._eof or self._lost:
             return False
         state: int = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
@@ -154,14 +140,6 @@ class Connection(Outbox):
         self._seal()
         self._end(reason)
 
-    def pause(self) -> None:
-        """Read no more from the peer until ``resume``; frames that were read already wait too."""
-        self._paused |= BY_SERVICE
-
-    def resume(self) -> None:
-        """Read again."""
-        self._resume(BY_SERVICE)
-
     def refuse(self, error: RequestError, patience: float = 0.0) -> None:
         """End a new connection with the reason why it may not stay, and when to come back.
 
@@ -180,26 +158,12 @@ class Connection(Outbox):
     # -- What the supervision sees
 
     @property
-    def busy(self) -> bool:
-        """Whether a request is being handled."""
-        return not self._idle
-
-    @property
     def is_stranger(self) -> bool:
-        """Whether nobody is logged in here."""
+        """True if nobody is logged in here."""
         return self.session is None or self.session.user is None
 
-    def take_no_more(self) -> None:
-        """Let the request that is being handled be the last, until ``take_more``."""
-        self._paused |= BY_SUPERVISION
-
-    def take_more(self) -> None:
-        """Go on; nothing changes where ``take_no_more`` was not called."""
-        if self._paused & BY_SUPERVISION:
-            self._resume(BY_SUPERVISION)
-
     def silent(self) -> bool:
-        """Say whether the peer, of which nothing was heard, has shown no life since this was last asked.
+        """Return True if the peer, of which nothing was heard, has shown no life since this was last asked.
 
         That is not known while it is paused or being served.  A peer that is too far behind is not read:
         then what it sends is counted, and so is what it takes.
@@ -320,100 +284,7 @@ class Connection(Outbox):
         COUNTERS.bytes_in += len(data)
         return data
 
-    # -- Waiting
-
-    def _shape(self, shaper: Shaper, size: int) -> None:
-        """Read no more for as long as it takes to make up for what was read."""
-        seconds = shaper.take(size, monotonic())
-        if seconds:
-            self._paused |= BY_SHAPER
-            shaper.timer = self._flusher.loop.timer(seconds)
-            shaper.timer.start(self._end_shaping, shaper)
-
-    def _end_shaping(self, shaper: Shaper) -> None:
-        shaper.end()
-        self._resume(BY_SHAPER)
-
-    def _resume(self, who: int) -> None:
-        self._paused &= ~who
-        self.heard = True
-        self._wake_soon()
-
-    def _held(self) -> bool:
-        """Whether the peer is not to be read: it is paused, or behind."""
-        if self._pacer and self._pacer.is_crowded:
-            return True
-        return self._paused != 0 or (self._backlog is not None and self._unsent > BEHIND)
-
-    def _settle(self) -> None:
-        """Wait until the peer may be read, or the connection is closed."""
-        self.flush()
-        while self._held() and self._reason is None:
-            self._sleep()
-
-    def _give_way(self) -> None:
-        """Let the others have their turn."""
-        self._paused |= BY_TURN
-        self._flusher.loop.run_callback(self._have_turn)
-        while self._paused & BY_TURN and self._reason is None:
-            self._sleep()
-
-    def _have_turn(self) -> None:
-        self._paused &= ~BY_TURN
-        self._wake()
-
-    def _wait(self) -> None:
-        """Wait until there is input, or something has changed: closed, resumed, written."""
-        if not self._watcher.active:
-            self._watcher.start(self._readable)
-        self._sleep()
-
-    def _sleep(self) -> None:
-        self._idle = True
-        try:
-            self._flusher.hub.switch()
-        finally:
-            self._idle = False
-
-    def _wake(self) -> None:
-        """Switch to the greenlet from the hub, unless it waits in a handler: there it is not ours to wake."""
-        if self._idle:
-            self._greenlet.switch()
-
-    def _wake_soon(self) -> None:
-        if self._idle:
-            self._flusher.loop.run_callback(self._wake)
-
-    def _readable(self) -> None:
-        """Wake the reader; the watcher calls this, again and again until the input is read."""
-        if self._idle and (self._reason is not None or not self._held()):
-            self._wake()
-        else:
-            self._watcher.stop()  # it would spin; the read loop starts it again
-
-    def _eased(self) -> None:
-        self._wake_soon()
-
-    def _writable(self) -> None:
-        held = self._held()
-        super()._writable()
-        if self._reason is not None:
-            self._wake()
-        elif held and not self._held():
-            self.heard = True
-            self._wake()
-
     # -- The end
-
-    def _fail(self, error: OSError) -> None:
-        super()._fail(error)
-        self._end(_why(error))
-
-    def _end(self, reason: str) -> None:
-        """Give the reason of the end (the first one counts) and let the greenlet see it."""
-        if self._reason is None:
-            self._reason = reason
-        self._wake_soon()
 
     def _finish(self) -> None:
         """Every connection ends here: tell the session first (the user is offline at once), then the peer."""
@@ -502,12 +373,6 @@ class Connection(Outbox):
         self._watcher.close()
         self._sock.close()
         COUNTERS.connections_ended += 1
-
-
-def _why(error: OSError) -> str:
-    if isinstance(error, BrokenTls):
-        return f"TLS broken ({error})"
-    return "timed out" if isinstance(error, TimeoutError) else "reset"
 
 
 def bye(reason: str, retry_after: float | None) -> bytes:

@@ -92,7 +92,7 @@ class _Call(NamedTuple):
 
 
 class _Backlog:
-    """That the socket takes no more for now; it, and its watcher, exist only while the peer is behind."""
+    """Write state of a slow peer.  Created when ``send()`` would block, dropped when all is written."""
 
     __slots__ = ("_life", "_seen", "_since", "watcher")
 
@@ -103,7 +103,7 @@ class _Backlog:
         self.watcher = loop.io(sock.fileno(), WRITABLE)
 
     def shows_life(self, sock: Transport, written: int) -> bool:
-        """Say whether the peer has sent or taken anything since this was last asked.
+        """Return True if the peer has sent or taken anything since this was last asked.
 
         Once the kernel's buffer for what it sends is full, only what it takes shows.
         """
@@ -196,7 +196,7 @@ class Outbox:
         """Wait until all that was sent has been handed to the socket, or the connection ends.  May switch.
 
         Returns:
-            Whether the connection still stands.
+            True if the connection still stands.
         """
         if self._pacer:
             handed_out = Event()

@@ -221,7 +221,7 @@ class ClassicWire:
         """Return LOGIN_ACK with as much as fits: groups, friends, their members, then offline messages.
 
         Args:
-            userid: who has logged in.
+            userid: the user that has logged in.
             name: the user's name.
             friends: all of them.
             groups: all of them, with ``users`` where the members are known.
