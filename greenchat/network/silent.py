@@ -1,4 +1,4 @@
-"""Connections that may take longer to log in than others: those that said nothing yet, and original clients.
+"""Admission of connections to the longer time to log in: silent ones, and original clients.
 
 People connect first and read a menu then.  They get an hour instead of seconds, as long as there is
 room.  When room is needed the newest connection of the address with the most goes first, so that
@@ -20,6 +20,10 @@ class Stranger(Protocol):
     def address(self) -> str:
         """``HOST:PORT`` of the peer."""
 
+    @property
+    def opened(self) -> float:
+        """When the peer came, on the monotonic clock."""
+
     def make_room(self) -> None:
         """End without a word: nobody knows yet which framing the peer would understand."""
 
@@ -34,8 +38,8 @@ class SilentConnections:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._of_address: dict[str, dict[Stranger, None]] = {}  # by arrival
-        self._addresses: dict[Stranger, str] = {}  # by arrival
+        self._of_address: dict[str, set[Stranger]] = {}
+        self._addresses: dict[Stranger, str] = {}
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -62,7 +66,7 @@ class SilentConnections:
         if len(self._of_address.get(key, ())) >= limit and not self._limits.is_exempt(host):
             return False
         self._addresses[connection] = key
-        self._of_address.setdefault(key, {})[connection] = None
+        self._of_address.setdefault(key, set()).add(connection)
         if len(self) <= self._limits.max_silent:
             return True
         first = self._first_to_go()
@@ -75,7 +79,7 @@ class SilentConnections:
         """Forget a connection that has logged in or ended."""
         key = self._addresses.pop(connection, None)
         if key is not None:
-            del self._of_address[key][connection]
+            self._of_address[key].remove(connection)
             if not self._of_address[key]:
                 del self._of_address[key]
 
@@ -91,20 +95,21 @@ class SilentConnections:
         Returns:
             False if there is none.
         """
-        if not self._addresses:
+        if not self._addresses or self._most() <= here + 1:
             return False
         first = self._first_to_go()
-        if len(self._of_address[self._addresses[first]]) <= here + 1:
-            return False
         self.remove(first)
         first.make_room()
         return True
 
     def _first_to_go(self) -> Stranger:
         """Return the newest connection of the address with the most; of several such, the newest of all."""
-        most = max(map(len, self._of_address.values()))
-        return next(
-            connection
-            for connection in reversed(self._addresses)
-            if len(self._of_address[self._addresses[connection]]) == most
+        most = self._most()
+        return max(
+            (one for one, address in self._addresses.items() if len(self._of_address[address]) == most),
+            key=lambda one: one.opened,  # not by when they were granted it: a tick grants many, in any order
         )
+
+    def _most(self) -> int:
+        """Return how many the address with the most has."""
+        return max(map(len, self._of_address.values()))

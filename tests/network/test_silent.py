@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from greenchat.network.limits import Limits
@@ -9,7 +11,10 @@ from greenchat.network.silent import SilentConnections
 
 
 class Newcomer:
+    count = itertools.count()
+
     def __init__(self, host: str) -> None:
+        self.opened = float(next(self.count))
         self.address = f"{host}:1"
         self.ended = False
 
@@ -54,6 +59,14 @@ def test_the_newest_of_the_address_with_the_most_makes_room(silent: SilentConnec
     person, *attacker = crowd(silent, "192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.3")
     assert silent.grant(late := Newcomer("192.0.2.4"))
     assert [peer.ended for peer in (person, *attacker, late)] == [False, False, True, False, False]
+
+
+def test_the_newest_is_the_one_that_came_last_and_not_the_one_granted_last(silent: SilentConnections) -> None:
+    older, newer = Newcomer("192.0.2.1"), Newcomer("192.0.2.1")
+    assert silent.grant(newer)
+    assert silent.grant(older)
+    assert silent.give_way(0)
+    assert (older.ended, newer.ended) == (False, True)
 
 
 def test_a_newcomer_of_the_address_with_the_most_is_the_one_to_go(silent: SilentConnections) -> None:

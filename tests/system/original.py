@@ -19,8 +19,8 @@ BUFFER = 1_024
 """Bytes that it reads at a time."""
 
 STARVED = 0.01
-"""Seconds that threads of ours have waited for a processor between two reads, above which a machine that is too
-busy, not the server, has put two messages into one read."""
+"""Seconds that threads of ours have waited for a processor between two reads.  Above that it is the busy
+machine, not the server, that has put two messages into one read."""
 
 ORIGINAL = ("msgid", "id", "name", "time", "msg")
 """What it indexes of a chat, without looking whether it is there."""

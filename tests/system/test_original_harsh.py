@@ -121,6 +121,30 @@ def test_a_recalled_text_is_shown_no_more_although_it_waited(server: Server) -> 
         assert texts == ["" if number in (58, 59) else f"offline {number}" for number in range(100)]
 
 
+@pytest.mark.parametrize("how", ["shutdown", "replaced"])
+def test_what_waits_at_the_end_comes_again_and_nothing_twice(server: Server, how: str) -> None:
+    ann = register(server, "ann")
+    wanted = [f"offline {number}" for number in range(60)]
+    with robot(server) as client, join(server, "Bob") as bob:
+        fill(bob, wanted, toid=ann)
+        texts = enter(client, ann)
+        while len(texts) < 20:
+            texts.append(client.read()["msg"])
+        if how == "shutdown":
+            assert server.stop() == 0
+            texts += [frame["msg"] for frame in client.ended()]
+            server.start()
+        other = robot(server)
+        with other:
+            other.send(1, id=ann, password="pw", force=True)
+            ack = other.wait(msgid=2, errno=0)
+            texts += [frame["msg"] for frame in client.ended()] if how == "replaced" else []
+            texts += [json.loads(text)["msg"] for text in ack.get("offlinemsg", [])]
+            while len(texts) < 60:
+                texts.append(other.read()["msg"])
+    assert texts == wanted
+
+
 # -- Peers that do not read, or do not end
 
 
