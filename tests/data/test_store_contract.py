@@ -438,6 +438,7 @@ class StoreContract:
         ]
         assert store.followers([ann], THERE) == [Follower(ann, eve, is_blocked=False)]
         assert store.followers([], HERE) == []
+        assert sorted(store.followers([ann, *range(100, 110)], HERE)) == sorted(store.followers([ann], HERE))
         assert store.blocked_friends(HERE) == [(ann, cem)]
         assert store.blocked_friends(THERE) == []
 
