@@ -497,7 +497,7 @@ def test_resets_while_replies_are_written_leave_no_trace(server: Server) -> None
 def strict(start) -> Server:
     """A server that does not wait long."""
     strictly = ("--login-timeout", LOGIN_TIMEOUT, "--silent-timeout", 0)
-    return start(*strictly, "--heartbeat-interval", 0.1, "--max-missed", 5, calm=False)
+    return start(*strictly, "--heartbeat-interval", 0.1, "--max-missed", 5, calm=False, expected=(DIALECT,))
 
 
 def test_a_connection_that_says_nothing_is_ended_after_the_login_timeout(strict: Server) -> None:
