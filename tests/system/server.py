@@ -36,7 +36,7 @@ ENDED = r"INFO greenchat\.network\.connection: \S+ user=(-|\d+) ended: [a-z _]+ 
 
 ACCOUNT = (
     r"INFO greenchat\.accounts: ((registered|logged (in|out)|password changed|.* failed): "
-    r"user=(unknown|\d+ name=['\"].*['\"] device='.*') from=\S+ node=\S+|.* locked for \d+ s)"
+    r"user=(unknown|\d+ name=['\"].*['\"] device=['\"].*['\"]) from=\S+ node=\S+|.* locked for \d+ s)"
 )
 """The line of something that has become of an account."""
 
