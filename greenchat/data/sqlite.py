@@ -156,6 +156,7 @@ class SqliteDatabase:
             set_up(writer, _VIEW)
             if not self._alone:  # then no other server has the file: nobody is online
                 close_everybody(writer, to_instant(time()))
+                keep_private(self._path)  # now that the file is known to be ours
         if not self._alone:
             self._connections.append(self._connect(None))
 
@@ -209,7 +210,6 @@ class SqliteDatabase:
         in_use = StartupError(f"the database {self._path} is in use by another server")
         if os.path.exists(self._path) and _identity(os.stat(self._path)) in _used_here:
             raise in_use
-        keep_private(self._path)
         # SQLite gives the -wal and -shm files the rights of the database, so making it is enough.
         self._lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -19,7 +19,7 @@ from greenchat.service.caller import Caller
 from greenchat.service.checks import check_printable, clean_password, password_forms
 from greenchat.service.credentials import authenticate, has_changed, prove
 from greenchat.service.doubt import recently
-from greenchat.service.events import Ended, encode_event
+from greenchat.service.events import Ended, NameDoubted, encode_event
 from greenchat.service.names import new_name
 from greenchat.service.service import Service
 from greenchat.service.sign_off import give_up, sign_off
@@ -41,14 +41,20 @@ def register(caller: Caller, request: m.Reg) -> m.Reply:
     hashed = service.passwords.hash(password, service.throttle.share("", caller.peer.address))
     try:
         userid = service.store.create_user(name, hashed, service.now())
+    except Uncertain:
+        service.doubted_names.add(name)
+        service.bus.send(service.bus.nodes(), encode_event(NameDoubted(name)))
+        raise
     except NameTaken:
+        if name not in service.doubted_names:
+            raise
         userid = _registered_before(caller, name, password)
     note(caller, "registered", userid, name)
     return m.RegAck(id=userid, name=name)
 
 
 def _registered_before(caller: Caller, name: str, password: str) -> int:
-    """Return the id of a new account that nobody has used yet: the answer to its REG may have been lost.
+    """Return the id of a new account that nobody has used yet: the answer to its REG was lost.
 
     A wrong password counts like that of a login.  So this tells nobody more than a login would.
 

@@ -12,10 +12,8 @@ from functools import partial
 
 from greenchat.errors import Busy, Uncertain
 from greenchat.protocol.instants import to_instant
+from greenchat.service.doubted_names import RECENT
 from greenchat.service.service import Service
-
-RECENT = 600.0
-"""Seconds in which a repeated REG or CREATE_GROUP finds what the first one made."""
 
 TRY_AGAIN = 0.5
 """Seconds after which a database that is away is asked again."""

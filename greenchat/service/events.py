@@ -108,7 +108,15 @@ class Stored(Struct, array_like=True, tag=9):
     seq: Seq
 
 
-NodeEvent = Union[Posted, Told, Ended, Reopen, Joined, Left, BlockChanged, Missed, Stored]  # noqa: UP007 - msgspec
+class NameDoubted(Struct, array_like=True, tag=10):
+    """A user with this name may have been registered: the answer of the database was lost."""
+
+    name: str
+
+
+NodeEvent = Union[  # noqa: UP007 - msgspec
+    Posted, Told, Ended, Reopen, Joined, Left, BlockChanged, Missed, Stored, NameDoubted
+]
 
 encode_event: Callable[[NodeEvent], bytes] = msgspec.msgpack.Encoder().encode
 

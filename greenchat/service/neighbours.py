@@ -50,6 +50,7 @@ class Neighbours:
             events.BlockChanged: self._block_changed,
             events.Missed: self._missed,
             events.Stored: self._stored,
+            events.NameDoubted: self._name_doubted,
         }
 
     # docs of the public methods: ports.BusListener
@@ -150,6 +151,9 @@ class Neighbours:
 
     def _missed(self, event: events.Missed) -> None:
         self._service.later(0, partial(self._service.recovery.check_user, event.userid))
+
+    def _name_doubted(self, event: events.NameDoubted) -> None:
+        self._service.doubted_names.add(event.name)
 
     def _stored(self, event: events.Stored) -> None:
         self._service.sequencer.expect(event.conversation, event.seq)

@@ -9,6 +9,7 @@ from greenchat.protocol.instants import to_instant
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.protocol.originals import Originals
 from greenchat.service.cache import Cache
+from greenchat.service.doubted_names import DoubtedNames
 from greenchat.service.guesses import Guesses
 from greenchat.service.hub import Hub
 from greenchat.service.memberships import Memberships
@@ -52,6 +53,7 @@ class Service:
         memberships: who is in a group.
         read_marks: for (user, conversation), the user's read mark, at least.
         presence: tells the sessions here of their friends' coming and going.
+        doubted_names: names of users that may have been registered just now.
         draining: this node stops: those who leave it come back elsewhere.
         forgotten: how often all was dropped that other nodes may have changed.
         under_way: requests that are being handled.
@@ -104,6 +106,7 @@ class Service:
         self.router = Router(self.hub, bus, self.sequencer)
         self.recovery = Recovery(self.hub, store, bus, self.sequencer, node, later)
         self.presence = Presence(self.hub, self.router, store, node, later, lambda: self.draining)
+        self.doubted_names = DoubtedNames(monotonic)
         self.draining = False
         self.under_way = 0
         self.forgotten = 0

@@ -120,16 +120,22 @@ def test_an_account_that_may_be_registered_has_its_id_when_asked_again(cluster: 
     newcomer.refused(1, MsgId.REG, name="dan", password="pw")
 
 
-def test_an_account_that_was_registered_long_ago_is_taken(cluster: Cluster) -> None:
+def test_an_account_of_which_nobody_was_in_doubt_is_taken(cluster: Cluster) -> None:
     newcomer = cluster["a"].connect()
     newcomer.ok(MsgId.REG, name="dan", password="pw")
+    newcomer.refused(1, MsgId.REG, name="dan", password="pw")
+
+
+def test_an_account_that_was_registered_long_ago_is_taken(cluster: Cluster) -> None:
+    newcomer = cluster["a"].connect()
+    in_doubt(cluster, newcomer, True, MsgId.REG, name="dan", password="pw")
     cluster.turns.now += 601
     newcomer.refused(1, MsgId.REG, name="dan", password="pw")
 
 
 def test_guessing_the_password_of_a_new_account_by_registering_counts_as_guessing(cluster: Cluster) -> None:
     newcomer = cluster["a"].connect(address="192.0.2.1:1")
-    newcomer.ok(MsgId.REG, name="dan", password="pw")
+    in_doubt(cluster, newcomer, True, MsgId.REG, name="dan", password="pw")
     guesses = [
         newcomer.ask(MsgId.REG, name="dan", password=f"guess {n}")["errno"]
         for n in range(cluster.settings.login_failures + 2)

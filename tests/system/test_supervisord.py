@@ -23,6 +23,7 @@ from greenchat.config import Settings, load
 from scripts.lab.mariadb import PASSWORD, MariaDb
 from scripts.lab.program import free_ports
 from scripts.lab.supervisord import CONF, READY, Supervisord
+from tests.lab import private_redis
 from tests.system.server import DEADLINE, ROOT, Client
 
 UNIT = ROOT / "conf" / "greenchat@.service"
@@ -40,7 +41,8 @@ NAMES = {
 def supervisord(mariadb: MariaDb) -> Iterator[Supervisord]:
     """Two servers, whose clients need no heartbeats."""
     settings = {"GREENCHAT_STORE": mariadb.fresh(), "GREENCHAT_HEARTBEAT_INTERVAL": "60"}
-    with tempfile.TemporaryDirectory(prefix="greenchat-") as folder:
+    with tempfile.TemporaryDirectory(prefix="greenchat-") as folder, private_redis() as redis:
+        settings["GREENCHAT_BUS"] = redis.url()
         supervisord = Supervisord(Path(folder), 2, free_ports(2), settings)
         supervisord.start()
         try:
