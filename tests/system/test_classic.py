@@ -129,7 +129,7 @@ def test_the_exact_bytes_of_the_originals_requests_work(server: Server) -> None:
 def test_a_name_that_is_taken_and_a_wrong_password_are_told(server: Server) -> None:
     client, userid = register(server, "ann")
     with client:
-        client.send('{"msgid":4,"name":"ann","password":"another"}')
+        client.send('{"msgid":4,"name":"ann","password":"pw"}')
         ack = client.receive()
         assert (ack["msgid"], ack["errno"]) == (5, 1)
         assert client.login(userid, "wrong")["errno"] == 1
