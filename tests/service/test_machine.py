@@ -90,10 +90,10 @@ class Chats(Scene):
         if not self.shaken:
             self.check_presence()
 
-    @rule()
-    def commit_fails(self) -> None:
-        """What waits is refused, because the database is away."""
-        with self.broken("write"):
+    @rule(kind=st.sampled_from(("write", "read")))
+    def commit_fails(self, kind: str) -> None:
+        """What waits is refused, because the database is away; or nothing can be read that is to be told."""
+        with self.broken(kind):
             self.world.commit()
 
     @rule()
