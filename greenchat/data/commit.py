@@ -127,11 +127,7 @@ class GroupCommit:
     @property
     def full(self) -> bool:
         """Whether more than half of what may wait waits."""
-        return self._waiting > self._max_queue // 2
-
-    @property
-    def _waiting(self) -> int:
-        return len(self._queue) + len(self._aside)
+        return len(self._queue) + len(self._aside) > self._max_queue // 2
 
     def close(self) -> None:
         """Take nothing more: from now on all is refused with Busy; what waits is still committed."""
@@ -141,7 +137,7 @@ class GroupCommit:
 
     def append(self, message: Message, delivery: Delivery) -> None:
         """Queue a message; ``delivery`` is told what came of it.  Never raises or switches."""
-        if self._waiting >= self._max_queue:
+        if len(self._queue) + len(self._aside) >= self._max_queue:
             _tell(delivery, Busy())
             return
         self._queue.append((message, delivery))
@@ -153,7 +149,7 @@ class GroupCommit:
         Raises:
             Busy: the database is away, or the queue is full; nothing was changed.
         """
-        if self._waiting >= self._max_queue:
+        if len(self._queue) + len(self._aside) >= self._max_queue:
             raise Busy
         operation = Operation(call, args, self._runner.waiter())
         self._queue.append(operation)
@@ -176,7 +172,7 @@ class GroupCommit:
             entry = self._queue.popleft()
             if isinstance(entry, Operation):
                 batch.operations.append(entry)
-            elif entry[0].conversation in self._locked:
+            elif self._locked and entry[0].conversation in self._locked:
                 self._set_aside(entry)
             else:
                 batch.appends.append(entry)
@@ -304,10 +300,10 @@ class GroupCommit:
 
 def _tell(delivery: Delivery, outcome: Outcome) -> None:
     try:
-        if isinstance(outcome, RequestError):
-            delivery.failed(outcome)
-        elif isinstance(outcome, Stored):
+        if isinstance(outcome, Stored):
             delivery.stored(*outcome)
+        elif isinstance(outcome, RequestError):
+            delivery.failed(outcome)
     except Exception:
         log.exception("a bug in a delivery")
 

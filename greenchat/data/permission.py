@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -46,6 +47,9 @@ _REFUSED_IN = {
 REMEMBERED = 100_000
 """Pairs of a conversation and a sender who may write there that are remembered."""
 
+_PAIR = itemgetter(0, 1)
+"""The conversation and the sender of a message."""
+
 
 def lock_heads(db: Connection, conversations: Iterable[int]) -> None:
     """Wait for transactions that append to some conversations, and have later ones wait.
@@ -75,12 +79,15 @@ def refusals(db: Connection, messages: Sequence[Message]) -> dict[int, RequestEr
 
     A blocked sender may still recall an own message.
     """
+    remembered = _remembered(db)
+    # Usually all are known.  No Python is run for each; a recall that needs no question is sorted out below.
+    if remembered.issuperset(map(_PAIR, messages)):
+        return {}
     asked = {
         (conversation, sender)
         for conversation, sender, _, kind, _, _ in messages
         if conversation < 0 or kind == "text"
     }
-    remembered = _remembered(db)
     asked -= remembered
     refused = _refused(db, asked) if asked else ()
     if len(remembered) > REMEMBERED:

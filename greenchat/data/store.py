@@ -76,6 +76,7 @@ class SqlStore:
         self._max_members = max_members
         self._max_devices = max_devices
         self._commit = GroupCommit(self._transact, runner, max_batch=max_batch, max_queue=max_queue)
+        self.append = self._commit.append  # once for each message: without a call between
         self._marks = marks.Marks(runner.waiter)
         self._marks_timer = False
         self._closed = False
@@ -262,9 +263,6 @@ class SqlStore:
 
     # The log
 
-    def append(self, message: ports.Message, delivery: ports.Delivery) -> None:
-        self._commit.append(message, delivery)
-
     def first_stored(self, message: ports.Message) -> ports.First | None:
         return self._read(first_stored, message)
 
@@ -292,7 +290,8 @@ class SqlStore:
         self, userid: int, device: str, conversation: int, received: int, own_from: int, own_to: int
     ) -> None:
         self._marks.cursor(userid, device, conversation, (received, own_from, own_to))
-        self._write_marks_soon()
+        if not self._marks_timer:
+            self._write_marks_soon()
 
     def set_back(self, conversation: int, users: Collection[int], upto: int) -> None:
         self._marks.set_back(conversation, upto)
