@@ -236,7 +236,8 @@ class Connection(Waiting):
             self.send(told)
 
     def _take(self, data: bytes, receive: Callable[[bytes], None]) -> None:
-        if self._decoder.is_unused and has_length_prefix(data):
+        is_first = self._decoder.terminator is None
+        if is_first and self._decoder.is_unused and has_length_prefix(data):
             self._end_dialect("each message begins with its length")
             return
         too_large: FrameTooLarge | None = None
@@ -244,7 +245,7 @@ class Connection(Waiting):
             frames = self._decoder.feed(data)
         except FrameTooLarge as error:
             frames, too_large = error.frames, error
-        if self.classic and self._pacer is None:
+        if is_first and self.classic:
             self.pace()
         self._handle(frames, receive)
         if too_large is not None:

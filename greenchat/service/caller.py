@@ -227,7 +227,7 @@ class Caller:
 
         An original client shows what it says to itself only if it is sent back.
         """
-        if self._echoes(conversation):
+        if self.wire is not None and self._echoes(conversation):
             self.deliver(conversation, seq, frame)
             return
         gate = self.gate
@@ -238,7 +238,7 @@ class Caller:
 
     def _echoes(self, conversation: int) -> bool:
         """Return True if an original client is sent back what its user says there: to oneself."""
-        return self.wire is not None and conversation == of_pair(self.id, self.id)
+        return conversation == of_pair(self.id, self.id)
 
     def know_groups(self, joined: dict[int, int]) -> None:
         """Take note of groups, and the last seq of each before its user joined it."""
@@ -354,7 +354,7 @@ class Caller:
         position = self._position(conversation)
         if seq > position.received:
             position.received = seq
-            self._move_cursor(conversation, position)
+            self._move_cursor(self.id, conversation, position)
 
     def reached(self, conversation: int, cursor: int) -> int:
         """Return up to where the device has a conversation, given its cursor in the database."""
@@ -377,9 +377,9 @@ class Caller:
             position = self._positions[conversation] = Position()
         return position
 
-    def _move_cursor(self, conversation: int, position: Position) -> None:
+    def _move_cursor(self, userid: int, conversation: int, position: Position) -> None:
         self.service.store.move_cursor(
-            self.id, self.device, conversation, position.received, position.own_from, position.own_to
+            userid, self.device, conversation, position.received, position.own_from, position.own_to
         )
 
     # -- Messages under way
@@ -399,11 +399,14 @@ class Caller:
     def acknowledge(self, sender: int, conversation: int, ack: StoredAck, weight: int) -> None:
         """Tell the peer that its message is committed, with what is in the ACK, and how much it weighed."""
         self._landed(weight)
-        self._send_reply(ack, ack.re)
-        if sender == self.user and not self._echoes(conversation):
+        if self.wire is None:  # not by _send_reply: this is done for each message
+            self.peer.send(encode(ack))
+        else:
+            self._send_reply(ack, ack.re)
+        if sender == self.user and (self.wire is None or not self._echoes(conversation)):
             position = self._position(conversation)
             if position.sent(ack.seq):
-                self._move_cursor(conversation, position)
+                self._move_cursor(sender, conversation, position)
 
     def refuse_message(self, error: RequestError, request: Request, weight: int) -> None:
         """Tell the peer that its message, which weighed so much, was not stored."""

@@ -45,7 +45,8 @@ def encode_entry(entry: Entry, reader: int, classic: bool = False) -> bytes:
     # By position: with keywords it takes twice as long, and there is one for each message.
     if conversation < 0:
         return encode(GroupChatPush(sender, name, -conversation, msg, seq, time, recalled, own))
-    return encode(OneChatPush(sender, name, peer_of(conversation, sender), msg, seq, time, recalled, own))
+    toid = peer_of(conversation, sender) if reader == sender else reader
+    return encode(OneChatPush(sender, name, toid, msg, seq, time, recalled, own))
 
 
 def _recall(entry: Entry, reader: int) -> RecallPush:

@@ -94,7 +94,7 @@ class Router:
         for other in self._hub.of(userid):
             if other is not session:
                 return True
-        return bool(self._bus.online((userid,)))
+        return not self._alone and bool(self._bus.online((userid,)))
 
     def online(self, users: Collection[int]) -> set[int]:
         """Return who of these is online anywhere."""
