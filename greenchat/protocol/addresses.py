@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any
+
+HOSTS = 1024
+"""Hosts whose network is remembered: each connection asks for it when it comes and when it goes."""
 
 
 def display(address: tuple[Any, ...]) -> str:
@@ -22,6 +26,7 @@ def host_of(address: str) -> str:
     return address.rpartition(":")[0].strip("[]")
 
 
+@lru_cache(HOSTS)
 def network_of(host: str) -> str:
     """Return what one household or server has: an IPv4 address, or the hex of an IPv6 /64 (RFC 6177).
 
