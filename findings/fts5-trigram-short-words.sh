@@ -9,6 +9,9 @@
 # Why it matters to a chat server: short words are the usual ones in chats ("ok", "no", "7", most words of Chinese).
 # A search box finds nothing for them, or shows messages without the word that was asked for or with the excluded one.
 set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
 timeout 60 python3 - <<'PYTHON'
 import sqlite3
 import sys
@@ -22,7 +25,7 @@ EXPECTED = {  # a query, the messages that were found
     "ok AND meet": [],
     "meet NOT ok": [1, 2],
 }
-database = sqlite3.connect(":memory:")
+database = sqlite3.connect("chat.db")
 database.execute("CREATE VIRTUAL TABLE messages USING fts5(body, tokenize='trigram')")
 database.executemany("INSERT INTO messages VALUES (?)", ((body,) for body in MESSAGES))
 print(f"SQLite {sqlite3.sqlite_version}; the messages: {MESSAGES}")

@@ -10,6 +10,9 @@
 # Why it matters to a chat server: SIGSTOP is how tests make a node or a database hang. "It does not answer now", "it
 # does not renew its lease any more", "this message was not delivered" hold nine times in ten, and fail under load.
 set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
 timeout 60 python3 - <<'PYTHON'
 import os
 import platform
