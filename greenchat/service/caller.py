@@ -398,7 +398,9 @@ class Caller:
 
     def acknowledge(self, sender: int, conversation: int, ack: StoredAck, weight: int) -> None:
         """Tell the peer that its message is committed, with what is in the ACK, and how much it weighed."""
-        self._landed(weight)
+        self._in_flight -= weight
+        if self._paused:
+            self._go_on()
         if self.wire is None:  # not by _send_reply: this is done for each message
             self.peer.send(encode(ack))
         else:
@@ -410,12 +412,14 @@ class Caller:
 
     def refuse_message(self, error: RequestError, request: Request, weight: int) -> None:
         """Tell the peer that its message, which weighed so much, was not stored."""
-        self._landed(weight)
+        self._in_flight -= weight
+        if self._paused:
+            self._go_on()
         self.refuse(error, msgid_of(request), request.cid)
 
-    def _landed(self, weight: int) -> None:
-        self._in_flight -= weight
+    def _go_on(self) -> None:
+        """Read again if few enough messages are under way."""
         service = self.service
-        if self._paused and self._in_flight <= service.limits.max_in_flight // 2 and not service.draining:
+        if self._in_flight <= service.limits.max_in_flight // 2 and not service.draining:
             self._paused = False
             self.peer.resume()

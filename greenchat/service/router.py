@@ -91,7 +91,7 @@ class Router:
 
     def has_others(self, userid: int, session: Online) -> bool:
         """Return whether a user is online anywhere besides this session."""
-        for other in self._hub.of(userid):
+        for other in self._hub.get(userid, ()):
             if other is not session:
                 return True
         return not self._alone and bool(self._bus.online((userid,)))

@@ -284,19 +284,19 @@ class Sequencer:
     def _hand_out(self, entry: Posted, members: Membership, origin: Online | None) -> None:
         """Hand an entry to the sessions here of those who take part; of a group, who joined before it."""
         conversation, seq, sender, frame = entry.conversation, entry.seq, entry.sender, entry.frame
-        of = self._hub.of
+        get = self._hub.get
         if conversation > 0:
             peer = peer_of(conversation, sender)
-            for session in of(peer) if peer != sender else ():
+            for session in get(peer, ()) if peer != sender else ():
                 session.deliver(conversation, seq, frame)
         else:
             for userid, joined in members.items():
                 if joined < seq and userid != sender:
-                    for session in of(userid):
+                    for session in get(userid, ()):
                         session.deliver(conversation, seq, frame)
             if members.get(sender, seq) >= seq:
                 return  # the sender has left since, or joined again
-        for session in of(sender):
+        for session in get(sender, ()):
             sent_it = session is origin
             if sent_it:
                 session.has_sent(conversation, seq, frame)
