@@ -189,10 +189,11 @@ def _insert(db: Connection, sql: Statements, messages: Sequence[Entering]) -> li
     last = {conversation: heads[conversation] - count for conversation, count in counts.items()}
     rows: list[tuple[Any, ...]] = []
     outcomes: list[Outcome] = []
+    new = tuple.__new__  # half the time of Stored(…), and there is one for each message
     for conversation, sender, cid, kind, body, time in messages:
         last[conversation] = seq = last[conversation] + 1
         rows.append((conversation, seq, sender, cid, kind, body, time))
-        outcomes.append(Stored(seq, time, False))
+        outcomes.append(new(Stored, (seq, time, False)))
     sql.add_messages.run(db, rows)
     return outcomes
 
