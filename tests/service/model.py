@@ -38,6 +38,8 @@ class Device:
         texts: what the messages said.
         low: up to where it is sure to have been offered each conversation: nothing below comes again.
         high: from where on it must be offered each conversation.
+        told: up to where it acknowledged each conversation: above ``low`` only where that may not have
+            counted, as a leaving was in doubt.  What lies between may come again, or not.
         token: the newest.
         token_holds: no logout or change of the password has ended it.
     """
@@ -50,6 +52,7 @@ class Device:
         self.texts: dict[Place, str] = {}
         self.low: dict[int, int] = defaultdict(int)
         self.high: dict[int, int] = defaultdict(int)
+        self.told: dict[int, int] = defaultdict(int)
         self.token = ""
         self.token_holds = False
         for other in others:
@@ -175,6 +178,9 @@ class Link:
             assert place not in self._recalled, f"{place} came after its recall"
             assert device.texts.setdefault(place, frame["msg"]) == frame["msg"]
 
-    def received(self, conversation: int, seq: int) -> None:
-        """Take note that the device acknowledged what came."""
-        self.device.low[conversation] = max(seq, self.device.low[conversation])
+    def received(self, conversation: int, seq: int, surely: bool) -> None:
+        """Take note that the device acknowledged what came, and if it is sure that this counts."""
+        device = self.device
+        device.told[conversation] = max(seq, device.told[conversation])
+        if surely:
+            device.low[conversation] = max(seq, device.low[conversation])

@@ -369,7 +369,7 @@ class Scene(RuleBasedStateMachine):
         owed = {
             place
             for place in self.visible(device) - device.sent
-            if place.seq > device.low[place.conversation]
+            if place.seq > max(device.low[place.conversation], device.told[place.conversation])
         }
         link = Link(person, device, owed)
         taken = any(other.device is device for other in self.links_of(userid))

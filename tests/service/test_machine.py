@@ -168,8 +168,8 @@ class Chats(Scene):
         conversation = sorted(link.last)[which % len(link.last)]
         seq = link.last[conversation] - back
         if seq >= 1 and (conversation > 0 or link.device.userid in self.members[-conversation]):
-            if (link.device.userid, conversation) not in self.wavering:  # else it may come again
-                link.received(conversation, seq)
+            surely = (link.device.userid, conversation) not in self.wavering
+            link.received(conversation, seq, surely)
             link.person.put(MsgId.RECEIVED, seq=seq, **self.address(link, conversation))
 
     @rule(number=pick, which=pick, limit=st.integers(1, 4), before=st.integers(0, 9))
