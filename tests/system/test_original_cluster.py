@@ -172,13 +172,21 @@ def say(town: Town, number: int) -> None:
         town.modern.done(6, toid=human.id, msg=f"pair {number:04}")
 
 
+def people_at(town: Town, node: Node) -> list[Human]:
+    """Return the people at a node; if nobody is, have somebody come back until nginx has sent them there."""
+    until = monotonic() + AWAY
+    while not (found := [human for human in town.people if town.node_of(human) == node.node]):
+        assert monotonic() < until
+        town.people[0].come_back()
+    return found
+
+
 def chat_through_a_death(town: Town, rounds: int, messages: int) -> None:
     """Kill a node amid the chat, each round; who was there comes back, and everybody is shown everything."""
     said = 0
     for _ in range(rounds):
         victim = town.other
-        bereft = [human for human in town.people if town.node_of(human) == victim.node]
-        assert bereft
+        bereft = people_at(town, victim)
         sleeper = next(human for human in town.people if human not in bereft)
         sleeper.client.type(3, id=sleeper.id)
         for number in range(messages):
