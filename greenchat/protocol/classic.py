@@ -118,6 +118,14 @@ def _read(data: bytes) -> Any:
         return None
 
 
+def _is_text(data: bytes) -> bool:
+    """Return True for printable UTF-8: other bytes, as TLS's, are of no dialect of this family."""
+    try:
+        return data.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
 def has_length_prefix(data: bytes) -> bool:
     """Return True if the first bytes of a connection are a length (16 or 32 bits) before a JSON object.
 
@@ -157,7 +165,9 @@ class ClassicWire:
         msgid = fields.get("msgid") if isinstance(fields, dict) else None
         if type(msgid) is not int:
             if self._shift is None:
-                raise ForeignDialect("its first frame is no JSON object with a msgid")
+                if _is_text(frame):
+                    raise ForeignDialect("its first frame is no JSON object with a msgid")
+                self._shift = 0
             return frame
         if self._shift is None:
             self._shift = _shift_of(msgid)
