@@ -10,10 +10,10 @@ import pytest
 
 from greenchat.bus import open_bus
 from greenchat.errors import BusAway, ConfigError, StartupError
-from scripts.lab.program import free_port
-from scripts.lab.redis import Redis
-from tests.lab import private_redis
+from lab.program import free_port
+from lab.redis import Redis
 from tests.scenarios import Scenario
+from tests.servers import private_redis
 
 SCENARIOS = [
     (module, name)

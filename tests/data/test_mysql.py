@@ -19,11 +19,11 @@ from greenchat.data.query import DIALECTS
 from greenchat.data.schema import metadata
 from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
 from greenchat.ports import Node, Span
-from scripts.lab.mariadb import PASSWORD, MariaDb
+from lab.mariadb import PASSWORD, MariaDb
 from tests.data.shared import NOW, append, pair, recall, text
 from tests.data.test_store_contract import StoreContract
-from tests.lab import private_mariadb
 from tests.scenarios import Scenario
+from tests.servers import private_mariadb
 
 ROOT = Path(__file__).parents[2]
 HERE = Node("here", 1)

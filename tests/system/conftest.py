@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from scripts.lab.mariadb import MariaDb
-from tests.lab import private_mariadb
+from lab.mariadb import MariaDb
+from tests.servers import private_mariadb
 from tests.system.server import Server
 
 CALM = ("--heartbeat-interval", 60, "--login-timeout", 60)

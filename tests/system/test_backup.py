@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from tests.lab import need
+from tests.servers import need
 from tests.system.server import DEADLINE, ROOT, Client, Server, join
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")

@@ -16,15 +16,15 @@ from time import monotonic, sleep
 
 import pytest
 
-from scripts.lab.background import background
-from scripts.lab.checker import latencies
-from scripts.lab.device import PASSWORD, Device
-from scripts.lab.faults import FaultProxy
-from scripts.lab.load import Load, wait
-from scripts.lab.node import Fleet, Node
-from scripts.lab.trial import STATES, Trial
-from scripts.lab.visit import LOGIN
-from tests.lab import private_mariadb, private_redis
+from lab.background import background
+from lab.checker import latencies
+from lab.device import PASSWORD, Device
+from lab.faults import FaultProxy
+from lab.load import Load, wait
+from lab.node import Fleet, Node
+from lab.trial import STATES, Trial
+from lab.visit import LOGIN
+from tests.servers import private_mariadb, private_redis
 from tests.system.server import DEADLINE, Client, command, environment, join
 
 HEARTBEAT, TYPING, BYE = 12, 26, 24

@@ -8,9 +8,9 @@ from time import monotonic
 
 import pytest
 
-from scripts.lab.background import background
-from scripts.lab.node import Fleet, Node
-from tests.lab import private_mariadb, private_redis
+from lab.background import background
+from lab.node import Fleet, Node
+from tests.servers import private_mariadb, private_redis
 from tests.system.server import DEADLINE, Client, Ended, join
 
 LOGIN, HEARTBEAT = 1, 12

@@ -9,9 +9,9 @@ from time import monotonic, sleep
 
 import pytest
 
-from scripts.lab.background import background
-from scripts.lab.node import Fleet
-from tests.lab import private_mariadb, private_redis
+from lab.background import background
+from lab.node import Fleet
+from tests.servers import private_mariadb, private_redis
 from tests.system.server import Client, join
 
 ADD_FRIEND, ONE_CHAT, HEARTBEAT, PRESENCE = 7, 6, 12, 23

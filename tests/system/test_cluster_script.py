@@ -18,8 +18,8 @@ from time import monotonic, sleep
 import pytest
 
 from greenchat.client import Client
-from scripts.lab.program import free_port, free_ports
-from tests.lab import need
+from lab.program import free_port, free_ports
+from tests.servers import need
 from tests.system.server import ROOT, environment
 
 DEADLINE = 120.0

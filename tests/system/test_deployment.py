@@ -14,12 +14,12 @@ from time import monotonic, sleep
 from redis import Redis
 
 from greenchat.client import Client, Event, Message
-from scripts.lab.check import check
-from scripts.lab.mariadb import MariaDb
-from scripts.lab.nginx import Nginx
-from scripts.lab.program import DEADLINE, find, free_port, free_ports
-from scripts.lab.supervisord import Supervisord
-from tests.lab import need, private_redis
+from lab.check import check
+from lab.mariadb import MariaDb
+from lab.nginx import Nginx
+from lab.program import DEADLINE, find, free_port, free_ports
+from lab.supervisord import Supervisord
+from tests.servers import need, private_redis
 from tests.system.server import ROOT, Server
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """Whatever peers do, two innocent people chat on, and the server's memory stays within bounds.
 
-What is done, and by how many, is in scripts/lab/hostile.py, which also measures how long the innocents
+What is done, and by how many, is in lab/hostile.py, which also measures how long the innocents
 wait: no test here asserts speed.  There they fail the test if a message of theirs is lost, doubled or
 out of order, a heartbeat is not answered, or one of them is thrown out.
 """
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lab import hostile
-from scripts.lab.fill import people, unread
-from scripts.lab.hostile import Innocent, Pair
-from scripts.lab.storm import forget_peak, peak_mib, rss_mib
-from tests.lab import need
+from lab import hostile
+from lab.fill import people, unread
+from lab.hostile import Innocent, Pair
+from lab.storm import forget_peak, peak_mib, rss_mib
+from tests.servers import need
 from tests.system.server import Server
 
 SECONDS = 1.0

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.lab.mariadb import MariaDb
-from scripts.lab.program import free_port
+from lab.mariadb import MariaDb
+from lab.program import free_port
 from tests.system.server import DEADLINE, Client, Server, command, environment, join
 
 Start = Callable[..., Server]

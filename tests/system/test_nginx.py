@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
-from scripts.lab.nginx import CONF, Nginx, configuration
-from scripts.lab.program import find, free_port
-from tests.lab import need
+from lab.nginx import CONF, Nginx, configuration
+from lab.program import find, free_port
+from tests.servers import need
 from tests.system.server import DEADLINE, Client, Frame, Server
 
 Start = Callable[..., Server]

@@ -11,11 +11,11 @@ from time import monotonic, sleep
 
 import pytest
 
-from scripts.lab.background import background
-from scripts.lab.nginx import Nginx
-from scripts.lab.node import Fleet, Node
-from scripts.lab.program import free_port
-from tests.lab import need, private_mariadb, private_redis
+from lab.background import background
+from lab.nginx import Nginx
+from lab.node import Fleet, Node
+from lab.program import free_port
+from tests.servers import need, private_mariadb, private_redis
 from tests.system.original import Person
 from tests.system.server import DEADLINE, Client
 from tests.system.test_nginx import Front

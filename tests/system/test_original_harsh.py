@@ -11,9 +11,9 @@ from time import monotonic
 
 import pytest
 
-from scripts.lab.hostile import certificate
-from scripts.lab.storm import forget_peak, peak_mib, rss_mib
-from tests.lab import need
+from lab.hostile import certificate
+from lab.storm import forget_peak, peak_mib, rss_mib
+from tests.servers import need
 from tests.system.original import Person
 from tests.system.server import DEADLINE, Client, Server, join
 from tests.system.test_original import fill, online, person

@@ -8,9 +8,9 @@ from time import monotonic, sleep
 
 import pytest
 
-from scripts.lab.program import free_port
-from scripts.lab.redis import Redis
-from tests.lab import private_redis
+from lab.program import free_port
+from lab.redis import Redis
+from tests.servers import private_redis
 from tests.system.server import DEADLINE, Client, Server, get, join
 
 HOUR = 3_600_000

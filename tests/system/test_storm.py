@@ -15,7 +15,7 @@ DEADLINE = 120.0
 
 def storm(clients: int, *options: object) -> dict[str, Any]:
     """Let so many clients come at once, and return the figures."""
-    words = [sys.executable, "-m", "scripts.lab.storm", clients, "--online", 10, *options]
+    words = [sys.executable, "-m", "lab.storm", clients, "--online", 10, *options]
     command = list(map(str, words))
     told = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, timeout=DEADLINE)
     assert told.returncode == 0, told.stderr

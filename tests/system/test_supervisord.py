@@ -20,10 +20,10 @@ import pytest
 from supervisor.datatypes import byte_size
 
 from greenchat.config import Settings, load
-from scripts.lab.mariadb import PASSWORD, MariaDb
-from scripts.lab.program import free_ports
-from scripts.lab.supervisord import CONF, READY, Supervisord
-from tests.lab import private_redis
+from lab.mariadb import PASSWORD, MariaDb
+from lab.program import free_ports
+from lab.supervisord import CONF, READY, Supervisord
+from tests.servers import private_redis
 from tests.system.server import DEADLINE, ROOT, Client
 
 UNIT = ROOT / "conf" / "greenchat@.service"

@@ -1,0 +1,429 @@
+"""Hostile peers, and two innocent people who chat meanwhile.
+
+``python -m lab.hostile [NAME …] [--seconds S] [--scale N]`` attacks a server of its own, with so many
+times the peers of the tests, and prints what it took of the server's memory and of the innocents' time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import ssl
+import subprocess
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from greenchat.ports import SHOWN_MEMBERS, SMALL_GROUP
+from lab.attack import Peer, attackers
+from lab.fill import Person, group, people
+from lab.node import Node
+from lab.program import LabError
+from lab.redis import private_redis
+from lab.storm import allow_files, forget_peak, peak_mib, rss_mib, spread
+
+DEADLINE = 20.0
+"""Seconds after which an innocent who hears nothing takes the server for dead."""
+
+FEWEST = 10
+"""Rounds that the innocents chat at least, however slow that is."""
+
+PAUSE = 0.1
+"""Seconds between two rounds: an innocent makes 30 requests a second, fewer than the limit."""
+
+HELD = ("--exempt", "192.0.2.0/24")
+"""Loopback is held to all limits."""
+
+MENU = (*HELD, "--login-timeout", "0.3", "--max-silent", "100", "--max-silent-per-address", "4")
+"""There is little room for people who read a menu, and it is needed soon."""
+
+HEADER = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
+
+CHAT = "x" * 4_000
+
+
+# -- The innocent
+
+
+class Innocent:
+    """Somebody who chats: blocking, and patient up to the deadline.
+
+    Attributes:
+        welcome: the answer to the login.
+    """
+
+    def __init__(self, address: tuple[str, int], person: Person, header: str = "", tls: bool = False) -> None:
+        self.id = person.id
+        sock = socket.create_connection(address, DEADLINE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(header.encode())
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            sock = context.wrap_socket(sock)
+        self.sock = sock
+        self._buffer = b""
+        self.send(msgid=1, id=person.id, token=person.token)
+        self.welcome = self.read()
+        if self.welcome.get("errno") != 0:
+            raise LabError(f"an innocent cannot log in: {self.welcome}")
+
+    def send(self, **frame: object) -> None:
+        """Send a frame."""
+        self.sock.sendall(json.dumps(frame).encode() + b"\n")
+
+    def read(self) -> dict[str, Any]:
+        """Return the next frame.
+
+        Raises:
+            LabError: there is none.
+        """
+        while b"\n" not in self._buffer:
+            try:
+                data = self.sock.recv(65_536)
+            except TimeoutError:
+                raise LabError("an innocent hears nothing") from None
+            if not data:
+                raise LabError("an innocent was thrown out")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        frame: dict[str, Any] = json.loads(line)
+        return frame
+
+    def expect(self, **fields: object) -> dict[str, Any]:
+        """Return the next frame, which MUST have these fields.
+
+        Raises:
+            LabError: it has not.
+        """
+        frame = self.read()
+        if not fields.items() <= frame.items():
+            raise LabError(f"an innocent got {frame}, not {fields}")
+        return frame
+
+
+class Reader:
+    """Somebody who has started an original client and reads its menu: connected, and silent."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._sock = socket.create_connection(address, DEADLINE, source_address=("127.0.0.9", 0))
+
+    def log_in(self) -> None:
+        """Log in at last; a wrong password does, as long as the server answers.
+
+        Raises:
+            LabError: the connection has been ended.
+        """
+        with self._sock:
+            try:
+                self._sock.sendall(b'{"msgid":1,"id":1,"password":"?"}\0')
+                answer = self._sock.recv(1_024)
+            except OSError as error:
+                raise LabError(f"somebody at the menu was thrown out: {error}") from None
+        if not answer.startswith(b'{"msgid":2,'):
+            raise LabError(f"somebody at the menu got {answer!r}")
+
+
+@dataclass
+class Pair:
+    """Two who talk all the time; every message arrives, once and in order, and every heartbeat is answered.
+
+    Attributes:
+        one, other: they.
+        seconds: until each message was with the other, and each heartbeat answered.
+    """
+
+    one: Innocent
+    other: Innocent
+    seconds: list[float] = field(default_factory=list)
+    seq: int = 0
+
+    def round(self) -> None:
+        """Say something each, and let both hearts beat.
+
+        Raises:
+            LabError: something is lost, doubled, out of order or not answered.
+        """
+        for sender, receiver in ((self.one, self.other), (self.other, self.one)):
+            self.seq += 1
+            began = monotonic()
+            sender.send(msgid=6, toid=receiver.id, msg=f"number {self.seq}", cid=f"c{self.seq}")
+            receiver.expect(msgid=6, id=sender.id, msg=f"number {self.seq}", seq=self.seq)
+            self.seconds.append(monotonic() - began)
+            sender.expect(msgid=11, errno=0, cid=f"c{self.seq}", seq=self.seq)
+            receiver.send(msgid=13, peerid=sender.id, seq=self.seq)
+            began = monotonic()
+            receiver.send(msgid=12)
+            receiver.expect(msgid=12)
+            self.seconds.append(monotonic() - began)
+
+    def chat(self, seconds: float) -> None:
+        """Go on for so long."""
+        end = monotonic() + seconds
+        last = self.seq + 2 * FEWEST
+        while monotonic() < end or self.seq < last:
+            self.round()
+            sleep(PAUSE)
+
+    def close(self) -> None:
+        """Go."""
+        self.one.sock.close()
+        self.other.sock.close()
+
+
+# -- The scenarios
+
+
+@dataclass
+class Scene:
+    """What a scenario has to work with.
+
+    Attributes:
+        database: to fill.
+        scale: how many times the peers of the tests.
+    """
+
+    database: Path
+    scale: int
+
+    def crowd(self, count: int) -> list[Person]:
+        """Return people who are not scaled: members of groups that are as large as groups can be."""
+        return people(self.database, count, first=100_000)
+
+    def people(self, count: int) -> list[Person]:
+        """Return so many who can log in."""
+        return people(self.database, count * self.scale, first=1_000)
+
+
+@dataclass
+class Scenario:
+    """An attack.
+
+    Attributes:
+        peers: makes those who attack.
+        options: of the server.
+        header: that innocents send first.
+        tls: whether the server speaks TLS.
+        in_cluster: whether it has a Redis, so that memberships may have changed at other servers.
+        at_the_menu: whether somebody with an original client reads its menu meanwhile, and logs in then.
+    """
+
+    peers: Callable[[Scene], list[Peer]]
+    options: tuple[str, ...] = ()
+    header: str = ""
+    tls: bool = False
+    in_cluster: bool = False
+    at_the_menu: bool = False
+
+
+def some(count: int, **kwargs: Any) -> Callable[[Scene], list[Peer]]:
+    """Return what makes so many peers, a hundred from each address."""
+    return lambda scene: [
+        Peer(source=f"127.0.1.{1 + number // 100 % 250}", **kwargs) for number in range(count * scene.scale)
+    ]
+
+
+def each_from_two(count: int, opening: str = "") -> Callable[[Scene], list[Peer]]:
+    """Return what makes so many peers that say no more than this, two from each address."""
+    return lambda scene: [
+        Peer(source=f"127.1.{number // 500}.{1 + number // 2 % 250}", opening=opening)
+        for number in range(count * scene.scale)
+    ]
+
+
+def login(person: Person) -> str:
+    """Return the request that logs somebody in."""
+    return json.dumps({"msgid": 1, "id": person.id, "token": person.token, "force": True}) + "\n"
+
+
+def one_chat(receiver: int) -> str:
+    return json.dumps({"msgid": 6, "toid": receiver, "msg": CHAT}) + "\n"
+
+
+def group_chat() -> str:
+    return json.dumps({"msgid": 10, "groupid": 1, "msg": CHAT}) + "\n"
+
+
+def crowd_of(scene: Scene, count: int, reads: bool) -> list[Peer]:
+    """Return members of a group who read or do not, and one who floods it."""
+    members = scene.people(count)
+    group(scene.database, 1, members)
+    flooder, *others = members
+    return [
+        *(
+            Peer(f"127.0.1.{1 + number // 100}", login(one), again='{"msgid":12}\n', pace=0.05, reads=reads)
+            for number, one in enumerate(others)
+        ),
+        Peer(opening=login(flooder), again=group_chat(), reads=True),
+    ]
+
+
+def to_offline(scene: Scene) -> list[Peer]:
+    """Return some who send megabytes to people who are not there."""
+    senders = scene.people(4)
+    return [Peer(opening=login(one), again=one_chat(1_000), reads=True) for one in senders[1:]]
+
+
+def deaf_readers(scene: Scene) -> list[Peer]:
+    """Return some who ask for the longest answers and read none."""
+    asking = '{"msgid":15,"peerid":1,"limit":200}\n'
+    return [Peer(opening=login(one), again=asking) for one in scene.people(20)]
+
+
+def strangers(scene: Scene) -> list[Peer]:
+    """Return some who ask all that can be asked about a group of 10,000 in which they are not."""
+    group(scene.database, 1, scene.crowd(LARGE))
+    return [Peer(opening=login(one), again=QUESTIONS, reads=True) for one in scene.people(4)]
+
+
+def comes_again(scene: Scene) -> list[Peer]:
+    """Return connections of one account that reads as much at its login as there can be, and comes again."""
+    members = scene.crowd(SMALL_GROUP)
+    for number in range(SHOWN_MEMBERS // SMALL_GROUP):
+        group(scene.database, 1 + number, members)
+    return [Peer(opening=login(members[0]), reads=True, stays=False) for _ in range(4 * scene.scale)]
+
+
+LARGE = 10_000
+"""Members of a group: as many as the settings allow."""
+
+QUESTIONS = "".join(
+    json.dumps({"msgid": msgid, "groupid": 1} | fields) + "\n"
+    for msgid, fields in (
+        (10, {"msg": "x"}),
+        (13, {"seq": 1}),
+        (15, {}),
+        (17, {"target": 1}),
+        (21, {}),
+        (26, {}),
+        (27, {"seq": 1}),
+        (29, {}),
+    )
+)
+"""Each request about a group, once."""
+
+FLOODS = {
+    "empty lines": "\n" * 16_384,
+    "1-byte frames": "x\n" * 8_192,
+    "heartbeats": '{"msgid":12}\n' * 1_000,
+}
+
+SCENARIOS = {
+    "nobody": Scenario(lambda scene: []),
+    "silent connections": Scenario(some(300), options=("--login-timeout", "2")),
+    "silent, of many addresses": Scenario(each_from_two(400), MENU, at_the_menu=True),
+    "newcomers of many addresses": Scenario(
+        each_from_two(400, "{"), (*MENU, "--max-strangers", "150"), at_the_menu=True
+    ),
+    "frames byte by byte": Scenario(some(100, again='{"msgid":12,"x":"' + "x" * 60_000, pace=0.01)),
+    "frames never ended": Scenario(some(200, opening='{"msgid":12,"x":"' + "x" * 60_000)),
+    "PROXY header only": Scenario(some(300, opening=HEADER[:20]), ("--proxy-protocol",), header=HEADER),
+    "TLS handshake only": Scenario(some(300, opening="\x16\x03\x01"), tls=True),
+    "connections that go": Scenario(some(50, stays=False)),
+    "connections that stay": Scenario(some(300), (*HELD, "--max-connections-per-address", "20")),
+    "connections of many": Scenario(some(300), (*HELD, "--max-strangers", "50")),
+    **{f"{name}, exempt": Scenario(some(5, again=data, reads=True)) for name, data in FLOODS.items()},
+    "heartbeats, held": Scenario(some(20, again=FLOODS["heartbeats"], reads=True), HELD),
+    "requests refused": Scenario(some(20, again='{"msgid":25}\n' * 1_000, reads=True), HELD),
+    "heartbeats, unread": Scenario(some(20, again=FLOODS["heartbeats"])),
+    "histories, unread": Scenario(deaf_readers),
+    "a group that never reads": Scenario(lambda scene: crowd_of(scene, 30, reads=False)),
+    "a large group": Scenario(lambda scene: crowd_of(scene, 300, reads=True)),
+    "a large group, held": Scenario(lambda scene: crowd_of(scene, 300, reads=True), HELD),
+    "megabytes to the offline": Scenario(to_offline),
+    "megabytes, held": Scenario(to_offline, HELD),
+    "strangers to a large group": Scenario(strangers, HELD, in_cluster=True),
+    "costly logins, held": Scenario(comes_again, HELD),
+}
+"""With the sizes of the tests."""
+
+
+def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, Any]:
+    """Attack a server of its own while two innocents chat, and return the figures.
+
+    Args:
+        name: of the scenario.
+        folder: for the server's database and log.
+        seconds: how long the attack lasts.
+        scale: how many times the peers of the tests.
+
+    Raises:
+        LabError: an innocent has suffered.
+    """
+    scenario, database = SCENARIOS[name], folder / "chat.db"
+    options = [*scenario.options, *(certificate(folder) if scenario.tls else ())]
+    with ExitStack() as leaving:
+        bus = leaving.enter_context(private_redis()).url() if scenario.in_cluster else "local://"
+        server = Node(folder, "target", f"sqlite:///{database}", bus, *options)
+        server.start()
+        leaving.callback(server.stop)
+        peers = scenario.peers(Scene(database, scale))
+        address = (server.host, server.port)
+        pair = Pair(*(Innocent(address, one, scenario.header, scenario.tls) for one in people(database, 2)))
+        leaving.callback(pair.close)
+        reader = Reader(address) if scenario.at_the_menu else None
+        pair.chat(0.5)
+        before = rss_mib(server.pid)
+        forget_peak(server.pid)
+        calm = spread([second * 1000 for second in pair.seconds])
+        pair.seconds.clear()
+        try:
+            with attackers(address, peers):
+                pair.chat(seconds)
+        except LabError as error:
+            raise LabError(f"{error}\n{server.log[-2_000:]}") from None
+        figures = {
+            "peers": len(peers),
+            "rss_before_mib": round(before, 1),
+            "rss_peak_mib": round(peak_mib(server.pid), 1),
+            "calm_ms": calm,
+            "innocents_ms": spread([second * 1000 for second in pair.seconds]),
+        }
+        if reader is not None:
+            reader.log_in()
+        pair.seconds.clear()
+        pair.chat(0.0)  # and all is well afterwards
+    if "Traceback" in server.log:
+        raise LabError(f"the server has a bug:\n{server.log}")
+    return figures
+
+
+def certificate(folder: Path) -> list[str]:
+    """Make a certificate for the server, and return the options for it."""
+    key, cert = str(folder / "key.pem"), str(folder / "cert.pem")
+    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command = ["openssl", *words, "-subj", "/CN=localhost", "-keyout", key, "-out", cert]
+    subprocess.run(command, check=True, capture_output=True)
+    return ["--tls-cert", cert, "--tls-key", key]
+
+
+def main() -> None:
+    """Run scenarios and print a table."""
+    parser = argparse.ArgumentParser(description="Attack a server, and see how two innocents fare.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios (default: all)")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--scale", type=int, default=1, help="times the peers of the tests")
+    ours = parser.parse_args()
+    allow_files()
+    form = "{:<30} {:>7} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}"
+    columns = "peers", "RSS MiB", "peak MiB", "calm ms", "median ms", "p99 ms", "most ms"
+    print(form.format("", *columns), flush=True)
+    for name in ours.names or SCENARIOS:
+        with tempfile.TemporaryDirectory(prefix="greenchat-hostile-") as folder:
+            try:
+                found = run(name, Path(folder), ours.seconds, ours.scale)
+            except LabError as error:
+                print(f"{name}: {error}", flush=True)
+                continue
+        times = found["innocents_ms"]
+        row = found["peers"], found["rss_before_mib"], found["rss_peak_mib"], found["calm_ms"]["median"]
+        print(form.format(name, *row, times["median"], times["p99"], times["most"]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

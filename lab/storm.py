@@ -1,0 +1,336 @@
+"""A login storm: a server has come back, and everybody who was there with it, at the same moment.
+
+``python -m lab.storm [CLIENTS] [--online N] [SERVER OPTION …]`` prints as JSON when all were served,
+who was told to wait and for how long, how the heartbeats went of those who were online meanwhile, and what
+it cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import json
+import os
+import random
+import re
+import resource
+import select
+import socket
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from lab.fill import Person, people
+from lab.node import Node
+from lab.program import LabError
+
+HEARTBEAT = 1.0
+"""Seconds between two heartbeats of a client: what a server expects by default."""
+
+PATIENCE = 120.0
+"""Seconds after which a storm is given up."""
+
+JITTER = 0.5
+"""Seconds on top of what a server asked to wait, as the client library has them."""
+
+AFTERWARDS = 3.0
+"""Seconds that all stay after the last is served: nobody is to be lost right after it."""
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Met:
+    """What some clients met.
+
+    Attributes:
+        served: seconds until each was logged in.
+        waits: seconds that each which was refused was told to wait.
+        broken: why connections ended that were logged in, or could not be made.
+        beats: seconds until each heartbeat was answered.
+    """
+
+    served: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    beats: list[float] = field(default_factory=list)
+
+
+class Client:
+    """Someone who logs in by token until it works, and then is there.
+
+    Attributes:
+        frames: bytes of a frame that is not complete yet.
+        served: whether the login is done.
+        wait: seconds that the server has asked to wait.
+        sent: when the heartbeat was sent that is not answered yet; None if there is none.
+    """
+
+    __slots__ = ("frames", "login", "sent", "served", "sock", "wait")
+
+    def __init__(self, person: Person) -> None:
+        request = {"msgid": 1, "id": person.id, "token": person.token, "force": True}
+        self.login = json.dumps(request).encode() + b"\n"
+        self.come()
+
+    def come(self) -> None:
+        """Begin anew."""
+        self.sock: socket.socket | None = None
+        self.frames = b""
+        self.served = False
+        self.wait = 0.0
+        self.sent: float | None = None
+
+
+class Crowd:
+    """People who come all at once, in one loop and without gevent: they must not be slower than the server.
+
+    Args:
+        address: of the server.
+        everybody: who they are.
+
+    Attributes:
+        met: what they met.
+    """
+
+    def __init__(self, address: tuple[str, int], everybody: list[Person]) -> None:
+        self.met = Met()
+        self._address = address
+        self._missing = len(everybody)
+        self._epoll = select.epoll()
+        self._clients: dict[int, Client] = {}
+        self._due: list[tuple[float, int, Client]] = []
+        self._order = itertools.count()
+        self._began = monotonic()
+        for person in everybody:
+            self._later(0.0, Client(person))
+
+    def run(self, over: Callable[[], bool]) -> None:
+        """Let them be there until ``over()``.
+
+        Raises:
+            LabError: that took too long.
+        """
+        end = monotonic() + PATIENCE
+        while not over():
+            now = monotonic()
+            if now > end:
+                raise LabError(f"{self._missing} were not served within {PATIENCE:.0f} s")
+            while self._due and self._due[0][0] <= now:
+                self._act(heapq.heappop(self._due)[2], now)
+            for fd, _ in self._epoll.poll(0.02, 1000):
+                if (client := self._clients.get(fd)) is not None:
+                    self._look(client)
+
+    @property
+    def served(self) -> bool:
+        """Whether all are logged in."""
+        return not self._missing
+
+    def close(self) -> None:
+        """Go, all of them."""
+        for client in self._clients.values():
+            assert client.sock
+            client.sock.close()
+        self._epoll.close()
+
+    def _later(self, seconds: float, client: Client) -> None:
+        heapq.heappush(self._due, (monotonic() + seconds, next(self._order), client))
+
+    def _act(self, client: Client, now: float) -> None:
+        """Do what is due: come, or send a heartbeat."""
+        if client.sock is None:
+            self._connect(client)
+        elif client.sent is None:
+            client.sent = now
+            self._send(client, b'{"msgid":12}\n')
+            self._later(HEARTBEAT, client)
+        else:
+            self._later(0.01, client)  # the last one is not answered: one at a time
+
+    def _connect(self, client: Client) -> None:
+        client.come()
+        client.sock = socket.socket()
+        client.sock.setblocking(False)
+        client.sock.connect_ex(self._address)
+        self._clients[client.sock.fileno()] = client
+        self._epoll.register(client.sock.fileno(), select.EPOLLOUT)
+
+    def _send(self, client: Client, data: bytes) -> None:
+        assert client.sock
+        try:
+            client.sock.send(data)
+        except OSError:
+            pass  # the reader will see why
+
+    def _look(self, client: Client) -> None:
+        assert client.sock
+        try:
+            data = client.sock.recv(65_536)
+        except BlockingIOError:  # it is connected
+            self._send(client, client.login)
+            self._epoll.modify(client.sock.fileno(), select.EPOLLIN)
+            return
+        except OSError as error:
+            self._lose(client, error.strerror or str(error))
+            return
+        *frames, client.frames = (client.frames + data).split(b"\n")
+        for frame in frames:
+            self._take(client, frame)
+            if client.sock is None:
+                return
+        if not data:
+            self._lose(client, "closed")
+
+    def _take(self, client: Client, data: bytes) -> None:
+        if data.startswith(b'{"msgid":12') and client.sent is not None:
+            self.met.beats.append(monotonic() - client.sent)
+            client.sent = None
+            return
+        frame = json.loads(data)
+        client.wait = max(client.wait, frame.get("retry_after", 0.0))
+        if frame["msgid"] == 2 and not frame["errno"]:
+            client.served = True
+            self._missing -= 1
+            self.met.served.append(monotonic() - self._began)
+            self._later(random.uniform(0, HEARTBEAT), client)
+        elif frame["msgid"] in {2, 24}:
+            self._lose(client, frame.get("reason") or frame["error"])
+
+    def _lose(self, client: Client, reason: str) -> None:
+        """Close, and come back unless it was logged in."""
+        assert client.sock
+        del self._clients[client.sock.fileno()]
+        client.sock.close()
+        client.sock = None
+        if client.served:
+            self.met.broken.append(reason)
+            return
+        if client.wait:
+            self.met.waits.append(client.wait)
+        else:
+            self.met.broken.append(reason)
+        self._later(max(client.wait, 0.1) + random.uniform(0, JITTER), client)
+
+
+def storm(server: Node, database: Path, clients: int, online: int) -> dict[str, Any]:
+    """Let a server come back, some log in, and then all the others at once; return the figures.
+
+    Raises:
+        LabError: not all were served in time.
+    """
+    server.start()
+    everybody = people(database, clients + online)
+    server.stop()
+    server.start()
+    address = (server.host, server.port)
+    there = Crowd(address, everybody[:online])
+    there.run(lambda: there.served)
+    there.met.beats.clear()
+    before = cpu_seconds(server.pid)
+    with ProcessPoolExecutor(1, get_context("spawn")) as other:
+        coming = other.submit(come, address, everybody[online:])
+        there.run(coming.done)
+    crowd, cost = coming.result(), cpu_seconds(server.pid) - before
+    figures = {
+        "clients": clients,
+        "served_seconds": spread(crowd.served),
+        "told_to_wait": len(crowd.waits),
+        "wait_seconds": spread(crowd.waits),
+        "broken": dict(Counter(crowd.broken)),
+        "online": online,
+        "online_broken": dict(Counter(there.met.broken)),
+        "online_heartbeats_ms": spread([beat * 1000 for beat in there.met.beats]),
+        "server_cpu_seconds": round(cost, 2),
+        "server_peak_mib": round(peak_mib(server.pid), 1),
+    }
+    there.close()
+    return figures
+
+
+def come(address: tuple[str, int], everybody: list[Person]) -> Met:
+    """Let them come, in a process of their own: the heartbeats of the others are measured in ours."""
+    allow_files()
+    crowd = Crowd(address, everybody)
+    crowd.run(lambda: crowd.served)
+    end = monotonic() + AFTERWARDS
+    crowd.run(lambda: monotonic() > end)
+    crowd.close()
+    return crowd.met
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def peak_mib(pid: int) -> float:
+    """Return the most memory that a process has had."""
+    return _status_mib(pid, "VmHWM")
+
+
+def forget_peak(pid: int) -> None:
+    """Let ``peak_mib`` count from now on."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def rss_mib(pid: int) -> float:
+    """Return the memory that a process has."""
+    return _status_mib(pid, "VmRSS")
+
+
+def _status_mib(pid: int, line: str) -> float:
+    return int(re.findall(rf"{line}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1024
+
+
+def allow_files() -> None:
+    """Raise the limit of open files as far as it goes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return the least, the median, the 99th percentile and the most of some values."""
+    if not values:
+        return {}
+    ordered = sorted(values)
+    found = {
+        "least": ordered[0],
+        "median": statistics.median(ordered),
+        "p99": ordered[len(ordered) * 99 // 100],
+        "most": ordered[-1],
+    }
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def main() -> None:
+    """Run one storm and print its figures."""
+    parser = argparse.ArgumentParser(description="Let everybody come back at once after a restart.")
+    parser.add_argument("clients", nargs="?", type=int, default=1_000)
+    parser.add_argument("--online", type=int, default=50, help="who is there before (default: 50)")
+    ours, options = parser.parse_known_args()
+    allow_files()
+    with tempfile.TemporaryDirectory(prefix="greenchat-storm-") as folder:
+        database = Path(folder, "chat.db")
+        server = Node(Path(folder), "storm", f"sqlite:///{database}", "local://", *options)
+        try:
+            print(json.dumps(storm(server, database, ours.clients, ours.online), indent=2))
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LabError as error:
+        sys.exit(f"storm: {error}")

@@ -1,0 +1,174 @@
+"""A fleet under a load: let it come to rest, then judge it."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from lab import rules_people
+from lab.checker import Verdict, check, missing_of
+from lab.evidence import CONVERGED, Evidence, Fault, Look
+from lab.load import Load, wait
+from lab.node import Fleet
+from lab.record import Row
+
+ANSWERED = 45.0
+"""Seconds in which all that is under way is acknowledged once nothing is broken."""
+
+ARRIVED = 15.0
+"""Seconds in which it then arrives, without anybody logging in again."""
+
+IDLE = 30.0
+"""Seconds of calm in which everybody has come or gone, and all that was asked is answered."""
+
+LATEST = 10
+"""Messages of a device among which one is looked for that was acknowledged."""
+
+STATES = 15.0
+"""Seconds in which ``User.state`` is right (docs/protocol.md, "In a cluster")."""
+
+
+class Trial:
+    """Watch a load on a fleet.
+
+    Args:
+        fleet: where it runs.
+        load: was started.
+
+    Attributes:
+        fleet, load: as given.
+        faults: what was broken, and when.
+        looks: when everything had to be right, and what was not.
+    """
+
+    def __init__(self, fleet: Fleet, load: Load) -> None:
+        self.fleet = fleet
+        self.load = load
+        self.faults: list[Fault] = []
+        self.looks: list[Look] = []
+
+    def settle(self) -> None:
+        """Write nothing new, and wait until everybody has everything, or should have."""
+        self.load.weather.still = True
+        try:
+            wait(lambda: all(device.idle for device in self.load.devices), "all are there", ANSWERED)
+        except TimeoutError:
+            pass
+        self.load.pause()
+        try:
+            wait(lambda: not any(device.under_way for device in self.load.devices), "answers", ANSWERED)
+            wait(lambda: not missing_of(self.evidence()), "arrivals", ARRIVED)
+        except TimeoutError:
+            pass
+
+    def verdict(self) -> Verdict:
+        """Settle, and judge."""
+        self.settle()
+        return check(self.evidence())
+
+    def evidence(self) -> Evidence:
+        """Read the log of the load's conversations."""
+        ids = ", ".join(map(str, self.load.conversations))
+        rows = self.fleet.rows(
+            "SELECT conversation, seq, sender, cid, body, kind FROM Message"
+            f" WHERE conversation IN ({ids}) ORDER BY conversation, seq"
+        )
+        heads = self.fleet.rows(f"SELECT id, last_seq FROM Conversation WHERE id IN ({ids})")
+        return Evidence(
+            [Row(*row) for row in rows],
+            dict(heads),
+            self.load.records,
+            self.faults,
+            self.load.lags,
+            self.looks,
+        )
+
+    def look(self) -> float:
+        """Hold everybody where they are, and see whether all is right after a while of calm.
+
+        Returns:
+            The seconds of calm that it took; if something stays wrong, all that there were.
+        """
+        weather, devices, began = self.load.weather, self.load.devices, monotonic()
+        weather.held = True
+        try:
+            wait(lambda: all(device.idle for device in devices), "all are at rest", IDLE)
+        except TimeoutError:
+            pass
+        calm = monotonic()
+        pending = [f"{one.record} is in between: {one.describe()}" for one in devices if not one.idle]
+        try:
+            wait(lambda: not self.wrong(pending), "all is right", CONVERGED)
+        except TimeoutError:
+            pass
+        self.looks.append(Look(monotonic(), [*self.ghosts(), *self.misplaced()], pending))
+        weather.held = False
+        return monotonic() - (calm if not pending else began)
+
+    def wrong(self, pending: list[str]) -> bool:
+        """Return True if a state is not right now, as told or in the database."""
+        evidence = Evidence((), {}, self.load.records, looks=[Look(monotonic(), (), pending)])
+        told = any(True for _ in rules_people.presence_is_right(evidence))
+        return told or bool(self.ghosts()) or bool(self.misplaced())
+
+    def misplaced(self) -> list[str]:
+        """Return the devices that are not where the table Device has them."""
+        where = {
+            (device.record.user, device.record.device): device.node if device.online else None
+            for device in self.load.devices
+        }
+        ids = ", ".join(str(user) for user, _ in where)
+        rows = self.fleet.rows(f"SELECT userid, device, node FROM Device WHERE userid IN ({ids})")
+        return [
+            f"{user}/{name} is at {node} in the database, and in truth at {where[user, name]}"
+            for user, name, node in rows
+            if (user, name) in where and where[user, name] != node
+        ]
+
+    def wait_for_progress(self, deadline: float = 10.0) -> float:
+        """Wait until each device is online and had a message acknowledged that it sent from now on, or rests.
+
+        Returns:
+            The seconds that it took.
+
+        Raises:
+            TimeoutError: for one it never came; the text names it.
+        """
+        now = monotonic()
+        waiting = set(self.load.devices)
+
+        def everybody_has() -> bool:
+            for device in list(waiting):
+                last = list(device.record.sent.values())[-LATEST:]
+                if device.resting or (device.online and any(one.at > now and one.acks for one in last)):
+                    waiting.discard(device)
+            return not waiting
+
+        try:
+            return wait(everybody_has, "an ACK", deadline)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error} for {', '.join(str(device.record) for device in waiting)}") from None
+
+    def ghosts(self) -> list[str]:
+        """Return whose state in the database is not what it is: users of the load, and where they are."""
+        online: dict[int, set[str]] = {record.user: set() for record in self.load.records}
+        for device in self.load.devices:
+            if device.online:
+                online[device.record.user].add(device.node)
+        ids = ", ".join(map(str, online))
+        return [
+            f"{user} is {state} at {node}, and in truth at {sorted(online[user])}"
+            for user, state, node in self.fleet.rows(f"SELECT id, state, node FROM User WHERE id IN ({ids})")
+            if (state == "online", node) not in {(True, one) for one in online[user] or ()} | {(False, None)}
+            or (state == "online") != bool(online[user])
+        ]
+
+    def wait_for_states(self, deadline: float = STATES) -> float:
+        """Wait until ``User.state`` and ``User.node`` are right for everybody, and return the seconds.
+
+        Raises:
+            TimeoutError: for somebody they never were; the text names them.
+        """
+        try:
+            return wait(lambda: not self.ghosts(), "the states", deadline)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}: {'; '.join(self.ghosts()) or 'right only now'}") from None
