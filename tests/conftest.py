@@ -8,13 +8,21 @@ from hypothesis import settings
 from tests.certificates import Authority, Pair
 
 # A deadline per example would be a timed assertion, and this may be a busy machine.
-settings.register_profile("greenchat", deadline=None)
-settings.load_profile("greenchat")
+settings.register_profile("fixed", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None, print_blob=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that runs the long tests too (``scripts/test --all``)."""
     parser.addoption("--all", action="store_true", help="run the tests that are marked as long, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Generate the same examples on every run, and new ones with ``--all``.
+
+    A change must not fail because of an example that no run before it has drawn.
+    """
+    settings.load_profile("random" if config.getoption("--all") else "fixed")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -156,7 +156,7 @@ class ClassicWire:
     def request(self, frame: bytes) -> bytes:
         """Return a frame from the client with today's msgid.
 
-        Any but the first that has no msgid is returned as it is.
+        A frame without a msgid is returned as it is; the first one that has a msgid fixes the numbering.
 
         Raises:
             ForeignDialect: the client speaks another protocol.
@@ -164,10 +164,8 @@ class ClassicWire:
         fields = _read(frame)
         msgid = fields.get("msgid") if isinstance(fields, dict) else None
         if type(msgid) is not int:
-            if self._shift is None:
-                if _is_text(frame):
-                    raise ForeignDialect("its first frame is no JSON object with a msgid")
-                self._shift = 0
+            if self._shift is None and _is_text(frame):
+                raise ForeignDialect("its first frame is no JSON object with a msgid")
             return frame
         if self._shift is None:
             self._shift = _shift_of(msgid)

@@ -66,6 +66,13 @@ def test_the_older_lineage_counts_from_1000(original: int) -> None:
     assert wire().request(frame(msgid=original, **request)) == frame(msgid=original, **request)
 
 
+def test_bytes_that_are_no_text_leave_the_numbering_open() -> None:
+    found = wire(None)
+    assert found.request(b'\0{"msgid":4}') == b'\0{"msgid":4}'
+    assert json.loads(found.request(frame(**{**LOGIN, "msgid": 1000})))["msgid"] == 1
+    assert json.loads(found.reply(frame(msgid=2, errno=0)))["msgid"] == 1001
+
+
 def test_what_the_older_lineage_is_sent_has_its_msgids_also_inside_the_strings() -> None:
     found = older()
     (message,) = found.message(chat("hi"))

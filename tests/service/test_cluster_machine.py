@@ -21,8 +21,6 @@ SEEDS = int(os.environ.get("MACHINE_SEEDS", "40"))
 Clustered.TestCase.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
-    # The same examples each time, unless more are asked for: a search belongs to who waits for it.
-    derandomize="MACHINE_EXAMPLES" not in os.environ,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
