@@ -40,7 +40,7 @@ setup(
     entry_points={
         "console_scripts": [
             "greenchat-server = greenchat.server.__main__:main",
-            "greenchat = greenchat.client.__main__:main",
+            "greenchat = greenchat.client.terminal.program:main",
         ]
     },
 )

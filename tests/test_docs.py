@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from greenchat.client.commands import COMMANDS
+from greenchat.client.terminal.commands import COMMANDS
 from greenchat.config import Settings, load
 from greenchat.errors import MalformedFrame
 from greenchat.protocol import messages as m

@@ -97,6 +97,14 @@ def test_a_room_uses_only_its_doors(name: str) -> None:
     assert not closed_doors(MODULES[name], _package(name), room)
 
 
+def test_the_client_library_imports_nothing_of_the_terminal_program() -> None:
+    program = ("greenchat.client.terminal", "prompt_toolkit")
+    of_the_program = ("greenchat/client/terminal/", "greenchat/client/__main__.py")
+    for path, source in MODULES.items():
+        if path.startswith("greenchat/client/") and not path.startswith(of_the_program):
+            assert [name for name in imports(source, _package(path)) if name.startswith(program)] == [], path
+
+
 def test_the_package_itself_imports_nothing() -> None:
     assert not list(imports((ROOT / "greenchat" / "__init__.py").read_text(encoding="utf-8"), "greenchat"))
 

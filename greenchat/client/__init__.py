@@ -2,7 +2,7 @@
 
 from greenchat.client.backoff import Backoff
 from greenchat.client.client import Client, Page, Stored
-from greenchat.client.outstanding import ConnectionLost
+from greenchat.client.pending import ConnectionLost
 from greenchat.client.pushes import (
     Conversation,
     Entry,

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from greenchat.client.terminal import main
+from greenchat.client.terminal.program import main
 
 sys.exit(main())

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from greenchat.client.backoff import Backoff
-from greenchat.client.line import Line
 from greenchat.client.pushes import Frame, Login, Push
+from greenchat.client.session import Line
 from greenchat.client.tls import connect
 from greenchat.errors import BadCredentials, Disconnected
 from greenchat.protocol.messages import MsgId

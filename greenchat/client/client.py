@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from greenchat.client.access import Access, understood
+from greenchat.client.parsing import read_entries, read_group, read_user
 from greenchat.client.pushes import Conversation, Entry, Frame, in_group, with_user
-from greenchat.client.reading import read_entries, read_group, read_user
 from greenchat.errors import NotLoggedIn
 from greenchat.protocol.messages import MsgId
 

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from greenchat.client.connector import join
 from greenchat.client.inbox import Inbox
 from greenchat.client.pushes import Entry, Event, Push
-from greenchat.client.reader import join
 
 log = logging.getLogger(__name__)
 

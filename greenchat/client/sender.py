@@ -10,9 +10,9 @@ from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 from greenchat.client.backoff import Backoff
+from greenchat.client.connection import Link
 from greenchat.client.inbox import Inbox
-from greenchat.client.link import Link
-from greenchat.client.outstanding import EARLY, TRANSIENT, Outstanding, Pending, encode, error_of
+from greenchat.client.pending import EARLY, TRANSIENT, Outstanding, Pending, encode, error_of
 from greenchat.client.pushes import Frame, Login
 from greenchat.errors import RequestError
 from greenchat.protocol.messages import MsgId

@@ -23,7 +23,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.utils import is_dumb_terminal
 
-from greenchat.client.text import printable
+from greenchat.client.terminal.text import printable
 
 Complete = Callable[[str], list[str]]
 

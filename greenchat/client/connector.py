@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from greenchat.client.link import Link
+from greenchat.client.connection import Link
 from greenchat.client.pushes import Frame
 from greenchat.client.tls import Socket
 from greenchat.errors import Disconnected, GreenchatError

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from greenchat.client.client import Client
-from greenchat.client.names import QUOTED, is_id, unquoted, written
 from greenchat.client.pushes import Conversation, Message, in_group, with_user
-from greenchat.client.roster import Roster
-from greenchat.client.text import describe, group_line, member_names, user_line
+from greenchat.client.terminal.names import QUOTED, is_id, unquoted, written
+from greenchat.client.terminal.roster import Roster
+from greenchat.client.terminal.text import describe, group_line, member_names, user_line
 from greenchat.errors import BadRequest, NoSuchGroup, NoSuchMessage, NotAMember
 
 HASH = ("#", "\uff03")

@@ -13,14 +13,14 @@ from functools import partial
 from typing import NoReturn
 
 from greenchat.client.client import Client
-from greenchat.client.commands import Over, Talk, completions, execute, show_friends, show_groups
-from greenchat.client.names import is_id, unquoted, written
+from greenchat.client.connector import CONNECT_TIMEOUT
 from greenchat.client.plain import NotSpoken
 from greenchat.client.pushes import Event, Login, Push
-from greenchat.client.reader import CONNECT_TIMEOUT
-from greenchat.client.roster import Roster
-from greenchat.client.screen import Interrupted, Screen, open_screen, show
-from greenchat.client.text import describe, harmless, sentence
+from greenchat.client.terminal.commands import Over, Talk, completions, execute, show_friends, show_groups
+from greenchat.client.terminal.names import is_id, unquoted, written
+from greenchat.client.terminal.roster import Roster
+from greenchat.client.terminal.screen import Interrupted, Screen, open_screen, show
+from greenchat.client.terminal.text import describe, harmless, sentence
 from greenchat.client.tls import Untrusted, connect
 from greenchat.errors import AlreadyOnline, BadCredentials, GreenchatError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import simplejson
 
+from greenchat.client.parsing import read_seconds
 from greenchat.client.pushes import Frame
-from greenchat.client.reading import read_seconds
 from greenchat.errors import ERRORS, BadRequest, Busy, Disconnected, RateLimited, RequestError, TooLarge
 from greenchat.protocol.framing import MAX_REQUEST_FRAME
 from greenchat.protocol.messages import MsgId

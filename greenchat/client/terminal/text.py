@@ -7,9 +7,9 @@ from datetime import datetime
 
 from prompt_toolkit.utils import get_cwidth
 
-from greenchat.client.names import escaped, steers, written
 from greenchat.client.pushes import Conversation, Event, Message, Presence, Push, Recall
-from greenchat.client.roster import Roster
+from greenchat.client.terminal.names import escaped, steers, written
+from greenchat.client.terminal.roster import Roster
 from greenchat.errors import Disconnected
 from greenchat.protocol.instants import to_seconds
 

@@ -8,8 +8,8 @@ import pytest
 
 from greenchat import errors
 from greenchat.client import Client, Login, Message, Page, Recall, Stored, in_group, with_user
-from greenchat.client.commands import COMMANDS, Over, Talk, completions, execute
-from greenchat.client.roster import Roster
+from greenchat.client.terminal.commands import COMMANDS, Over, Talk, completions, execute
+from greenchat.client.terminal.roster import Roster
 from tests.client.fake_server import TIME
 
 

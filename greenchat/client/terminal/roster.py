@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from greenchat.client.names import likeness, looks_like_another, written
 from greenchat.client.pushes import Event, Frame, Login, Message, Presence, Push
+from greenchat.client.terminal.names import likeness, looks_like_another, written
 
 
 class Roster:

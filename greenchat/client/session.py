@@ -15,15 +15,15 @@ from collections.abc import Callable, Hashable
 from typing import Literal
 
 from greenchat.client.backoff import Backoff
-from greenchat.client.delivery import Delivery
+from greenchat.client.connection import Link
+from greenchat.client.connector import RENEWAL, Reader
 from greenchat.client.inbox import Inbox
-from greenchat.client.link import Link
-from greenchat.client.outbound import Outbound, Session
-from greenchat.client.outstanding import EARLY, TRANSIENT, ConnectionLost, encode
 from greenchat.client.paging import Paging
+from greenchat.client.parsing import Unreadable, read_heartbeat, read_login, read_push, read_seconds
+from greenchat.client.pending import EARLY, TRANSIENT, ConnectionLost, encode
+from greenchat.client.push_queue import Delivery
 from greenchat.client.pushes import Conversation, Entry, Event, Frame, Login, Push
-from greenchat.client.reader import RENEWAL, Reader
-from greenchat.client.reading import Unreadable, read_heartbeat, read_login, read_push, read_seconds
+from greenchat.client.sender import Outbound, Session
 from greenchat.client.tls import Socket
 from greenchat.errors import (
     AlreadyLoggedIn,

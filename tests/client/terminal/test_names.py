@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenchat.client.names import looks_like_another, unquoted, written
+from greenchat.client.terminal.names import looks_like_another, unquoted, written
 from greenchat.errors import BadRequest
 
 ODD = [

@@ -1,0 +1,1 @@
+"""The terminal program: menu, commands, and the lines it prints.  The library imports nothing of it."""
