@@ -31,7 +31,11 @@ PAGES = [
     "docs/architecture.md",
     "docs/deployment.md",
     "docs/performance.md",
+    "docs/adr/README.md",
 ]
+
+RECORDS = sorted(f"docs/adr/{path.name}" for path in (ROOT / "docs/adr").glob("0*.md"))
+"""The decision records; their README lists them."""
 
 OF_THE_RUN = {"time", "token", "server"}
 """Fields whose values differ from run to run."""
@@ -108,7 +112,7 @@ def anchors(text: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, *RECORDS])
 def test_links_lead_somewhere(name: str) -> None:
     dead = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page(name)):
@@ -124,6 +128,21 @@ def test_links_lead_somewhere(name: str) -> None:
 def test_the_readme_leads_to_every_page() -> None:
     targets = set(re.findall(r"\]\(([^)\s]+)\)", page("README.md")))
     assert {*PAGES, "conf/greenchat.toml"} - {"README.md"} <= targets
+
+
+def test_every_decision_is_in_the_list_under_its_title() -> None:
+    listed = re.findall(r"^\| \[(\d+)\]\((.*?)\) \| (.*) \|$", page("docs/adr/README.md"), re.M)
+    titles = [re.match(r"# (\d+)\. (.*)", page(name)) for name in RECORDS]
+    assert listed == [
+        (title[1], Path(name).name, title[2]) for name, title in zip(RECORDS, titles, strict=True) if title
+    ]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_decision_has_its_reasons_its_figures_and_its_price(name: str) -> None:
+    headings = re.findall(r"^## (.*)$", page(name), re.M)
+    assert headings == ["Problem", "Decision", "Measurement", "Price"]
+    assert re.search(r"^Status: (accepted|replaced by \[\d+\])", page(name), re.M)
 
 
 # -- Frames
