@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from greenchat.protocol.instants import to_instant
+from greenchat.model.instants import to_instant
 from greenchat.service.service import TOKEN_SECRET
 from greenchat.service.tokens import Tokens
 

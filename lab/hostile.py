@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from greenchat.ports import SHOWN_MEMBERS, SMALL_GROUP
+from greenchat.model.records import SHOWN_MEMBERS, SMALL_GROUP
 from lab.attack import Peer, attackers
 from lab.fill import Person, group, people
 from lab.node import Node

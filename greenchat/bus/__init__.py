@@ -7,7 +7,7 @@ from collections.abc import Callable
 from greenchat.bus.local import LocalBus
 from greenchat.bus.redis import RedisBus
 from greenchat.errors import ConfigError
-from greenchat.ports import Bus
+from greenchat.ports.bus import Bus
 
 BUSES: dict[str, Callable[[str], Bus]] = {"local": LocalBus, "redis": RedisBus, "rediss": RedisBus}
 """The bus of each URL scheme."""

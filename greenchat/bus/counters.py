@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from greenchat.ports import UNDER_WAY, Guard, lock_seconds
+from greenchat.model.guards import UNDER_WAY, Guard, lock_seconds
 
 SIZE = 100_000
 """Counters, locks and guards that are kept: those that were begun first go first."""

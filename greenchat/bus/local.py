@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from greenchat.bus.counters import Counters
-from greenchat.ports import BusListener, Node, Seat
+from greenchat.model.records import Node, Seat
+from greenchat.ports.bus import BusListener
 
 FRIENDS = 2_000
 """Users whose friends are remembered: those longest unasked go first."""

@@ -11,7 +11,8 @@ import gevent
 from greenchat.bus.peers import RETURN, Absences, Peers
 from greenchat.bus.registry import Registry
 from greenchat.errors import Busy
-from greenchat.ports import BusListener, Node
+from greenchat.model.records import Node
+from greenchat.ports.bus import BusListener
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from gevent.event import Event
 from greenchat.bus.directory import Directory
 from greenchat.bus.stream import Frame, Incoming, Outgoing
 from greenchat.errors import Busy
-from greenchat.ports import BusListener, Node
+from greenchat.model.records import Node
+from greenchat.ports.bus import BusListener
 
 RETURN = 3.0
 """Seconds in which users of a node that has left may come back elsewhere, before they count as gone."""

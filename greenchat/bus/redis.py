@@ -25,7 +25,8 @@ from greenchat.bus.pulse import Pulse
 from greenchat.bus.registry import Registry, newest_incarnation, prefix
 from greenchat.bus.shared import Shared
 from greenchat.errors import BusAway, Busy, StartupError
-from greenchat.ports import BusListener, Node, Seat
+from greenchat.model.records import Node, Seat
+from greenchat.ports.bus import BusListener
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from greenchat.bus.link import Ask, Command, Commands
-from greenchat.ports import Node, Seat
+from greenchat.model.records import Node, Seat
 
 CLEANING = 30
 """Seconds after which another node cleans up, if the one that began has died of it."""

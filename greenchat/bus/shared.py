@@ -25,7 +25,7 @@ from greenchat.bus.counters import Counters
 from greenchat.bus.link import Command, Commands
 from greenchat.bus.registry import GENERATION
 from greenchat.errors import Busy
-from greenchat.ports import UNDER_WAY, Guard
+from greenchat.model.guards import UNDER_WAY, Guard
 
 FRIENDS = 600
 """Seconds that a user's friends are kept in Redis."""

@@ -16,7 +16,7 @@ import json
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
-from greenchat.ports import Node
+from greenchat.model.records import Node
 
 
 class Frame(NamedTuple):

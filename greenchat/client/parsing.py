@@ -19,7 +19,7 @@ from greenchat.client.pushes import (
     in_group,
     with_user,
 )
-from greenchat.protocol.instants import to_seconds
+from greenchat.model.instants import to_seconds
 from greenchat.protocol.messages import MsgId
 
 LONGEST = 86_400.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from greenchat import ports
 from greenchat.data.query import Query
 from greenchat.data.schema import Device, Setting, User, insert_new, insert_row
 from greenchat.errors import BadCredentials, NameTaken, NoSuchUser
+from greenchat.model import records
 
 _ADD_SETTING = insert_new(Setting)
 _SETTING = select(Setting.c.value).where(Setting.c.name == bindparam("name"))
@@ -60,27 +60,27 @@ def create_user(db: Connection, name: str, password: str, now: str) -> int:
         raise NameTaken from None
 
 
-def account(db: Connection, id: int | None, name: str | None, device: str) -> ports.Account | None:
+def account(db: Connection, id: int | None, name: str | None, device: str) -> records.Account | None:
     """Return the account with this id or exact name, or None."""
     if name is None:
         found = _ACCOUNT_BY_ID.run(db, which=id, d=device)
     else:
         found = _ACCOUNT_BY_NAME.run(db, which=name, d=device)
-    return ports.Account(*found[0]) if found else None
+    return records.Account(*found[0]) if found else None
 
 
-def new_account(db: Connection, name: str, since: str) -> ports.Account | None:
+def new_account(db: Connection, name: str, since: str) -> records.Account | None:
     """Return the account of this name if it was made since an instant, and nobody has logged in to it."""
     found = _NEW_ACCOUNT.run(db, which=name, since=since, d="")
-    return ports.Account(*found[0]) if found else None
+    return records.Account(*found[0]) if found else None
 
 
-def user(db: Connection, id: int | None, name: str | None = None) -> ports.User:
+def user(db: Connection, id: int | None, name: str | None = None) -> records.User:
     """Return the user with this id or exact name, or raise NoSuchUser."""
     found = _USER_BY_ID.run(db, which=id) if name is None else _USER_BY_NAME.run(db, which=name)
     if not found:
         raise NoSuchUser
-    return ports.User(*found[0])
+    return records.User(*found[0])
 
 
 def set_password(db: Connection, userid: int, old: str, new: str, device: str) -> int:

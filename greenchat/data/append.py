@@ -13,8 +13,8 @@ from greenchat.data.query import pieces
 from greenchat.data.schema import Message
 from greenchat.data.statements import Statements
 from greenchat.errors import BadRequest, NoSuchMessage, RequestError
-from greenchat.ports import First
-from greenchat.ports import Message as Entering
+from greenchat.model.records import First
+from greenchat.model.records import Message as Entering
 
 
 class Stored(NamedTuple):

@@ -17,7 +17,8 @@ from greenchat.data.health import TROUBLE, Health
 from greenchat.data.query import run_text
 from greenchat.data.runner import Runner, Waiter
 from greenchat.errors import Busy, RequestError
-from greenchat.ports import Delivery, Message
+from greenchat.model.records import Message
+from greenchat.ports.store import Delivery
 
 log = logging.getLogger(__name__)
 

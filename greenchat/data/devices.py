@@ -20,12 +20,13 @@ from sqlalchemy import (
     update,
 )
 
-from greenchat import ports
-from greenchat.data.login import PAIR, login_state
+from greenchat.data.login import login_state
 from greenchat.data.query import Query, pieces
 from greenchat.data.schema import Conversation, Cursor, Device, GroupUser, User, insert_new
 from greenchat.errors import AlreadyOnline, BadCredentials
-from greenchat.protocol.instants import later
+from greenchat.model import records
+from greenchat.model.conversations import PAIR
+from greenchat.model.instants import later
 
 GENERATION_BITS = 62
 """Of the first generation of a device's tokens; each end of its tokens adds one."""
@@ -128,11 +129,11 @@ def open_device(
     max_devices: int,
     userid: int,
     device: str,
-    node: ports.Node,
+    node: records.Node,
     now: str,
     unless_elsewhere: bool,
     if_last: str | None,
-) -> ports.LoginState:
+) -> records.LoginState:
     """Mark a device of the user online and return what it is to know."""
     # The user's row first: changes of their devices wait for it, where writers run in parallel.
     _ONLINE.run(db, u=userid, n=node.name, t=now)
@@ -191,18 +192,18 @@ def close_everybody(db: Connection, now: str) -> None:
     db.execute(_PROJECT_ONLINE, {"t": now})
 
 
-def close_node(db: Connection, node: ports.Node, now: str) -> None:
+def close_node(db: Connection, node: records.Node, now: str) -> None:
     """Mark the devices and users offline that a node left online, in this incarnation or an earlier one."""
     at_node = db.execute(_AT_NODE, {"n": node.name, "i": node.incarnation})
     close_devices(db, [tuple(row) for row in at_node], now)
 
 
-def nodes(db: Connection) -> list[ports.Node]:
+def nodes(db: Connection) -> list[records.Node]:
     """Return the nodes that devices are marked online at, each in its newest incarnation."""
-    return [ports.Node(*row) for row in db.execute(_NODES)]
+    return [records.Node(*row) for row in db.execute(_NODES)]
 
 
-def look(db: Connection, devices: Sequence[tuple[int, str]], node: ports.Node) -> ports.Look:
+def look(db: Connection, devices: Sequence[tuple[int, str]], node: records.Node) -> records.Look:
     """Return which of some devices are not online at a node, and what the others lack."""
     lost: dict[tuple[int, str], str | None] = dict.fromkeys(devices)
     heads: dict[int, int] = {}
@@ -213,7 +214,7 @@ def look(db: Connection, devices: Sequence[tuple[int, str]], node: ports.Node) -
             else:
                 lost[userid, device] = where[0]
         heads.update((row.id, row.last_seq) for row in db.execute(_LOOK, {"those": some}))
-    return ports.Look(lost, heads)
+    return records.Look(lost, heads)
 
 
 def cursors(

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from greenchat import ports
 from greenchat.data import accounts, devices, groups
 from greenchat.errors import AlreadyOnline, BadCredentials, GroupNameTaken, NameTaken, NoSuchGroup, NotAMember
+from greenchat.model import records
 
 T = TypeVar("T")
 
@@ -29,10 +29,12 @@ def same(call: Call[T], db: Connection, first: T) -> T:
     return call(db)
 
 
-def open_device(userid: int, device: str) -> Again[ports.LoginState]:
+def open_device(userid: int, device: str) -> Again[records.LoginState]:
     """Return what marks a device online again; the node that had it first is the one to be told."""
 
-    def again(call: Call[ports.LoginState], db: Connection, first: ports.LoginState) -> ports.LoginState:
+    def again(
+        call: Call[records.LoginState], db: Connection, first: records.LoginState
+    ) -> records.LoginState:
         try:
             state = call(db)
         except AlreadyOnline:  # by the first time itself, where the last login had to be a certain one
@@ -81,7 +83,7 @@ def create_group(call: Call[int], db: Connection, first: int) -> int:
         return first
 
 
-def join_group(call: Call[ports.Joining], db: Connection, first: ports.Joining) -> ports.Joining:
+def join_group(call: Call[records.Joining], db: Connection, first: records.Joining) -> records.Joining:
     """Call a joining new if the first time made it."""
     joining = call(db)
     return joining._replace(is_new=joining.is_new or joining == first._replace(is_new=False))

@@ -6,12 +6,12 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, select
 
-from greenchat import ports
 from greenchat.data.accounts import user
 from greenchat.data.permission import shut_out_of_pair
 from greenchat.data.query import Query, pieces
 from greenchat.data.schema import Block, Device, Friend, User, insert_new
 from greenchat.errors import NoSuchUser, NotAllowed
+from greenchat.model import records
 
 FEW = 3
 """Users whose followers are read one by one: a statement for many takes 50 µs more to build (measured)."""
@@ -54,7 +54,7 @@ _IS_BLOCKED = Query(
 )
 
 
-def add_friend(db: Connection, limit: int, userid: int, friendid: int, now: str) -> ports.User:
+def add_friend(db: Connection, limit: int, userid: int, friendid: int, now: str) -> records.User:
     """Make ``friendid`` a friend of ``userid``, who may have ``limit`` of them, and return who it is."""
     friend = user(db, friendid)
     pair = {"u": userid, "f": friendid}
@@ -70,12 +70,12 @@ def remove_friend(db: Connection, userid: int, friendid: int) -> None:
     db.execute(_REMOVE, {"u": userid, "f": friendid})
 
 
-def friends(db: Connection, userid: int) -> list[ports.User]:
+def friends(db: Connection, userid: int) -> list[records.User]:
     """Return the user's friends, by id."""
-    return [ports.User(*row) for row in _FRIENDS.run(db, u=userid)]
+    return [records.User(*row) for row in _FRIENDS.run(db, u=userid)]
 
 
-def followers(db: Connection, users: Collection[int], node: str) -> list[ports.Follower]:
+def followers(db: Connection, users: Collection[int], node: str) -> list[records.Follower]:
     """Return the followers of some users, of those who are marked online at a node."""
     if len(users) <= FEW:
         found = [row for userid in users for row in _FOLLOWERS_OF_ONE.run(db, u=userid, n=node)]
@@ -83,7 +83,7 @@ def followers(db: Connection, users: Collection[int], node: str) -> list[ports.F
         found = [
             row for some in pieces(list(users)) for row in db.execute(_FOLLOWERS, {"users": some, "n": node})
         ]
-    return [ports.Follower(friendid, userid, bool(is_blocked)) for friendid, userid, is_blocked in found]
+    return [records.Follower(friendid, userid, bool(is_blocked)) for friendid, userid, is_blocked in found]
 
 
 def blocked_friends(db: Connection, node: str) -> list[tuple[int, int]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from greenchat import ports
 from greenchat.data.log import head
 from greenchat.data.permission import shut_out_of_group
 from greenchat.data.query import Query
 from greenchat.data.schema import AllGroup, Cursor, GroupUser, User, insert_row
 from greenchat.errors import GroupNameTaken, NoSuchGroup, NotAllowed, NotAMember
-from greenchat.protocol.instants import later
+from greenchat.model import records
+from greenchat.model.instants import later
 
 TOLD_APART = 1_000
 """Members of a group up to which the instants of joinings between the same two messages keep their order,
@@ -94,12 +94,12 @@ def new_group(db: Connection, userid: int, name: str, desc: str, since: str) -> 
 
 def join_group(
     db: Connection, limit: int, max_members: int, userid: int, groupid: int, now: str
-) -> ports.Joining:
+) -> records.Joining:
     """Make the user, who may be in ``limit`` groups, a member."""
     size = _lock(db, groupid)
     place = db.execute(_MY_PLACE, {"g": groupid, "u": userid}).first()
     if place is not None:
-        return ports.Joining(place.joined_seq, is_new=False)
+        return records.Joining(place.joined_seq, is_new=False)
     _check_room(db, limit, userid)
     if size >= max_members:
         raise NotAllowed(f"a group may have {max_members} members")
@@ -108,7 +108,7 @@ def join_group(
     if size <= TOLD_APART:
         now = later(now, db.scalar(_LAST_JOINED, {"g": groupid, "s": joined}) or "")
     _add_member(db, groupid, userid, role, joined, now)
-    return ports.Joining(joined, is_new=True)
+    return records.Joining(joined, is_new=True)
 
 
 def leave_group(db: Connection, userid: int, groupid: int) -> None:
@@ -133,7 +133,7 @@ def longest_standing(db: Connection, groupid: int) -> int | None:
     return userid
 
 
-def group(db: Connection, userid: int, id: int | None, name: str | None) -> ports.Group:
+def group(db: Connection, userid: int, id: int | None, name: str | None) -> records.Group:
     """Return the group with this id or exact name, or raise NoSuchGroup."""
     which = AllGroup.c.id == id if name is None else AllGroup.c.groupname == name
     row = db.execute(_GROUP.where(which)).first()
@@ -141,10 +141,10 @@ def group(db: Connection, userid: int, id: int | None, name: str | None) -> port
         raise NoSuchGroup
     place = db.execute(_MY_PLACE, {"g": row.id, "u": userid}).first()
     groupid, groupname, desc, count = row
-    return ports.Group(groupid, groupname, desc, count, "normal" if place is None else place.grouprole)
+    return records.Group(groupid, groupname, desc, count, "normal" if place is None else place.grouprole)
 
 
-def membership(db: Connection, groupid: int) -> ports.Membership:
+def membership(db: Connection, groupid: int) -> records.Membership:
     """Return who is in a group, or raise NoSuchGroup."""
     joined = {userid: joined_seq for userid, joined_seq in db.execute(_MEMBERSHIP, {"g": groupid})}
     if not joined and db.scalar(_EXISTS, {"g": groupid}) is None:
@@ -161,10 +161,10 @@ def joined(db: Connection, userid: int, groupid: int) -> int | None:
     return seq
 
 
-def members(db: Connection, groupid: int, after: int, limit: int) -> list[ports.Member]:
+def members(db: Connection, groupid: int, after: int, limit: int) -> list[records.Member]:
     """Return up to ``limit`` members whose id is above ``after``, by id."""
     page = db.execute(_PAGE, {"g": groupid, "after": after, "limit": limit})
-    return [ports.Member(*row) for row in page]
+    return [records.Member(*row) for row in page]
 
 
 def _lock(db: Connection, groupid: int) -> int:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 
 from sqlalchemy import Connection, bindparam, func, literal_column, select
 
-from greenchat import ports
 from greenchat.data.query import Query, Rows
 from greenchat.data.schema import Conversation, Message, User
 from greenchat.errors import Busy, NoSuchMessage
-from greenchat.protocol.instants import shifted
+from greenchat.model import records
+from greenchat.model.instants import shifted
 
 CLOCK_STEP = 3 * 3600
 """Seconds that a server's clock may be put back, or be behind another's, without a day's history missing a
@@ -22,7 +22,7 @@ _ENTRY = (
         Message.c.conversation,
         Message.c.seq,
         Message.c.sender,
-        func.coalesce(User.c.name, literal_column(f"'{ports.DELETED}'")),
+        func.coalesce(User.c.name, literal_column(f"'{records.DELETED}'")),
         Message.c.cid,
         Message.c.kind,
         Message.c.body,
@@ -63,29 +63,29 @@ def head(db: Connection, conversation: int) -> int:
     return found[0][0] if found else 0
 
 
-def entry(db: Connection, conversation: int, seq: int) -> ports.Entry:
+def entry(db: Connection, conversation: int, seq: int) -> records.Entry:
     """Return one entry, or raise NoSuchMessage."""
     found = _ONE.run(db, c=conversation, seq=seq)
     if not found:
         raise NoSuchMessage
-    return ports.Entry(*found[0])
+    return records.Entry(*found[0])
 
 
-def entries(db: Connection, spans: Iterable[ports.Span], limit: int) -> list[ports.Entry]:
+def entries(db: Connection, spans: Iterable[records.Span], limit: int) -> list[records.Entry]:
     """Return the first ``limit`` entries of some spans, in the order of the spans, oldest first in each.
 
     Raises:
         Busy: this database does not have the end of a span yet.
     """
-    found: list[ports.Entry] = []
+    found: list[records.Entry] = []
     for span in spans:
         if len(found) == limit:
             break
-        found += [ports.Entry(*row) for row in _rows(db, span, limit - len(found))]
+        found += [records.Entry(*row) for row in _rows(db, span, limit - len(found))]
     return found
 
 
-def _rows(db: Connection, span: ports.Span, limit: int) -> Rows:
+def _rows(db: Connection, span: records.Span, limit: int) -> Rows:
     """Read the first ``limit`` rows of a span that the log has."""
     conversation, after, upto = span
     rows = _SPAN.run(db, c=conversation, after=after, upto=upto, limit=limit)
@@ -100,7 +100,7 @@ def _rows(db: Connection, span: ports.Span, limit: int) -> Rows:
 
 def history(
     db: Connection, conversation: int, after: int, before: int | None, day: tuple[str, str] | None, limit: int
-) -> tuple[list[ports.Entry], bool]:
+) -> tuple[list[records.Entry], bool]:
     """Return the last ``limit`` entries that fit, oldest first, and whether older ones fit too."""
     last = head(db, conversation)
     before = last + 1 if before is None else min(before, last + 1)
@@ -110,7 +110,7 @@ def history(
         fit = {"first": day[0], "end": day[1]}
     last_ones = _LAST if day is None else _LAST_OF_DAY
     rows = last_ones.run(db, c=conversation, after=after, before=before, limit=limit + 1, **fit)
-    return [ports.Entry(*row) for row in reversed(rows[:limit])], len(rows) > limit
+    return [records.Entry(*row) for row in reversed(rows[:limit])], len(rows) > limit
 
 
 def _within(

@@ -18,13 +18,11 @@ from sqlalchemy import (
     update,
 )
 
-from greenchat import ports
 from greenchat.data.friends import FRIENDS
 from greenchat.data.query import Query
 from greenchat.data.schema import AllGroup, Conversation, Cursor, Device, GroupUser, User
-
-PAIR = 1 << 32
-"""The conversation of users a ≤ b is ``a * PAIR + b``."""
+from greenchat.model import records
+from greenchat.model.conversations import PAIR
 
 DEVICE, FRIEND, GROUP, MEMBER, SPAN = range(5)
 """What a row is about."""
@@ -94,13 +92,13 @@ _THEIRS = GroupUser.alias()
 _SMALL_SIZES = (
     select(func.coalesce(func.sum(_SMALL.c.size), 0))
     .join_from(_THEIRS, _SMALL, _SMALL.c.id == _THEIRS.c.groupid)
-    .where(_THEIRS.c.userid == bindparam("u"), _SMALL.c.size <= ports.SMALL_GROUP)
+    .where(_THEIRS.c.userid == bindparam("u"), _SMALL.c.size <= records.SMALL_GROUP)
     .scalar_subquery()
 )
 _MEMBERS = (
     _GROUPS.join(GroupUser, GroupUser.c.groupid == AllGroup.c.id)
     .join(User, User.c.id == GroupUser.c.userid)
-    .where(AllGroup.c.size <= ports.SMALL_GROUP, _SMALL_SIZES <= ports.SHOWN_MEMBERS)
+    .where(AllGroup.c.size <= records.SMALL_GROUP, _SMALL_SIZES <= records.SHOWN_MEMBERS)
 )
 STATE = union_all(
     _rows(
@@ -135,7 +133,7 @@ _DRAW_BACK = Query(
 )
 
 
-def login_state(db: Connection, userid: int, device: str, here: str) -> ports.LoginState | None:
+def login_state(db: Connection, userid: int, device: str, here: str) -> records.LoginState | None:
     """Return what a device and its user are to know, all of one instant; None if the device is unknown.
 
     Args:
@@ -152,23 +150,23 @@ def login_state(db: Connection, userid: int, device: str, here: str) -> ports.Lo
     if not rows[DEVICE]:
         return None
     ((generation, _, _, password, node, last_login),) = rows[DEVICE]
-    spans = [ports.Span(*row[:3]) for row in rows[SPAN]]
+    spans = [records.Span(*row[:3]) for row in rows[SPAN]]
     for conversation, after, upto in spans:
         if after > upto:  # the database was set back, and the numbers between are given out again
             _DRAW_BACK.run(db, u=userid, d=device, c=conversation, upto=upto)
     groups = [
-        ports.Group(id, name, desc, size, role) for id, size, _, name, desc, role in sorted(rows[GROUP])
+        records.Group(id, name, desc, size, role) for id, size, _, name, desc, role in sorted(rows[GROUP])
     ]
-    small = [group for group in groups if group.count <= ports.SMALL_GROUP]
-    members: dict[int, list[ports.Member]] = {group.id: [] for group in small}
-    if sum(group.count for group in small) > ports.SHOWN_MEMBERS:
+    small = [group for group in groups if group.count <= records.SMALL_GROUP]
+    members: dict[int, list[records.Member]] = {group.id: [] for group in small}
+    if sum(group.count for group in small) > records.SHOWN_MEMBERS:
         members.clear()
     for groupid, member, _, name, role, _ in sorted(rows[MEMBER]):
-        members[groupid].append(ports.Member(member, name, role))
-    return ports.LoginState(
+        members[groupid].append(records.Member(member, name, role))
+    return records.LoginState(
         password=password,
         generation=generation,
-        friends=sorted([ports.User(id, name) for id, _, _, name, _, _ in rows[FRIEND]]),
+        friends=sorted([records.User(id, name) for id, _, _, name, _, _ in rows[FRIEND]]),
         groups=groups,
         joined={row[0]: row[2] for row in rows[GROUP]},
         members=members,

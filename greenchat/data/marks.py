@@ -13,7 +13,7 @@ from greenchat.data.query import Query, pieces
 from greenchat.data.runner import Waiter
 from greenchat.data.schema import Cursor, GroupUser, ReadMark
 from greenchat.data.statements import Statements
-from greenchat.ports import Node
+from greenchat.model.records import Node
 
 CursorKey = tuple[int, str, int]
 """User, device, conversation."""

@@ -17,9 +17,9 @@ from sqlalchemy import Connection, bindparam, select
 from greenchat.data.query import run_text
 from greenchat.data.schema import Conversation
 from greenchat.errors import Blocked, NotAMember, RequestError
-from greenchat.ports import Message
+from greenchat.model.conversations import of_pair, pair_of
+from greenchat.model.records import Message
 
-_LOW = (1 << 32) - 1
 _LOCK_HEADS = (
     select(Conversation.c.id)
     .where(Conversation.c.id.in_(bindparam("ids", expanding=True)))
@@ -61,7 +61,7 @@ def lock_heads(db: Connection, conversations: Iterable[int]) -> None:
 
 def shut_out_of_pair(db: Connection, one: int, other: int) -> None:
     """Get ready to keep one of two users from writing to the other."""
-    _shut_out(db, min(one, other) << 32 | max(one, other))
+    _shut_out(db, of_pair(one, other))
 
 
 def shut_out_of_group(db: Connection, groupid: int) -> None:
@@ -121,6 +121,5 @@ def _refused(db: Connection, asked: Iterable[tuple[int, int]]) -> Collection[tup
 def _question(conversation: int, sender: int) -> int:
     if conversation < 0:
         return -(-conversation << 32 | sender)
-    higher = conversation & _LOW
-    receiver = conversation >> 32 if higher == sender else higher
-    return receiver << 32 | sender
+    low, high = pair_of(conversation)
+    return (low if high == sender else high) << 32 | sender

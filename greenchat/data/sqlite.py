@@ -25,7 +25,7 @@ from greenchat.data.runner import Runner, Threads
 from greenchat.data.statements import Bulk, Statements, Update
 from greenchat.data.view import create_view
 from greenchat.errors import StartupError
-from greenchat.protocol.instants import to_instant
+from greenchat.model.instants import to_instant
 
 T = TypeVar("T")
 

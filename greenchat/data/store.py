@@ -11,7 +11,6 @@ from typing import Any, TypeVar, TypeVarTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from greenchat import ports
 from greenchat.data import accounts, devices, doubt, friends, groups, log, marks
 from greenchat.data.append import (
     Doubtful,
@@ -29,6 +28,7 @@ from greenchat.data.lease import Lease
 from greenchat.data.runner import Runner
 from greenchat.data.statements import Statements
 from greenchat.errors import Busy, RequestError, Uncertain
+from greenchat.model import records
 
 logger = logging.getLogger(__name__)
 
@@ -136,12 +136,12 @@ class SqlStore:
     def create_user(self, name: str, password: str, now: str) -> int:
         return self._write(accounts.create_user, name, password, now, again=doubt.create_user)
 
-    def new_account(self, name: str, since: str) -> ports.Account | None:
+    def new_account(self, name: str, since: str) -> records.Account | None:
         return self._read(accounts.new_account, name, since)
 
     def account(
         self, *, id: int | None = None, name: str | None = None, device: str = ""
-    ) -> ports.Account | None:
+    ) -> records.Account | None:
         return self._read(accounts.account, id, name, device)
 
     def set_password(self, userid: int, old: str, new: str, device: str) -> int:
@@ -158,11 +158,11 @@ class SqlStore:
         self,
         userid: int,
         device: str,
-        node: ports.Node,
+        node: records.Node,
         now: str,
         unless_elsewhere: bool = False,
         if_last: str | None = None,
-    ) -> ports.LoginState:
+    ) -> records.LoginState:
         if self._database.parallel:
             self._marks.wait_for(userid, device)
         try:
@@ -183,18 +183,18 @@ class SqlStore:
         finally:
             self._write_marks_soon()
 
-    def close_device(self, userid: int, device: str, node: ports.Node, now: str) -> None:
+    def close_device(self, userid: int, device: str, node: records.Node, now: str) -> None:
         self._marks.close(userid, device, node, now)
         self._write_marks_soon()
 
-    def close_node(self, node: ports.Node, now: str) -> None:
+    def close_node(self, node: records.Node, now: str) -> None:
         self._commit.run(_nothing)  # whoever closes a node goes by what was appended there before
         self._write(devices.close_node, node, now)
 
-    def nodes(self) -> list[ports.Node]:
+    def nodes(self) -> list[records.Node]:
         return self._write(devices.nodes)  # of a large database it takes long
 
-    def look(self, online: Sequence[tuple[int, str]], node: ports.Node) -> ports.Look:
+    def look(self, online: Sequence[tuple[int, str]], node: records.Node) -> records.Look:
         return self._read(devices.look, online, node)
 
     def cursors(self, conversation: int, online: Sequence[tuple[int, str]]) -> dict[tuple[int, str], int]:
@@ -202,22 +202,22 @@ class SqlStore:
 
     # Friends
 
-    def user(self, *, id: int | None = None, name: str | None = None) -> ports.User:
+    def user(self, *, id: int | None = None, name: str | None = None) -> records.User:
         return self._read(accounts.user, id, name)
 
-    def add_friend(self, userid: int, friendid: int, now: str) -> ports.User:
+    def add_friend(self, userid: int, friendid: int, now: str) -> records.User:
         return self._write(friends.add_friend, self._max_friends, userid, friendid, now)
 
     def remove_friend(self, userid: int, friendid: int) -> None:
         self._write(friends.remove_friend, userid, friendid)
 
-    def friends(self, userid: int) -> list[ports.User]:
+    def friends(self, userid: int) -> list[records.User]:
         return self._read(friends.friends, userid)
 
-    def followers(self, users: Collection[int], node: ports.Node) -> list[ports.Follower]:
+    def followers(self, users: Collection[int], node: records.Node) -> list[records.Follower]:
         return self._read(friends.followers, users, node.name)
 
-    def blocked_friends(self, node: ports.Node) -> list[tuple[int, int]]:
+    def blocked_friends(self, node: records.Node) -> list[tuple[int, int]]:
         return self._read(friends.blocked_friends, node.name)
 
     def block(self, userid: int, blockedid: int) -> None:
@@ -241,7 +241,7 @@ class SqlStore:
     def new_group(self, userid: int, name: str, desc: str, since: str) -> int | None:
         return self._read(groups.new_group, userid, name, desc, since)
 
-    def join_group(self, userid: int, groupid: int, now: str) -> ports.Joining:
+    def join_group(self, userid: int, groupid: int, now: str) -> records.Joining:
         limits = self._max_groups, self._max_members
         return self._write(groups.join_group, *limits, userid, groupid, now, again=doubt.join_group)
 
@@ -249,39 +249,39 @@ class SqlStore:
         self._marks.forget(userid, -groupid)
         self._write(groups.leave_group, userid, groupid, again=doubt.leave_group)
 
-    def group(self, userid: int, *, id: int | None = None, name: str | None = None) -> ports.Group:
+    def group(self, userid: int, *, id: int | None = None, name: str | None = None) -> records.Group:
         return self._read(groups.group, userid, id, name)
 
-    def membership(self, groupid: int) -> ports.Membership:
+    def membership(self, groupid: int) -> records.Membership:
         return self._read(groups.membership, groupid)
 
     def joined(self, userid: int, groupid: int) -> int | None:
         return self._read(groups.joined, userid, groupid)
 
-    def members(self, groupid: int, after: int, limit: int) -> list[ports.Member]:
+    def members(self, groupid: int, after: int, limit: int) -> list[records.Member]:
         return self._read(groups.members, groupid, after, limit)
 
     # The log
 
-    def first_stored(self, message: ports.Message) -> ports.First | None:
+    def first_stored(self, message: records.Message) -> records.First | None:
         return self._read(first_stored, message)
 
     @property
     def full(self) -> bool:
         return self._commit.full
 
-    def entry(self, conversation: int, seq: int) -> ports.Entry:
+    def entry(self, conversation: int, seq: int) -> records.Entry:
         return self._read(log.entry, conversation, seq)
 
     def head(self, conversation: int) -> int:
         return self._read(log.head, conversation)
 
-    def entries(self, spans: Iterable[ports.Span], limit: int = ports.ALL) -> list[ports.Entry]:
+    def entries(self, spans: Iterable[records.Span], limit: int = records.ALL) -> list[records.Entry]:
         return self._read(log.entries, list(spans), limit)
 
     def history(
         self, conversation: int, after: int, before: int | None, day: tuple[str, str] | None, limit: int
-    ) -> tuple[list[ports.Entry], bool]:
+    ) -> tuple[list[records.Entry], bool]:
         return self._read(log.history, conversation, after, before, day, limit)
 
     # Marks
@@ -381,13 +381,13 @@ class SqlStore:
             self._runner.later(MARKS_WAIT, self.write_marks)
 
     def _transact(
-        self, messages: Sequence[ports.Message], operations: Sequence[Operation], apart: bool
+        self, messages: Sequence[records.Message], operations: Sequence[Operation], apart: bool
     ) -> tuple[list[Outcome], list[Any]]:
         """Do one transaction, where the runner writes."""
         return self._database.patiently(partial(self._append, messages, operations, apart))
 
     def _append(
-        self, messages: Sequence[ports.Message], operations: Sequence[Operation], apart: bool
+        self, messages: Sequence[records.Message], operations: Sequence[Operation], apart: bool
     ) -> tuple[list[Outcome], list[Any]]:
         clash: Exception | None = None
         for append in APPENDS:
@@ -437,10 +437,10 @@ def _open_device(
     max_devices: int,
     userid: int,
     device: str,
-    node: ports.Node,
+    node: records.Node,
     now: str,
     unless_elsewhere: bool,
     if_last: str | None,
-) -> ports.LoginState:
+) -> records.LoginState:
     marks.write(db, sql, unwritten)
     return devices.open_device(db, max_devices, userid, device, node, now, unless_elsewhere, if_last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenchat.ports import DELETED
+from greenchat.model.records import DELETED
 
 
 def create_view(*, create: str, integer: str, true: str) -> str:

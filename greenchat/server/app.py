@@ -21,11 +21,12 @@ from greenchat.bus import open_bus
 from greenchat.config import Settings
 from greenchat.data import open_store
 from greenchat.errors import Away, Busy, ConfigError, StartupError
+from greenchat.model.instants import to_instant
+from greenchat.model.records import Node
 from greenchat.network.limits import Limits
 from greenchat.network.listener import ChatServer
 from greenchat.network.tls import Certificate
-from greenchat.ports import Node, Store
-from greenchat.protocol.instants import to_instant
+from greenchat.ports.store import Store
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.protocol.originals import Originals
 from greenchat.server.admin import AdminPages

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Generic, TypeVar
 
-from greenchat.ports import Share
+from greenchat.model.records import Share
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
 
 from greenchat.errors import Busy
-from greenchat.ports import Share
+from greenchat.model.records import Share
 from greenchat.server.fair_queue import FairQueue
 
 T = TypeVar("T")

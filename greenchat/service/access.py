@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from greenchat.errors import NoSuchUser
-from greenchat.ports import Membership
+from greenchat.model.conversations import of_group, of_pair
+from greenchat.model.records import Membership
 from greenchat.protocol.messages import InConversation
 from greenchat.service.caller import Caller
 from greenchat.service.checks import exactly_one
-from greenchat.service.conversations import of_group, of_pair
 
 
 def member_of(caller: Caller, groupid: int) -> Membership:

@@ -12,7 +12,7 @@ from greenchat.errors import (
     NotAllowed,
     Uncertain,
 )
-from greenchat.ports import DELETED, Account, Seat
+from greenchat.model.records import DELETED, Account, Seat
 from greenchat.protocol import messages as m
 from greenchat.service.audit import note
 from greenchat.service.caller import Caller

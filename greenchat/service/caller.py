@@ -7,7 +7,10 @@ from functools import partial
 from typing import Protocol
 
 from greenchat.errors import Busy, NotLoggedIn, RequestError
-from greenchat.ports import Delivery, Message, Peer, Span
+from greenchat.model.conversations import group_of, of_group, of_pair
+from greenchat.model.records import Message, Span
+from greenchat.ports.peer import Peer
+from greenchat.ports.store import Delivery
 from greenchat.protocol.classic import ClassicWire
 from greenchat.protocol.messages import (
     LAST_ORIGINAL,
@@ -21,7 +24,6 @@ from greenchat.protocol.messages import (
     msgid_of,
 )
 from greenchat.service.claims import Claim
-from greenchat.service.conversations import group_of, of_group, of_pair
 from greenchat.service.gate import MOMENT, Event, Gate
 from greenchat.service.pages import catch_up
 from greenchat.service.position import Position

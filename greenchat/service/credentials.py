@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from greenchat.errors import BadCredentials, BadRequest, Busy
-from greenchat.ports import Account, LoginState, Share
+from greenchat.model.records import Account, LoginState, Share
 from greenchat.protocol import messages as m
 from greenchat.service.audit import note
 from greenchat.service.caller import Caller

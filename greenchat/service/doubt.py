@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from greenchat.errors import Busy, Uncertain
-from greenchat.protocol.instants import to_instant
+from greenchat.model.instants import to_instant
 from greenchat.service.doubted_names import RECENT
 from greenchat.service.service import Service
 

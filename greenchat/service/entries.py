@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec import UNSET, UnsetType
 
-from greenchat.ports import Entry
+from greenchat.model.conversations import group_of, peer_of
+from greenchat.model.records import Entry
 from greenchat.protocol.messages import GroupChatPush, OneChatPush, RecallPush, encode
-from greenchat.service.conversations import group_of, peer_of
 from greenchat.service.events import Posted
 
 NOBODY = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from greenchat.errors import NotAllowed, TooLarge
-from greenchat.ports import User
+from greenchat.model.records import User
 from greenchat.protocol import messages as m
 from greenchat.service.caller import Caller
 from greenchat.service.checks import clean_name, exactly_one

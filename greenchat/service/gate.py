@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from greenchat.ports import Span
+from greenchat.model.records import Span
 
 PAGE_MESSAGES = 200
 """Entries in a page of offline messages at most (docs/protocol.md)."""

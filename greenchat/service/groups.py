@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from greenchat.errors import BadRequest, GroupNameTaken
-from greenchat.ports import SMALL_GROUP, Member
+from greenchat.model.records import SMALL_GROUP, Member
 from greenchat.protocol import messages as m
 from greenchat.service.access import joined_seq
 from greenchat.service.caller import Caller

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from greenchat.errors import Busy, RateLimited
-from greenchat.ports import Bus, Guard, Limits
+from greenchat.model.guards import Guard
+from greenchat.ports.bus import Bus
+from greenchat.ports.limits import Limits
 from greenchat.protocol.addresses import host_of, network_of
 
 T = TypeVar("T")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from greenchat.errors import BadRequest
+from greenchat.model.instants import day_bounds
 from greenchat.protocol import messages as m
-from greenchat.protocol.instants import day_bounds
 from greenchat.service.access import readable
 from greenchat.service.caller import Caller
 from greenchat.service.pages import fitting, items_for, next_page, raw

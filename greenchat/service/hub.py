@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
-from greenchat.ports import Peer
+from greenchat.ports.peer import Peer
 from greenchat.service.claims import Claim
 
 

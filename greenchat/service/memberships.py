@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from greenchat.errors import NotAMember
-from greenchat.ports import Bus, Membership
+from greenchat.model.conversations import of_group
+from greenchat.model.records import Membership
+from greenchat.ports.bus import Bus
 from greenchat.service.cache import Cache
-from greenchat.service.conversations import of_group
 from greenchat.service.hub import Hub
 
 GROUPS = 10_000

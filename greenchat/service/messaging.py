@@ -6,13 +6,13 @@ from msgspec import UNSET
 
 from greenchat.errors import Blocked, Busy, NoSuchMessage, NotAllowed, NotAMember, RequestError
 from greenchat.metrics import COUNTERS
-from greenchat.ports import Entry, Membership, Message
+from greenchat.model.conversations import group_of, of_group, of_pair, peer_of
+from greenchat.model.instants import to_seconds
+from greenchat.model.records import Entry, Membership, Message
 from greenchat.protocol import messages as m
-from greenchat.protocol.instants import to_seconds
 from greenchat.service.access import conversation_of, member_of, readable
 from greenchat.service.caller import Caller
 from greenchat.service.checks import check_length
-from greenchat.service.conversations import group_of, of_group, of_pair, peer_of
 from greenchat.service.entries import posted
 
 LIGHT = 512

@@ -9,9 +9,9 @@ from typing import Any
 
 from greenchat.errors import Busy
 from greenchat.metrics import COUNTERS
-from greenchat.ports import Node
+from greenchat.model.conversations import group_of
+from greenchat.model.records import Node
 from greenchat.service import events
-from greenchat.service.conversations import group_of
 from greenchat.service.service import Service
 from greenchat.service.sign_off import give_up
 from greenchat.service.takeover import open_again

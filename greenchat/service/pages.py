@@ -9,9 +9,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from greenchat.errors import Busy, NoSuchGroup
-from greenchat.ports import Entry, Peer, Span
+from greenchat.model.conversations import group_of
+from greenchat.model.records import Entry, Span
+from greenchat.ports.peer import Peer
 from greenchat.protocol.classic import ClassicWire
-from greenchat.service.conversations import group_of
 from greenchat.service.entries import encode_entry
 from greenchat.service.gate import PAGE_MESSAGES, Gate
 from greenchat.service.service import Service

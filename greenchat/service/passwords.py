@@ -7,7 +7,7 @@ from typing import Any
 
 import argon2
 
-from greenchat.ports import Share
+from greenchat.model.records import Share
 
 Offload = Callable[..., Any]
 """``offload(share, function, *args)``: run it where it does not stall the loop, and return its result.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from greenchat.ports import Group, Member, User
+from greenchat.model.records import Group, Member, User
 from greenchat.protocol.messages import GroupItem, MemberItem, UserItem
 from greenchat.service.caller import Caller
 from greenchat.service.presence import state_of

@@ -31,7 +31,9 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from greenchat.errors import Busy
-from greenchat.ports import Follower, Later, Node, Store
+from greenchat.model.records import Follower, Node
+from greenchat.ports.store import Store
+from greenchat.ports.timer import Later
 from greenchat.protocol.messages import PresencePush, State, encode
 from greenchat.service.hub import Hub
 from greenchat.service.router import Router

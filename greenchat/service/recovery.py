@@ -7,7 +7,10 @@ from collections.abc import Collection
 from functools import partial
 
 from greenchat.errors import Busy
-from greenchat.ports import Bus, Later, Node, Store
+from greenchat.model.records import Node
+from greenchat.ports.bus import Bus
+from greenchat.ports.store import Store
+from greenchat.ports.timer import Later
 from greenchat.service.events import Missed, encode_event
 from greenchat.service.hub import Hub, Online
 from greenchat.service.sequencer import Sequencer

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from greenchat.ports import Bus, Membership
-from greenchat.service.conversations import pair_of
+from greenchat.model.conversations import pair_of
+from greenchat.model.records import Membership
+from greenchat.ports.bus import Bus
 from greenchat.service.events import Mark, Posted, Stored, Told, encode_event
 from greenchat.service.gate import MOMENT
 from greenchat.service.hub import Hub, Online

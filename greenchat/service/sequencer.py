@@ -14,8 +14,10 @@ from functools import partial
 from typing import NamedTuple
 
 from greenchat.errors import Busy, NoSuchGroup
-from greenchat.ports import Later, Membership, Span, Store
-from greenchat.service.conversations import group_of, pair_of, peer_of
+from greenchat.model.conversations import group_of, pair_of, peer_of
+from greenchat.model.records import Membership, Span
+from greenchat.ports.store import Store
+from greenchat.ports.timer import Later
 from greenchat.service.entries import posted
 from greenchat.service.events import Posted
 from greenchat.service.hub import Hub, Online

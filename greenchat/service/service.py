@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from greenchat.ports import Bus, Later, Limits, Node, Store
-from greenchat.protocol.instants import to_instant
+from greenchat.model.instants import to_instant
+from greenchat.model.records import Node
+from greenchat.ports.bus import Bus
+from greenchat.ports.limits import Limits
+from greenchat.ports.store import Store
+from greenchat.ports.timer import Later
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.protocol.originals import Originals
 from greenchat.service.cache import Cache

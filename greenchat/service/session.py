@@ -6,7 +6,7 @@ import logging
 
 from greenchat.errors import Busy, MalformedFrame, NotLoggedIn, RequestError
 from greenchat.metrics import COUNTERS
-from greenchat.ports import Peer
+from greenchat.ports.peer import Peer
 from greenchat.protocol.classic import ForeignDialect
 from greenchat.protocol.messages import REQUESTS, decode, msgid_of
 from greenchat.service.caller import Caller

@@ -13,8 +13,10 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from greenchat.errors import Busy, NoSuchGroup, NoSuchMessage
-from greenchat.ports import Later, Membership, Store
-from greenchat.service.conversations import group_of, pair_of
+from greenchat.model.conversations import group_of, pair_of
+from greenchat.model.records import Membership
+from greenchat.ports.store import Store
+from greenchat.ports.timer import Later
 from greenchat.service.entries import posted
 from greenchat.service.hub import Hub
 from greenchat.service.sequencer import Sequencer

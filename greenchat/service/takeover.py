@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import partial
 
 from greenchat.errors import AlreadyOnline, Busy, Uncertain
-from greenchat.ports import LoginState
+from greenchat.model.records import LoginState
 from greenchat.service.doubt import TRY_AGAIN
 from greenchat.service.events import Ended, Reopen, encode_event
 from greenchat.service.hub import Online

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from greenchat.errors import RateLimited
-from greenchat.ports import Bus, Limits, Share
+from greenchat.model.records import Share
+from greenchat.ports.bus import Bus
+from greenchat.ports.limits import Limits
 from greenchat.protocol.addresses import host_of, network_of
 
 HOUR = 3_600.0

@@ -6,12 +6,12 @@ from functools import partial
 
 from msgspec import UNSET
 
-from greenchat.ports import LoginState
+from greenchat.model.conversations import of_group
+from greenchat.model.records import LoginState
 from greenchat.protocol import messages as m
 from greenchat.protocol.classic import ClassicWire
 from greenchat.protocol.framing import MAX_SERVER_FRAME
 from greenchat.service.caller import Caller
-from greenchat.service.conversations import of_group
 from greenchat.service.pages import PAGE_BYTES, Item, fitting, next_page, raw
 from greenchat.service.people import group_item, member_items, user_items, visibly_online
 

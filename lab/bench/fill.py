@@ -19,7 +19,7 @@ from greenchat.data.database import Database
 from greenchat.data.query import DIALECTS
 from greenchat.data.schema import AllGroup, Conversation, Cursor, Device, Friend, GroupUser, Message, User
 from greenchat.data.statements import Bulk
-from greenchat.protocol.instants import to_instant
+from greenchat.model.instants import to_instant
 from greenchat.service.service import TOKEN_SECRET
 from greenchat.service.tokens import Tokens, new_secret
 

@@ -8,7 +8,9 @@ from time import monotonic
 import gevent
 
 from greenchat.errors import Busy
-from greenchat.ports import Bus, Guard, Node
+from greenchat.model.guards import Guard
+from greenchat.model.records import Node
+from greenchat.ports.bus import Bus
 
 
 def until(ready: Callable[[], object]) -> None:

@@ -14,7 +14,7 @@ import gevent  # noqa: E402
 from greenchat.bus import lookout  # noqa: E402
 from greenchat.bus import redis as redis_bus  # noqa: E402
 from greenchat.bus.redis import RedisBus  # noqa: E402
-from greenchat.ports import Node, Seat  # noqa: E402
+from greenchat.model.records import Node, Seat  # noqa: E402
 from tests.bus.contract import Recorder  # noqa: E402
 
 DEADLINE = 30.0

@@ -12,7 +12,7 @@ import gevent
 import redis
 
 from greenchat.bus import lookout, shared
-from greenchat.ports import Node, Seat
+from greenchat.model.records import Node, Seat
 from tests.bus.contract import CONTRACT, guards
 
 # -- All is well

@@ -15,7 +15,7 @@ import redis
 from greenchat.bus import lookout
 from greenchat.bus.redis import RedisBus
 from greenchat.errors import Busy
-from greenchat.ports import Node, Seat
+from greenchat.model.records import Node, Seat
 from tests.bus.contract import Loader, guards
 
 

@@ -9,7 +9,8 @@ import pytest
 from greenchat.bus import open_bus
 from greenchat.bus.local import FRIENDS
 from greenchat.errors import ConfigError
-from greenchat.ports import Bus, Node
+from greenchat.model.records import Node
+from greenchat.ports.bus import Bus
 from tests.bus.contract import CONTRACT, Loader, Recorder
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from greenchat.bus.peers import Peers
 from greenchat.bus.stream import Frame, Incoming, Outgoing
-from greenchat.ports import Node
+from greenchat.model.records import Node
 from tests.bus.contract import Recorder
 
 ME, OTHER = Node("me", 1), Node("other", 1)

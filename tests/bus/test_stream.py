@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from greenchat.bus import stream
 from greenchat.bus.directory import Directory
 from greenchat.bus.stream import MOST_EVENTS, Frame, Incoming, Outgoing, decode, encode
-from greenchat.ports import Node
+from greenchat.model.records import Node
 
 A, B = Node("a", 1), Node("b", 7)
 

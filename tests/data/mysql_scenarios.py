@@ -33,7 +33,7 @@ from greenchat.data import (  # noqa: E402
 from greenchat.data import marks as marks_module  # noqa: E402
 from greenchat.data.mysql import MysqlDatabase  # noqa: E402
 from greenchat.errors import BadRequest, Busy, DatabaseAway, RequestError, StartupError, Uncertain  # noqa: E402
-from greenchat.ports import Message, Node, Span  # noqa: E402
+from greenchat.model.records import Message, Node, Span  # noqa: E402
 from tests.data.shared import NOW, Told, pair, recall, text  # noqa: E402
 
 HERE, THERE = Node("here", 1), Node("there", 1)

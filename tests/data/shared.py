@@ -8,7 +8,8 @@ import gevent
 from gevent.event import Event
 
 from greenchat.errors import RequestError
-from greenchat.ports import Message, Store
+from greenchat.model.records import Message
+from greenchat.ports.store import Store
 
 NOW = "2026-11-23T05:20:00.123Z"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from greenchat.data import Inline, SqlStore
 from greenchat.errors import BadRequest, Blocked, Busy, NoSuchMessage, NotAMember
-from greenchat.ports import Message, Span
+from greenchat.model.records import Message, Span
 from tests.data.shared import NOW, Told, pair
 from tests.data.test_commit import Faulty
 

@@ -20,7 +20,7 @@ from greenchat.data.marks import Marks
 from greenchat.data.runner import Runner
 from greenchat.data.sqlite import SqliteDatabase
 from greenchat.errors import Busy, NameTaken, RequestError
-from greenchat.ports import Message, Node
+from greenchat.model.records import Message, Node
 from tests.data.shared import NOW, Told, pair, text
 
 CHAT = pair(1, 2)

@@ -18,7 +18,7 @@ from greenchat.data.mysql import OLDEST, MysqlDatabase
 from greenchat.data.query import DIALECTS
 from greenchat.data.schema import metadata
 from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
-from greenchat.ports import Node, Span
+from greenchat.model.records import Node, Span
 from lab.mariadb import PASSWORD, MariaDb
 from tests.data.shared import NOW, append, pair, recall, text
 from tests.data.test_store_contract import StoreContract

@@ -20,7 +20,7 @@ from sqlalchemy import text as sql
 from greenchat.data import SqlStore, open_store
 from greenchat.data.login import STATE
 from greenchat.errors import Busy, ConfigError, StartupError
-from greenchat.ports import Node
+from greenchat.model.records import Node
 from tests.data.shared import NOW, append, pair, recall, text
 
 HERE = Node("here", 1)

@@ -26,7 +26,8 @@ from greenchat.errors import (
     NotAllowed,
     NotAMember,
 )
-from greenchat.ports import (
+from greenchat.model.instants import to_instant, to_seconds
+from greenchat.model.records import (
     DELETED,
     SHOWN_MEMBERS,
     Account,
@@ -39,7 +40,6 @@ from greenchat.ports import (
     Span,
     User,
 )
-from greenchat.protocol.instants import to_instant, to_seconds
 from tests.data.shared import NOW, Told, append, pair, recall, text
 
 HERE = Node("here", 1)

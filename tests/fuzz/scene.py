@@ -12,7 +12,7 @@ from typing import Any
 from greenchat.bus.local import LocalBus
 from greenchat.errors import Busy, MalformedFrame
 from greenchat.metrics import COUNTERS
-from greenchat.ports import Node
+from greenchat.model.records import Node
 from greenchat.protocol.classic import FIRST_OF_OLDER
 from greenchat.protocol.framing import MAX_REQUEST_FRAME
 from greenchat.protocol.messages import TOLD_OF_UNANSWERED, UNANSWERED, MsgId, decode, msgid_of

@@ -11,7 +11,7 @@ from functools import cache
 from ipaddress import ip_address
 
 from greenchat.bus import stream
-from greenchat.ports import Node
+from greenchat.model.records import Node
 from greenchat.protocol.framing import NEWLINE, NUL, FrameDecoder, FrameTooLarge
 from greenchat.protocol.proxy import (
     FIXED,

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenchat.ports import Share
+from greenchat.model.records import Share
 from greenchat.server.fair_queue import FairQueue
 
 

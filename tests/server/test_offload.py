@@ -10,7 +10,7 @@ import pytest
 from gevent.event import AsyncResult
 
 from greenchat.errors import Busy
-from greenchat.ports import Share
+from greenchat.model.records import Share
 from greenchat.server.offload import Offload
 
 DEADLINE = 20.0

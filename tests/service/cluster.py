@@ -19,7 +19,9 @@ from greenchat.config import Settings
 from greenchat.data import SqlStore
 from greenchat.data.sqlite import SqliteDatabase
 from greenchat.errors import Busy
-from greenchat.ports import Bus, Later, Node, Share
+from greenchat.model.records import Node, Share
+from greenchat.ports.bus import Bus
+from greenchat.ports.timer import Later
 from greenchat.protocol.messages import MsgId
 from greenchat.service.neighbours import Neighbours
 from greenchat.service.session import Session

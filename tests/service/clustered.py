@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from greenchat.ports import Node
+from greenchat.model.records import Node
 from greenchat.protocol.messages import MsgId
 from tests.service.cluster import ClusterNode
 from tests.service.model import Place, pair

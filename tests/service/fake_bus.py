@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from greenchat.bus.counters import Counters
 from greenchat.bus.directory import Directory
 from greenchat.errors import Busy
-from greenchat.ports import BusListener, Guard, Node, Seat
+from greenchat.model.guards import Guard
+from greenchat.model.records import Node, Seat
+from greenchat.ports.bus import BusListener
 
 if TYPE_CHECKING:
     from tests.service.cluster import Cluster

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, make_url
 from greenchat.data import Inline
 from greenchat.data.database import CommitUnknown
 from greenchat.data.sqlite import SqliteDatabase
-from greenchat.ports import Share
+from greenchat.model.records import Share
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-from greenchat.ports import Node
+from greenchat.model.records import Node
 from tests.service.cluster import Cluster, ClusterNode
 
 Key = tuple[int, int]

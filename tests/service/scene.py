@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from greenchat.data import SqlStore
-from greenchat.ports import Entry, Span
+from greenchat.model.records import Entry, Span
 from greenchat.protocol.messages import MsgId
 from tests.service.fakes import DoubtfulDatabase
 from tests.service.model import Device, Link, Place, pair

@@ -12,7 +12,7 @@ from greenchat.data.database import CommitUnknown
 from greenchat.data.log import head
 from greenchat.data.schema import Device
 from greenchat.data.sqlite import SqliteDatabase
-from greenchat.service.conversations import of_pair
+from greenchat.model.conversations import of_pair
 from tests.service.turns import Turns
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenchat.ports import Span
+from greenchat.model.records import Span
 from greenchat.service.gate import PAGE_MESSAGES, Event, Gate
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from greenchat.protocol.instants import to_instant
+from greenchat.model.instants import to_instant
 from greenchat.protocol.messages import MsgId
 from tests.service.world import NOON, Person, World, compact
 

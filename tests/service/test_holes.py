@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text as sql
 
-from greenchat.ports import DELETED
+from greenchat.model.records import DELETED
 from greenchat.protocol.messages import MsgId
 from greenchat.service import sequencer
 from tests.service.cluster import Cluster

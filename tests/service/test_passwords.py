@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from greenchat.errors import Busy
-from greenchat.ports import Share
+from greenchat.model.records import Share
 from greenchat.protocol.messages import MsgId
 from greenchat.service.passwords import Passwords
 from tests.service.world import World

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from greenchat.model.conversations import of_pair
 from greenchat.service.cache import Cache
-from greenchat.service.conversations import of_pair
 from greenchat.service.events import Posted
 from greenchat.service.hub import Hub
 from greenchat.service.sequencer import Sequencer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from greenchat.errors import RateLimited
-from greenchat.ports import Guard, lock_seconds
+from greenchat.model.guards import Guard, lock_seconds
 from greenchat.protocol.messages import MsgId
 from greenchat.service import throttle
 from greenchat.service.passwords import _HASHER

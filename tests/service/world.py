@@ -13,7 +13,9 @@ from greenchat.bus.local import LocalBus
 from greenchat.config import Settings
 from greenchat.data import SqlStore, open_store
 from greenchat.errors import RequestError
-from greenchat.ports import Bus, Later, Node
+from greenchat.model.records import Node
+from greenchat.ports.bus import Bus
+from greenchat.ports.timer import Later
 from greenchat.protocol.messages import HeartbeatTerms, MsgId
 from greenchat.protocol.originals import Originals
 from greenchat.service.service import Service

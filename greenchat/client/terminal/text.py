@@ -11,7 +11,7 @@ from greenchat.client.pushes import Conversation, Event, Message, Presence, Push
 from greenchat.client.terminal.names import escaped, steers, written
 from greenchat.client.terminal.roster import Roster
 from greenchat.errors import Disconnected
-from greenchat.protocol.instants import to_seconds
+from greenchat.model.instants import to_seconds
 
 MARGIN = "      | "
 """Before each further line of a text: no line of ours begins like that, so that a text can forge none."""

@@ -8,7 +8,7 @@ from greenchat import errors
 from greenchat.client import Event, Login, Message, Presence, Recall, Typing, in_group, with_user
 from greenchat.client.terminal.roster import Roster
 from greenchat.client.terminal.text import clock, describe, harmless, printable, sentence
-from greenchat.protocol.instants import to_instant
+from greenchat.model.instants import to_instant
 
 NOW = to_instant(datetime.now(UTC).timestamp())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenchat.protocol.instants import later, shifted
+from greenchat.model.instants import later, shifted
 
 NOW = "2026-11-23T05:20:00.123Z"
 

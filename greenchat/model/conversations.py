@@ -4,6 +4,9 @@ from __future__ import annotations
 
 _SHIFT = 32
 
+PAIR = 1 << _SHIFT
+"""The conversation of users a ≤ b is ``a * PAIR + b``."""
+
 
 def of_pair(one: int, other: int) -> int:
     """Return the conversation of two users (or of one with themselves)."""

@@ -1,0 +1,1 @@
+"""The records that the rooms share, and the arithmetic of conversations and instants."""

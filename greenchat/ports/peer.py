@@ -1,0 +1,72 @@
+"""The port to a client's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Peer(Protocol):
+    """The other end of a session's connection, as the service sees it."""
+
+    @property
+    def address(self) -> str:
+        """Where the peer is, ``HOST:PORT``, for the log and for limits."""
+
+    @property
+    def classic(self) -> bool:
+        """True if the peer speaks the classic framing (NUL-ended frames); fixed by its first frame.
+
+        Such a peer is paced, and MUST be sent no more frames than there is room for.
+        """
+
+    @property
+    def present(self) -> bool:
+        """Whether the peer has not ended its half: it may have, and what it sent before still wait."""
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame, without its terminator.
+
+        MUST NOT block, switch, reorder or raise, whatever the peer does: a peer that is too far
+        behind is disconnected (``slow_consumer``), and a frame to a closed one is dropped.
+        """
+
+    def close(self, reason: str, retry_after: float | None = None) -> None:
+        """End the connection after what was sent: no frame is taken any more, in either direction.
+
+        A reason of the protocol's BYE is told to the peer, unless it is classic.  The second close
+        is ignored.  Does not switch.
+        """
+
+    def pause(self) -> None:
+        """Read no more from the peer until ``resume``; frames that were read already wait too."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def when_written(self, call: Callable[[], None]) -> None:
+        """Call back when all that was sent so far has been handed to the socket; never if it ends before.
+
+        The callback must not switch.
+        """
+
+    def has_room(self, frames: int, before: int = 0) -> bool:
+        """Return True if an entry of so many frames may be sent now.
+
+        Always, unless the peer is paced: then what has no room belongs to the log, to be sent after
+        ``drain``.
+
+        Args:
+            frames: of the entry; one of any number has room if nothing waits.
+            before: frames of other entries that are to be sent first.
+        """
+
+    def drop_paced(self) -> None:
+        """Drop what waits for its turn at a paced peer: it is for a user who has logged out."""
+
+    def drain(self) -> bool:
+        """Wait until all that was sent has been handed to the socket, or the connection ends.  May switch.
+
+        Returns:
+            Whether the connection still stands.
+        """
