@@ -158,7 +158,7 @@ def test_commits_reach_the_disk(path: Path) -> None:
 DOOMED = """
 import sys
 from greenchat.data import open_store
-from greenchat.ports import Message
+from greenchat.model.records import Message
 
 ALONE = 1 << 32 | 1
 
@@ -250,7 +250,7 @@ import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from gevent.event import Event
 from greenchat.data import open_store
-from greenchat.ports import Message
+from greenchat.model.records import Message
 
 ALONE = 1 << 32 | 1
 
