@@ -30,6 +30,7 @@ PAGES = [
     "docs/authorisation.md",
     "docs/architecture.md",
     "docs/deployment.md",
+    "docs/metrics.md",
     "docs/performance.md",
     "docs/adr/README.md",
 ]

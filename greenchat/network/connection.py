@@ -11,7 +11,13 @@ from typing import Protocol, cast, get_args
 from gevent import getcurrent
 
 from greenchat.errors import RequestError
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import (
+    CONNECTIONS_CLOSED,
+    CONNECTIONS_OPENED,
+    HANDLER_ERRORS,
+    RECEIVED_BYTES,
+    RECEIVED_FRAMES,
+)
 from greenchat.network.outbox import OUTBOX_LIMIT, Flusher, Transport
 from greenchat.network.shaper import Shaper
 from greenchat.network.waiting import BEHIND, Waiting
@@ -110,7 +116,7 @@ class Connection(Waiting):
         self._refusal: RequestError | None = None
         self._patience = 0.0
         self._eof = False
-        COUNTERS.connections_opened += 1
+        CONNECTIONS_OPENED.value += 1
 
     # -- What the service may do
 
@@ -192,7 +198,7 @@ class Connection(Waiting):
                 self.session = open_session(self)
                 self._read(self.session.receive)
         except Exception:
-            COUNTERS.handler_errors += 1
+            HANDLER_ERRORS.value += 1
             logger.exception("%s: a bug in a handler ends this connection", self.address)
             self.close("evicted")
         finally:
@@ -267,7 +273,7 @@ class Connection(Waiting):
                 self._give_way()
             if self._reason is not None:
                 return
-            COUNTERS.frames_in += 1
+            RECEIVED_FRAMES.value += 1
             receive(frame)
 
     def _recv(self) -> bytes:
@@ -282,7 +288,7 @@ class Connection(Waiting):
         if not data:
             self._eof = True
             self._end("closed by peer")
-        COUNTERS.bytes_in += len(data)
+        RECEIVED_BYTES.value += len(data)
         return data
 
     # -- The end
@@ -307,7 +313,7 @@ class Connection(Waiting):
         try:
             session.closed(reason)
         except Exception:
-            COUNTERS.handler_errors += 1
+            HANDLER_ERRORS.value += 1
             logger.exception("%s: a bug in the end of a session", self.address)
         return user
 
@@ -373,7 +379,7 @@ class Connection(Waiting):
         self._watcher.stop()
         self._watcher.close()
         self._sock.close()
-        COUNTERS.connections_ended += 1
+        CONNECTIONS_CLOSED.value += 1
 
 
 def bye(reason: str, retry_after: float | None) -> bytes:

@@ -16,7 +16,7 @@ import gevent
 from gevent.pool import Group
 
 from greenchat.errors import RateLimited
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import EVICTIONS
 from greenchat.network.connection import log_end
 from greenchat.network.outbox import READABLE, Transport
 from greenchat.network.places import Crowded, Places
@@ -108,7 +108,7 @@ class Greeter:
                     transport = _encrypted(sock, self._certificate)
             failure = None
         except gevent.Timeout:
-            COUNTERS.login_timeouts += 1
+            EVICTIONS.values["login_timeout"] += 1
             failure = f"no {wanted} in time"
         except (BadProxyHeader, BrokenTls) as error:
             failure = f"bad {wanted} ({error})"

@@ -14,7 +14,7 @@ from time import monotonic
 
 import gevent
 
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import EVICTIONS
 from greenchat.network.connection import Connection
 from greenchat.network.silent import SilentConnections
 
@@ -123,7 +123,7 @@ class Heartbeat:
         elif connection.silent() and not late:
             connection.missed += 1
             if connection.missed >= self._max_missed and not connection.classic:
-                COUNTERS.evictions += 1
+                EVICTIONS.values["heartbeat"] += 1
                 connection.close("evicted")
 
     def _check_login(self, connection: Connection, now: float) -> None:
@@ -139,7 +139,7 @@ class Heartbeat:
             # database: it is not they who are slow.  But it is the last one.
             connection.take_no_more()
         else:
-            COUNTERS.login_timeouts += 1
+            EVICTIONS.values["login_timeout"] += 1
             connection.close("evicted")
 
     def _may_think(self, silent: SilentConnections, connection: Connection, now: float) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from gevent import get_hub
 from gevent.event import Event
 
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import EVICTIONS, HANDLER_ERRORS, SENT_BYTES, SENT_FRAMES
 from greenchat.network.pacer import Call, Pacer
 from greenchat.protocol.framing import NEWLINE, NUL, FrameDecoder
 
@@ -78,7 +78,7 @@ class Flusher:
             try:
                 outbox.flush()
             except Exception:  # a bug in one must not keep the others from being flushed
-                COUNTERS.handler_errors += 1
+                HANDLER_ERRORS.value += 1
                 logger.exception("a bug in writing to a peer")
                 outbox.close("evicted")
 
@@ -276,7 +276,7 @@ class Outbox:
             if sent < len(data):
                 self._take_out(sent)
                 return False
-            COUNTERS.frames_out += len(batch)
+            SENT_FRAMES.value += len(batch)
             del frames[: len(batch)]
         return True
 
@@ -295,7 +295,7 @@ class Outbox:
         while sent > len(frames[count]):
             sent -= len(frames[count]) + 1
             count += 1
-        COUNTERS.frames_out += count
+        SENT_FRAMES.value += count
         del frames[:count]
         if sent:
             frames[0] = memoryview(frames[0])[sent:]
@@ -308,7 +308,7 @@ class Outbox:
         except OSError as error:
             self._fail(error)
             return 0
-        COUNTERS.bytes_out += sent
+        SENT_BYTES.value += sent
         return sent
 
     def _fail(self, error: OSError) -> None:
@@ -333,7 +333,7 @@ class Outbox:
 
         It MUST get whole frames: the one that is partly written, then BYE.
         """
-        COUNTERS.slow_consumers += 1
+        EVICTIONS.values["slow_consumer"] += 1
         is_begun = bool(self._frames) and isinstance(self._frames[0], memoryview)
         self._drop_frames(keep=max(is_begun, self._fewest(self._sock.in_flight)))
         if not self._frames:
@@ -401,5 +401,5 @@ def _run(calls: Iterable[_Call]) -> None:
         try:
             entry.call()
         except Exception:  # a bug in one must not keep the others from being flushed
-            COUNTERS.handler_errors += 1
+            HANDLER_ERRORS.value += 1
             logger.exception("a bug in a callback of when_written")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from greenchat.errors import RateLimited
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import CONNECTIONS_REFUSED
 from greenchat.network.connection import Connection
 from greenchat.protocol.addresses import host_of, network_of
 
@@ -114,7 +114,7 @@ class Places:
         if refusal is not None:
             if self._refused_here >= REFUSED_AT_ONCE:
                 raise self._crowded(refusal)
-            COUNTERS.connections_refused += 1
+            CONNECTIONS_REFUSED.value += 1
             self._refused_here += 1
         self._here += 1
         self._greeted += 1
@@ -149,7 +149,7 @@ class Places:
             del self._addresses[key]
 
     def _crowded(self, refusal: RateLimited) -> Crowded:
-        COUNTERS.connections_refused += 1
+        CONNECTIONS_REFUSED.value += 1
         return Crowded(refusal)
 
     def _refusal(self, key: str, host: str) -> RateLimited | None:

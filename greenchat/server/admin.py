@@ -6,18 +6,18 @@ For loopback or a private network only: gevent says of its pywsgi that it should
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
 from errno import EADDRINUSE
 from typing import Any
 
 from gevent.pywsgi import WSGIServer
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from greenchat.errors import ConfigError, StartupError
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import METRICS, Counter, Histogram, LabelledCounter, Metric
 
 MOST = 65_535
 
@@ -43,7 +43,7 @@ class AdminPages:
         self._address = _parse(address, server_port) if address else None
         self._trouble = trouble
         self._registry = CollectorRegistry()
-        self._registry.register(_Counters())
+        self._registry.register(_Metrics())
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
 
@@ -72,13 +72,28 @@ class AdminPages:
         return _plain(start_response, "404 Not Found")
 
 
-class _Counters(Collector):
-    """What greenchat.metrics counts, in Prometheus' form."""
+class _Metrics(Collector):
+    """The metrics of greenchat.metrics, in Prometheus' form."""
 
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        for field in fields(COUNTERS):
-            name = f"greenchat_{field.name}"
-            yield CounterMetricFamily(name, field.name.replace("_", " "), value=getattr(COUNTERS, field.name))
+    def collect(self) -> Iterator[Family]:
+        return map(_family, METRICS)
+
+
+def _family(metric: Metric) -> Family:
+    name = f"greenchat_{metric.name}"
+    if isinstance(metric, Counter):
+        return CounterMetricFamily(name, metric.help, value=metric.value)
+    if isinstance(metric, Histogram):
+        return HistogramMetricFamily(name, metric.help, list(metric.buckets()), metric.sum)
+    if isinstance(metric, LabelledCounter):
+        counter = CounterMetricFamily(name, metric.help, labels=[metric.label])
+        for value, count in metric.values.items():
+            counter.add_metric([value], count)
+        return counter
+    gauge = GaugeMetricFamily(name, metric.help, labels=metric.labels)
+    for values, number in metric.read().items():
+        gauge.add_metric(values, number)
+    return gauge
 
 
 def _parse(address: str, server_port: int) -> tuple[str, int]:

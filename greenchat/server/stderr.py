@@ -21,7 +21,7 @@ from typing import Any
 
 from gevent import monkey
 
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import LOG_LINES_LOST
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -156,7 +156,7 @@ class UnblockedStream(io.TextIOBase):
     def _leave_out(self, text: str) -> None:
         lines = text.count("\n")
         self._left_out += lines
-        COUNTERS.log_lines_lost += lines
+        LOG_LINES_LOST.value += lines
 
 
 def _notice(lost: int) -> str:

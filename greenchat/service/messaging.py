@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from greenchat.errors import Blocked, Busy, NoSuchMessage, NotAllowed, NotAMember, RequestError
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import MESSAGES_STORED
 from greenchat.model.conversations import group_of, of_group, of_pair, peer_of
 from greenchat.model.instants import to_seconds
 from greenchat.model.records import Entry, Membership, Message
@@ -132,7 +132,7 @@ class EntryDelivery:
         if repeated:
             caller.service.router.remind(conversation, seq)
         else:
-            COUNTERS.messages_stored += 1
+            MESSAGES_STORED.value += 1
             self._deliver(Entry(conversation, seq, sender, self._name, cid, kind, body, time))
 
     def failed(self, error: RequestError) -> None:

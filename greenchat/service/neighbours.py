@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from greenchat.errors import Busy
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import HANDLER_ERRORS
 from greenchat.model.conversations import group_of
 from greenchat.model.records import Node
 from greenchat.service import events
@@ -69,7 +69,7 @@ class Neighbours:
         try:
             self._handlers[type(decoded)](decoded)
         except Exception:
-            COUNTERS.handler_errors += 1
+            HANDLER_ERRORS.value += 1
             _log.exception("a bug in the handler of %s", type(decoded).__name__)
 
     def catch_up(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from greenchat.errors import Busy, MalformedFrame, NotLoggedIn, RequestError
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import HANDLER_ERRORS
 from greenchat.ports.peer import Peer
 from greenchat.protocol.classic import ForeignDialect
 from greenchat.protocol.messages import REQUESTS, decode, msgid_of
@@ -59,7 +59,7 @@ class Session(Caller):
         except RequestError as error:
             self.refuse(error, msgid_of(request), request.cid)
         except Exception:
-            COUNTERS.handler_errors += 1
+            HANDLER_ERRORS.value += 1
             kind = type(request).__name__
             _log.exception("%s user=%s: a bug in the handler of %s", self.peer.address, self.user, kind)
             excuse = Busy("the server failed on this request; it has been logged")

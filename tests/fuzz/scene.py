@@ -11,7 +11,7 @@ from typing import Any
 
 from greenchat.bus.local import LocalBus
 from greenchat.errors import Busy, MalformedFrame
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import HANDLER_ERRORS
 from greenchat.model.records import Node
 from greenchat.protocol.classic import FIRST_OF_OLDER
 from greenchat.protocol.framing import MAX_REQUEST_FRAME
@@ -274,7 +274,7 @@ class Conversation:
             person.peer.raw.clear()
         self._token = ann.token
         self._replaced: set[int] = set()
-        self._errors = COUNTERS.handler_errors
+        self._errors = HANDLER_ERRORS.value
 
     def step(self, line: bytes) -> None:
         """Do what a line says, and hold what must hold after it."""
@@ -325,7 +325,7 @@ class Conversation:
         for link in self.links.values():
             for frame in link.take():
                 self._note(link, frame)
-        assert COUNTERS.handler_errors == self._errors, self._scene.bugs.found
+        assert HANDLER_ERRORS.value == self._errors, self._scene.bugs.found
         self._scene.check()
         for link in self.links.values():
             link.check_end(self._replaced)

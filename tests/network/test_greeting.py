@@ -13,7 +13,7 @@ from time import monotonic
 import gevent
 import pytest
 
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import EVICTIONS
 from greenchat.network import places
 from greenchat.protocol.proxy import MAX_HEADER, SIGNATURE
 from tests.network.support import Client, Served
@@ -143,13 +143,13 @@ def test_what_is_no_header_ends_the_connection_with_one_line(
 def test_a_header_that_is_late_ends_the_connection(
     proxied: Serve, ends: Callable[[int], list[str]], data: bytes
 ) -> None:
-    before = COUNTERS.login_timeouts
+    before = EVICTIONS.values["login_timeout"]
     client = proxied(login_timeout=0.05).connect()
     client.send(data)
     assert client.rest() == b""
     (line,) = ends(1)
     assert "user=- ended: no PROXY header in time after" in line
-    assert COUNTERS.login_timeouts == before + 1
+    assert EVICTIONS.values["login_timeout"] == before + 1
 
 
 def test_the_time_to_log_in_is_counted_from_the_beginning(proxied: Serve) -> None:

@@ -13,7 +13,15 @@ from contextlib import contextmanager
 import pytest
 from gevent.event import Event
 
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import (
+    CONNECTIONS_CLOSED,
+    CONNECTIONS_OPENED,
+    CONNECTIONS_REFUSED,
+    RECEIVED_BYTES,
+    RECEIVED_FRAMES,
+    SENT_BYTES,
+    SENT_FRAMES,
+)
 from greenchat.network import listener, places
 from tests.network.support import Client, FakeSession, Served, echo, silent
 
@@ -48,13 +56,13 @@ def test_one_connection_too_many_is_answered(serve: Serve) -> None:
     served = serve(max_connections=2)
     first, _ = served.pair()
     served.pair()
-    before = COUNTERS.connections_refused
+    before = CONNECTIONS_REFUSED.value
     refused = served.connect()
     refused.send(b"login\n" * 1000)
     words = refused.last_words()
     assert (words["msgid"], words["reason"]) == (24, "evicted")
     assert words["retry_after"] > 0
-    assert COUNTERS.connections_refused == before + 1
+    assert CONNECTIONS_REFUSED.value == before + 1
     first.send(b"ping\n")
     assert first.frame() == b"ping"
 
@@ -178,8 +186,8 @@ def test_a_port_in_use_is_an_error(serve: Serve) -> None:
 
 
 def test_the_counters_count(serve: Serve) -> None:
-    before = (COUNTERS.frames_in, COUNTERS.frames_out, COUNTERS.bytes_in, COUNTERS.bytes_out)
-    opened, ended = COUNTERS.connections_opened, COUNTERS.connections_ended
+    before = (RECEIVED_FRAMES.value, SENT_FRAMES.value, RECEIVED_BYTES.value, SENT_BYTES.value)
+    opened, ended = CONNECTIONS_OPENED.value, CONNECTIONS_CLOSED.value
     served = serve()
     client, _ = served.pair()
     client.send(b"one\ntwo\n")
@@ -187,10 +195,10 @@ def test_the_counters_count(serve: Serve) -> None:
     client.frame()
     client.reset()
     assert served.server.wait_closed()
-    after = (COUNTERS.frames_in, COUNTERS.frames_out, COUNTERS.bytes_in, COUNTERS.bytes_out)
+    after = (RECEIVED_FRAMES.value, SENT_FRAMES.value, RECEIVED_BYTES.value, SENT_BYTES.value)
     assert [new - old for new, old in zip(after, before, strict=True)] == [2, 2, 8, 8]
-    assert COUNTERS.connections_opened == opened + 1
-    assert COUNTERS.connections_ended >= ended + 1
+    assert CONNECTIONS_OPENED.value == opened + 1
+    assert CONNECTIONS_CLOSED.value >= ended + 1
 
 
 @contextmanager

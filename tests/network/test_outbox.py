@@ -12,7 +12,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import EVICTIONS
 from greenchat.network import connection
 from greenchat.network import outbox as network_outbox
 from greenchat.network.outbox import Flusher, Outbox
@@ -200,11 +200,11 @@ def test_who_ended_its_half_and_then_fell_behind_gets_nothing_after_a_gap() -> N
 
 def test_a_peer_whose_socket_breaks_is_no_slow_consumer() -> None:
     box = outbox(ScriptedSocket(BrokenPipeError()))
-    before = COUNTERS.slow_consumers
+    before = EVICTIONS.values["slow_consumer"]
     box.send(b"x" * 1001)
     box.send(b"one too many")
     assert box.reasons == []
-    assert COUNTERS.slow_consumers == before
+    assert EVICTIONS.values["slow_consumer"] == before
 
 
 def test_a_callback_may_send_more_than_the_socket_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +264,7 @@ def test_a_slow_consumer_gets_whole_frames_then_bye_and_the_others_are_undisturb
     served = serve()
     slow, session = served.pair(receive_buffer=4096)
     other, _ = served.pair()
-    before = COUNTERS.slow_consumers
+    before = EVICTIONS.values["slow_consumer"]
     sent = 0
     while not session.ended.is_set():
         session.peer.send(b"%d:" % sent + b"x" * 10_000)
@@ -278,7 +278,7 @@ def test_a_slow_consumer_gets_whole_frames_then_bye_and_the_others_are_undisturb
     assert frames == [b"%d:" % n + b"x" * 10_000 for n in range(len(frames))]
     assert 0 < len(frames) < sent
     assert session.reasons == ["slow_consumer"]
-    assert COUNTERS.slow_consumers == before + 1
+    assert EVICTIONS.values["slow_consumer"] == before + 1
 
 
 def test_unsent_bytes_are_bounded_even_within_one_turn(serve: Serve) -> None:
@@ -478,7 +478,7 @@ def test_who_takes_nothing_for_too_long_is_let_go_and_who_takes_a_little_is_not(
     served = serve(outbox_limit=100_000_000, outbox_seconds=0.5, heartbeat_interval=0.1, max_missed=10_000)
     dead, its = served.pair(receive_buffer=4096)
     slow, other = served.pair(receive_buffer=4096)
-    before = COUNTERS.slow_consumers
+    before = EVICTIONS.values["slow_consumer"]
     behind(its, 20_000_000)
     behind(other, 20_000_000)
     while not its.reasons:
@@ -486,7 +486,7 @@ def test_who_takes_nothing_for_too_long_is_let_go_and_who_takes_a_little_is_not(
         gevent.sleep(0.05)
     assert its.reasons == ["slow_consumer"]
     assert other.reasons == []
-    assert COUNTERS.slow_consumers == before + 1
+    assert EVICTIONS.values["slow_consumer"] == before + 1
     data = dead.rest()
     assert data.endswith(b'\n{"msgid":24,"reason":"slow_consumer"}\n')
     assert {len(frame) for frame in data.splitlines()[:-1]} == {len(MEGABYTE)}

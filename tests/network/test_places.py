@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from greenchat.errors import RateLimited
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import CONNECTIONS_REFUSED
 from greenchat.network import places
 from greenchat.network.places import REFUSED_AT_ONCE, RETRY_AFTER, Crowded, Places
 
@@ -155,7 +155,7 @@ def test_who_is_being_greeted_counts_everywhere() -> None:
 
 def test_the_refused_do_not_pile_up() -> None:
     found = some(of_address=1)
-    before = COUNTERS.connections_refused
+    before = CONNECTIONS_REFUSED.value
     come(found)
     lingering = [come(found)[0] for _ in range(REFUSED_AT_ONCE - 1)]
     refusal = found.enter("192.0.2.1:1")  # in the greeting they count too
@@ -166,7 +166,7 @@ def test_the_refused_do_not_pile_up() -> None:
     assert refused(found)
     found.leave(lingering[0])
     assert refused(found)
-    assert COUNTERS.connections_refused == before + REFUSED_AT_ONCE + 3
+    assert CONNECTIONS_REFUSED.value == before + REFUSED_AT_ONCE + 3
 
 
 def test_nothing_is_left_of_those_who_have_gone(monkeypatch: pytest.MonkeyPatch) -> None:

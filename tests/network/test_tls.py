@@ -17,7 +17,7 @@ import pytest
 
 from greenchat.client.tls import TlsError, TlsSocket, Untrusted
 from greenchat.errors import ConfigError
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import EVICTIONS
 from greenchat.network import places
 from greenchat.network.tls import PIECE, Certificate
 from tests.certificates import Authority, Pair
@@ -181,7 +181,7 @@ def test_a_client_that_does_not_trust_the_server_goes_with_one_line(
 
 @pytest.mark.parametrize("hello", [b"", b"\x16\x03\x01", None])
 def test_a_handshake_that_is_late_ends_the_connection(bare: Any, end: Ends, hello: bytes | None) -> None:
-    before = COUNTERS.login_timeouts
+    before = EVICTIONS.values["login_timeout"]
     _, client, wire = bare(login_timeout=0.05)
     if hello is None:
         wire.shake(client)
@@ -189,7 +189,7 @@ def test_a_handshake_that_is_late_ends_the_connection(bare: Any, end: Ends, hell
         client.send(hello)
     client.rest()
     assert "user=- ended: no TLS handshake in time after" in end()
-    assert COUNTERS.login_timeouts == before + 1
+    assert EVICTIONS.values["login_timeout"] == before + 1
 
 
 @pytest.mark.parametrize(("how", "reason"), [("close", "closed by peer"), ("reset", "reset")])

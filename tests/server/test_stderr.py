@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import gevent
 import pytest
 
-from greenchat.metrics import COUNTERS
+from greenchat.metrics import LOG_LINES_LOST
 from greenchat.server.stderr import UnblockedStream
 
 DEADLINE = 20.0
@@ -61,10 +61,10 @@ def test_what_is_written_arrives_in_order(pipe: Pipe) -> None:
 def test_a_pipe_that_nobody_reads_costs_lines_and_no_time(pipe: Pipe) -> None:
     """One hole, and one line at its place; afterwards all is as before."""
     stream = UnblockedStream(pipe.writer, LIMIT)
-    before = COUNTERS.log_lines_lost
+    before = LOG_LINES_LOST.value
     for number in range(1_000):
         stream.write(f"{number:>9} {LINE[10:]}")
-    lost = COUNTERS.log_lines_lost - before
+    lost = LOG_LINES_LOST.value - before
     # The pipe's 4 KiB, the limit, and what the writer has taken and could not write.
     assert 1_000 - (4_096 + 2 * LIMIT) / len(LINE) < lost <= 1_000 - LIMIT / len(LINE)
     assert not stream.drain(0.01)
@@ -77,7 +77,7 @@ def test_a_pipe_that_nobody_reads_costs_lines_and_no_time(pipe: Pipe) -> None:
     )
     stream.write("afterwards\n")
     assert pipe.read_until("afterwards") == "afterwards\n"
-    assert COUNTERS.log_lines_lost - before == lost
+    assert LOG_LINES_LOST.value - before == lost
 
 
 def test_what_cannot_be_written_is_counted_and_told_when_it_can(pipe: Pipe) -> None:
@@ -85,10 +85,10 @@ def test_what_cannot_be_written_is_counted_and_told_when_it_can(pipe: Pipe) -> N
     with open("/dev/full", "wb", buffering=0) as full:
         os.dup2(full.fileno(), other)
     stream = UnblockedStream(other)
-    before = COUNTERS.log_lines_lost
+    before = LOG_LINES_LOST.value
     stream.write(LINE * 3)
     assert stream.drain(DEADLINE)
-    assert COUNTERS.log_lines_lost - before == 3
+    assert LOG_LINES_LOST.value - before == 3
     os.dup2(pipe.writer, other)
     stream.write("again\n")
     assert pipe.read_until("lost").splitlines()[0] == "again"

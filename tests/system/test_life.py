@@ -628,12 +628,29 @@ def test_the_admin_address_has_metrics_and_health_and_nothing_else(start: Start)
         status, metrics = get(admin, "/metrics")
     assert status == 200
     counted = dict(re.findall(r"^(greenchat_\w+) ([\d.]+)$", metrics, re.MULTILINE))
-    assert float(counted["greenchat_frames_in_total"]) == 5
+    assert float(counted["greenchat_received_frames_total"]) == 5
     assert float(counted["greenchat_messages_stored_total"]) == 3
     assert float(counted["greenchat_connections_opened_total"]) == 1
     assert "process_resident_memory_bytes" in metrics
     assert get(admin, "/")[0] == 404
     assert get(admin, "/metricsx")[0] == 404
+
+
+def test_promtool_has_nothing_to_say_about_the_metrics(start: Start) -> None:
+    admin = free_port()
+    server = start("--admin", f"127.0.0.1:{admin}")
+    with join(server, "Ann") as ann:
+        ann.done(6, toid=ann.id, msg="x")
+        metrics = get(admin, "/metrics")[1]
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=metrics,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -652,7 +669,7 @@ def test_metrics_are_shown_whatever_is_accepted(start: Start, accept: str) -> No
     start("--admin", f"127.0.0.1:{admin}")
     status, metrics = get(admin, "/metrics", Accept=accept)
     assert status == 200
-    assert "greenchat_frames_in_total 0.0" in metrics
+    assert "greenchat_received_frames_total 0.0" in metrics
 
 
 def test_servers_of_one_machine_share_the_setting_of_their_pages(start: Start) -> None:
@@ -662,7 +679,7 @@ def test_servers_of_one_machine_share_the_setting_of_their_pages(start: Start) -
     for server in servers:
         with Client(server) as client:
             client.ask(12)
-        assert "greenchat_frames_in_total 1.0" in get(server.port + 2, "/metrics")[1]
+        assert "greenchat_received_frames_total 1.0" in get(server.port + 2, "/metrics")[1]
 
 
 def test_health_says_so_while_another_program_keeps_the_database_locked(start: Start) -> None:
