@@ -1,4 +1,6 @@
-"""Private servers on loopback: what the tests and the scripts start beside a greenchat server.
+"""Real servers, loads, faults and judges, for the tests and for the commands in ``scripts/``."""
 
-Each has a folder and a free port of its own, runs in the foreground, and ends with its parent.
-"""
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+"""The checkout."""

@@ -30,8 +30,8 @@ from time import monotonic
 from typing import Any
 
 from lab.fill import Person, people
-from lab.node import Node
-from lab.program import LabError
+from lab.servers.node import Node
+from lab.servers.program import LabError
 
 HEARTBEAT = 1.0
 """Seconds between two heartbeats of a client: what a server expects by default."""
@@ -315,7 +315,9 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def main() -> None:
     """Run one storm and print its figures."""
-    parser = argparse.ArgumentParser(description="Let everybody come back at once after a restart.")
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.storm", description="Let everybody come back at once after a restart."
+    )
     parser.add_argument("clients", nargs="?", type=int, default=1_000)
     parser.add_argument("--online", type=int, default=50, help="who is there before (default: 50)")
     ours, options = parser.parse_known_args()

@@ -8,8 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
-from lab.mariadb import MariaDb
-from lab.redis import Redis
+from lab.servers.mariadb import MariaDb
+from lab.servers.redis import Redis
 
 DEADLINE = 150.0
 """Seconds that a scenario may take: generous, because nothing waits for it when all is well."""

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab import mariadb, redis
-from lab.program import LabError, find
+from lab.servers import mariadb, redis
+from lab.servers.program import LabError, find
 
 
 def need(*programs: str) -> None:

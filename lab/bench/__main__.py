@@ -19,7 +19,7 @@ from lab.bench.figures import Row
 from lab.bench.report import Progress, complain, load_json, show, table, write_json
 from lab.bench.scenarios import ALL, GROWTH, STANDARD
 from lab.bench.site import Lab, a_lab
-from lab.program import LabError
+from lab.servers.program import LabError
 
 FAULTY, UNUSABLE = 1, 2
 """Exit statuses: something was lost, doubled, reordered or refused; it could not be run."""

@@ -13,7 +13,7 @@ from itertools import count
 from time import monotonic
 
 from lab.bench import wire
-from lab.program import LabError
+from lab.servers.program import LabError
 
 DEADLINE = 30.0
 """Seconds that anything may take that ends by itself."""

@@ -13,9 +13,9 @@ from time import monotonic, process_time
 from lab.bench import machine
 from lab.bench.figures import Reading
 from lab.bench.fill import Filling
-from lab.mariadb import MariaDb, private_mariadb
-from lab.program import Program
-from lab.redis import Redis, private_redis
+from lab.servers.mariadb import MariaDb, private_mariadb
+from lab.servers.program import Program
+from lab.servers.redis import Redis, private_redis
 
 _READY = re.compile(r"^greenchat \S+ listening on (\S+):(\d+) ", re.MULTILINE)
 _COMPLAINT = re.compile(r"^.* (?:WARNING|ERROR|CRITICAL) .*$|^Traceback.*$", re.MULTILINE)

@@ -10,8 +10,8 @@ import pytest
 
 from greenchat.bus import open_bus
 from greenchat.errors import BusAway, ConfigError, StartupError
-from lab.program import free_port
-from lab.redis import Redis
+from lab.servers.program import free_port
+from lab.servers.redis import Redis
 from tests.scenarios import Scenario
 from tests.servers import private_redis
 

@@ -19,7 +19,7 @@ from greenchat.data.query import DIALECTS
 from greenchat.data.schema import metadata
 from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
 from greenchat.model.records import Node, Span
-from lab.mariadb import PASSWORD, MariaDb
+from lab.servers.mariadb import PASSWORD, MariaDb
 from tests.data.shared import NOW, append, pair, recall, text
 from tests.data.test_store_contract import StoreContract
 from tests.scenarios import Scenario

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.mariadb import MariaDb
+from lab.servers.mariadb import MariaDb
 from tests.servers import private_mariadb
 from tests.system.server import Server
 

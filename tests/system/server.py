@@ -21,7 +21,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from lab.program import free_port
+from lab.servers.program import free_port
 
 ROOT = Path(__file__).parents[2]
 

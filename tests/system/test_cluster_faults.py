@@ -17,13 +17,14 @@ from time import monotonic, sleep
 import pytest
 
 from lab.background import background
-from lab.checker import latencies
-from lab.device import PASSWORD, Device
-from lab.faults import FaultProxy
-from lab.load import Load, wait
-from lab.node import Fleet, Node
-from lab.trial import STATES, Trial
-from lab.visit import LOGIN
+from lab.faults.proxy import FaultProxy
+from lab.fleet import Fleet
+from lab.people.device import PASSWORD, Device
+from lab.people.load import Load, wait
+from lab.people.visit import LOGIN
+from lab.rules.checker import latencies
+from lab.servers.node import Node
+from lab.soak.trial import STATES, Trial
 from tests.servers import private_mariadb, private_redis
 from tests.system.server import DEADLINE, Client, command, environment, join
 

@@ -9,7 +9,8 @@ from time import monotonic
 import pytest
 
 from lab.background import background
-from lab.node import Fleet, Node
+from lab.fleet import Fleet
+from lab.servers.node import Node
 from tests.servers import private_mariadb, private_redis
 from tests.system.server import DEADLINE, Client, Ended, join
 

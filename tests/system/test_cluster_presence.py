@@ -10,7 +10,7 @@ from time import monotonic, sleep
 import pytest
 
 from lab.background import background
-from lab.node import Fleet
+from lab.fleet import Fleet
 from tests.servers import private_mariadb, private_redis
 from tests.system.server import Client, join
 

@@ -18,7 +18,7 @@ from time import monotonic, sleep
 import pytest
 
 from greenchat.client import Client
-from lab.program import free_port, free_ports
+from lab.servers.program import free_port, free_ports
 from tests.servers import need
 from tests.system.server import ROOT, environment
 

@@ -14,11 +14,11 @@ from time import monotonic, sleep
 from redis import Redis
 
 from greenchat.client import Client, Event, Message
-from lab.check import check
-from lab.mariadb import MariaDb
-from lab.nginx import Nginx
-from lab.program import DEADLINE, find, free_port, free_ports
-from lab.supervisord import Supervisord
+from lab.cluster.smoke_test import check
+from lab.servers.mariadb import MariaDb
+from lab.servers.nginx import Nginx
+from lab.servers.program import DEADLINE, find, free_port, free_ports
+from lab.servers.supervisord import Supervisord
 from tests.servers import need, private_redis
 from tests.system.server import ROOT, Server
 

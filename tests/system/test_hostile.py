@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import hostile
 from lab.fill import people, unread
-from lab.hostile import Innocent, Pair
+from lab.hostile import scenarios as hostile
+from lab.hostile.scenarios import Innocent, Pair
 from lab.storm import forget_peak, peak_mib, rss_mib
 from tests.servers import need
 from tests.system.server import Server

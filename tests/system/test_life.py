@@ -18,7 +18,7 @@ from time import monotonic
 import pytest
 
 from greenchat import __version__
-from lab.program import free_port, free_ports
+from lab.servers.program import free_port, free_ports
 from tests.system.server import DEADLINE, READY, Client, Ended, Frame, Server, command, environment, get, join
 
 STATES = 'SELECT name, state FROM "User" ORDER BY name'

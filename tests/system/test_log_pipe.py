@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from lab.program import free_port
+from lab.servers.program import free_port
 from tests.system.server import DEADLINE, ROOT, Client, command, environment
 from tests.system.test_life import get
 

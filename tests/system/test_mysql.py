@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.mariadb import MariaDb
-from lab.program import free_port
+from lab.servers.mariadb import MariaDb
+from lab.servers.program import free_port
 from tests.system.server import DEADLINE, Client, Server, command, environment, join
 
 Start = Callable[..., Server]

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from lab.nginx import CONF, Nginx, configuration
-from lab.program import find, free_port
+from lab.servers.nginx import CONF, Nginx, configuration
+from lab.servers.program import find, free_port
 from tests.servers import need
 from tests.system.server import DEADLINE, Client, Frame, Server
 

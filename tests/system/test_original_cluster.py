@@ -12,9 +12,10 @@ from time import monotonic, sleep
 import pytest
 
 from lab.background import background
-from lab.nginx import Nginx
-from lab.node import Fleet, Node
-from lab.program import free_port
+from lab.fleet import Fleet
+from lab.servers.nginx import Nginx
+from lab.servers.node import Node
+from lab.servers.program import free_port
 from tests.servers import need, private_mariadb, private_redis
 from tests.system.original import Person
 from tests.system.server import DEADLINE, Client

@@ -8,8 +8,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from lab.program import free_port
-from lab.redis import Redis
+from lab.servers.program import free_port
+from lab.servers.redis import Redis
 from tests.servers import private_redis
 from tests.system.server import DEADLINE, Client, Server, get, join
 

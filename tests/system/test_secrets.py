@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from greenchat.config import Settings
-from lab.mariadb import MariaDb
+from lab.servers.mariadb import MariaDb
 from tests.system.server import ROOT, Client, Server
 from tests.system.test_life import fill_disk
 

@@ -20,9 +20,9 @@ import pytest
 from supervisor.datatypes import byte_size
 
 from greenchat.config import Settings, load
-from lab.mariadb import PASSWORD, MariaDb
-from lab.program import free_ports
-from lab.supervisord import CONF, READY, Supervisord
+from lab.servers.mariadb import PASSWORD, MariaDb
+from lab.servers.program import free_ports
+from lab.servers.supervisord import CONF, READY, Supervisord
 from tests.servers import private_redis
 from tests.system.server import DEADLINE, ROOT, Client
 

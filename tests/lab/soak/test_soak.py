@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from lab import soak
-from lab.checker import Verdict, check
-from lab.evidence import LOST, Evidence, Violation
-from lab.program import LabError
+from lab.rules.checker import Verdict, check
+from lab.rules.evidence import LOST, Evidence, Violation
+from lab.servers.program import LabError
+from lab.soak import __main__ as soak
 
 End = Callable[[], Verdict]
 

@@ -10,11 +10,9 @@ import random
 from collections.abc import Sequence
 from time import monotonic
 
-from lab.life import Life
-from lab.person import Person, Weather
-from lab.record import LOGOUT, RECALL, TEXT, Act, Arrival, Record, Sent, peer_of
-from lab.record import PASSWORD as PASSWORD_ACT
-from lab.visit import (
+from lab.people.life import Life
+from lab.people.person import Person, Weather
+from lab.people.visit import (
     ALREADY_ONLINE,
     BUSY,
     GROUP_CHAT,
@@ -26,6 +24,8 @@ from lab.visit import (
     Proof,
     Visit,
 )
+from lab.record import LOGOUT, RECALL, TEXT, Act, Arrival, Record, Sent, peer_of
+from lab.record import PASSWORD as PASSWORD_ACT
 
 RECEIVED = 13
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from lab.program import DEADLINE, LOOK_AGAIN, LabError, Program
+from lab import ROOT
+from lab.servers.program import DEADLINE, LOOK_AGAIN, LabError, Program
 
-CONF = Path(__file__).parents[1] / "conf" / "supervisord.conf"
+CONF = ROOT / "conf" / "supervisord.conf"
 
 READY = re.compile(r"^greenchat \S+ listening on \S+ .*$", re.M)
 

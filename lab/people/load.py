@@ -10,11 +10,11 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 from lab.background import Background
-from lab.device import PASSWORD, Device
-from lab.person import Person, Weather
-from lab.program import LOOK_AGAIN, LabError
+from lab.people.device import PASSWORD, Device
+from lab.people.person import Person, Weather
+from lab.people.visit import LIMIT, LOGIN, Frame, Place
 from lab.record import Record, of_pair
-from lab.visit import LIMIT, LOGIN, Frame, Place
+from lab.servers.program import LOOK_AGAIN, LabError
 
 REG, ADD_FRIEND, CREATE_GROUP, ADD_GROUP = 4, 7, 8, 9
 

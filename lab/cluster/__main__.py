@@ -15,13 +15,12 @@ from pathlib import Path
 from time import sleep
 from typing import NoReturn
 
-from lab import nginx, supervisord
-from lab.check import CheckFailed, check
-from lab.mariadb import MariaDb
-from lab.program import LabError, find, free_port, free_ports, need_ports
-from lab.redis import PASSWORD, Redis
-
-ROOT = Path(__file__).parents[1]
+from lab import ROOT
+from lab.cluster.smoke_test import CheckFailed, check
+from lab.servers import nginx, supervisord
+from lab.servers.mariadb import MariaDb
+from lab.servers.program import LabError, find, free_port, free_ports, need_ports
+from lab.servers.redis import PASSWORD, Redis
 
 MOST_NODES = 99
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import monotonic
 
-from lab.program import LabError
+from lab.servers.program import LabError
 from lab.storm import allow_files
 
 DEADLINE = 20.0
@@ -154,7 +154,7 @@ def attack() -> None:
 def attackers(address: tuple[str, int], peers: list[Peer]) -> Iterator[None]:
     """Let these peers attack a server during the block."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "from lab.attack import attack; attack()"],
+        [sys.executable, "-c", "from lab.hostile.attack import attack; attack()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,17 +1,11 @@
-"""Hostile peers, and two innocent people who chat meanwhile.
-
-``python -m lab.hostile [NAME …] [--seconds S] [--scale N]`` attacks a server of its own, with so many
-times the peers of the tests, and prints what it took of the server's memory and of the innocents' time.
-"""
+"""Attacks on a server of its own, while innocent clients chat on it."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import socket
 import ssl
 import subprocess
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,12 +14,12 @@ from time import monotonic, sleep
 from typing import Any
 
 from greenchat.model.records import SHOWN_MEMBERS, SMALL_GROUP
-from lab.attack import Peer, attackers
 from lab.fill import Person, group, people
-from lab.node import Node
-from lab.program import LabError
-from lab.redis import private_redis
-from lab.storm import allow_files, forget_peak, peak_mib, rss_mib, spread
+from lab.hostile.attack import Peer, attackers
+from lab.servers.node import Node
+from lab.servers.program import LabError
+from lab.servers.redis import private_redis
+from lab.storm import forget_peak, peak_mib, rss_mib, spread
 
 DEADLINE = 20.0
 """Seconds after which an innocent who hears nothing takes the server for dead."""
@@ -400,30 +394,3 @@ def certificate(folder: Path) -> list[str]:
     command = ["openssl", *words, "-subj", "/CN=localhost", "-keyout", key, "-out", cert]
     subprocess.run(command, check=True, capture_output=True)
     return ["--tls-cert", cert, "--tls-key", key]
-
-
-def main() -> None:
-    """Run scenarios and print a table."""
-    parser = argparse.ArgumentParser(description="Attack a server, and see how two innocents fare.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios (default: all)")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--scale", type=int, default=1, help="times the peers of the tests")
-    ours = parser.parse_args()
-    allow_files()
-    form = "{:<30} {:>7} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}"
-    columns = "peers", "RSS MiB", "peak MiB", "calm ms", "median ms", "p99 ms", "most ms"
-    print(form.format("", *columns), flush=True)
-    for name in ours.names or SCENARIOS:
-        with tempfile.TemporaryDirectory(prefix="greenchat-hostile-") as folder:
-            try:
-                found = run(name, Path(folder), ours.seconds, ours.scale)
-            except LabError as error:
-                print(f"{name}: {error}", flush=True)
-                continue
-        times = found["innocents_ms"]
-        row = found["peers"], found["rss_before_mib"], found["rss_peak_mib"], found["calm_ms"]["median"]
-        print(form.format(name, *row, times["median"], times["p99"], times["most"]), flush=True)
-
-
-if __name__ == "__main__":
-    main()

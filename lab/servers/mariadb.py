@@ -13,7 +13,7 @@ from typing import Any
 
 import pymysql
 
-from lab.program import DEADLINE, LabError, Program, find, free_port
+from lab.servers.program import DEADLINE, LabError, Program, find, free_port
 
 PASSWORD = "s3cret ü@/"
 """Of the user ``chat``: with what must be quoted in a URL."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from math import inf
 
-from lab.evidence import LEAKED, LOST, REORDERED, WRONG, Change, Evidence, Place, Violation
 from lab.record import LIVE, RECALL, TEXT, Arrival, Connection, Past, Record, Sent, peer_of
+from lab.rules.evidence import LEAKED, LOST, REORDERED, WRONG, Change, Evidence, Place, Violation
 
 NO_MEMBER, BLOCKED, BUSY, NOT_ALLOWED, NO_MESSAGE = 8, 10, 13, 14, 15
 

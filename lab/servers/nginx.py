@@ -7,9 +7,10 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.program import LabError, Program
+from lab import ROOT
+from lab.servers.program import LabError, Program
 
-CONF = Path(__file__).parents[1] / "conf" / "nginx_stream.conf"
+CONF = ROOT / "conf" / "nginx_stream.conf"
 
 PORT = 8000
 FIRST_SERVER = 6001

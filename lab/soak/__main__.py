@@ -14,16 +14,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
-from lab import soak_faults
 from lab.background import background
-from lab.checker import RULES, Verdict, latencies, percentile
-from lab.evidence import Fault as Broken
-from lab.load import Load
-from lab.mariadb import private_mariadb
-from lab.node import Fleet
-from lab.program import LabError
-from lab.redis import private_redis
-from lab.trial import Trial
+from lab.faults import catalogue
+from lab.fleet import Fleet
+from lab.people.load import Load
+from lab.rules.checker import RULES, Verdict, latencies, percentile
+from lab.rules.evidence import Fault as Broken
+from lab.servers.mariadb import private_mariadb
+from lab.servers.program import LabError
+from lab.servers.redis import private_redis
+from lab.soak.trial import Trial
 
 LASTS = (1.0, 14.0)
 """Seconds that a fault lasts: less than any deadline, and more than every one."""
@@ -111,16 +111,16 @@ class Soak:
             self.calm.append((since, monotonic()))
 
     def _break(self) -> str:
-        tables = [soak_faults.NODE_FAULTS, soak_faults.BACKEND_FAULTS, soak_faults.CLIENT_FAULTS]
+        tables = [catalogue.NODE_FAULTS, catalogue.BACKEND_FAULTS, catalogue.CLIENT_FAULTS]
         first = self.chance.choices(tables, [3, 4, 1])[0]
         chosen = [self.chance.choice(first)]
         if self.chance.random() < SECOND_FAULT:
             others = [fault for table in tables if table is not first for fault in table]
             chosen.append(self.chance.choice(others))
-        if {soak_faults.line_to_mariadb_is_bad, soak_faults.commits_are_in_doubt} <= {*chosen}:
-            chosen.remove(soak_faults.line_to_mariadb_is_bad)  # of two faults of a line the last would hold
+        if {catalogue.line_to_mariadb_is_bad, catalogue.commits_are_in_doubt} <= {*chosen}:
+            chosen.remove(catalogue.line_to_mariadb_is_bad)  # of two faults of a line the last would hold
         # First of all, since no node starts without its backends.
-        chosen.sort(key=lambda fault: fault is not soak_faults.all_nodes_are_restarted)
+        chosen.sort(key=lambda fault: fault is not catalogue.all_nodes_are_restarted)
         self.faults.update(fault.__name__ for fault in chosen)
         return "; ".join(fault(self) for fault in chosen)
 

@@ -9,15 +9,15 @@ from contextlib import closing
 
 import pytest
 
-from lab import program
-from lab.program import EPHEMERAL, LabError, free_port, free_ports, need_ports
+from lab.servers import program
+from lab.servers.program import EPHEMERAL, LabError, free_port, free_ports, need_ports
 from tests.system.server import DEADLINE, ROOT
 
 
 def take(port: int) -> str:
     """Have another process of the lab take a port, if it can."""
     script = (
-        "from lab import program\n"
+        "from lab.servers import program\n"
         f"program._outside_ephemeral = lambda count: range({port}, {port} + 1)\n"
         "program.TRIES = 1\n"
         "print(program.free_port())"

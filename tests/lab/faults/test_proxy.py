@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import socketserver
 import threading
@@ -10,9 +11,8 @@ from time import monotonic
 
 import pytest
 
-from lab import faults
 from lab.background import Background, background
-from lab.faults import FaultProxy
+from lab.faults.proxy import COMMIT, FaultProxy
 
 DEADLINE = 20.0
 
@@ -212,13 +212,13 @@ def test_doubt_cuts_the_line_at_a_commit_which_may_have_been_carried_out(
     carried_out: bool,
 ) -> None:
     rolled = iter([0.0, dice])
-    monkeypatch.setattr(faults.random, "random", lambda: next(rolled))
+    monkeypatch.setattr(random, "random", lambda: next(rolled))
     proxy.doubt()
     assert ask(client, b"SELECT 1") == b"SELECT 1"
-    client.sendall(faults.COMMIT)
+    client.sendall(COMMIT)
     with pytest.raises(ConnectionResetError):
         client.recv(1)
-    assert echo.came == [b"hello", b"SELECT 1"] + [faults.COMMIT] * carried_out
+    assert echo.came == [b"hello", b"SELECT 1"] + [COMMIT] * carried_out
     assert proxy.doubted == 1
     with connect(proxy) as again:
         assert ask(again, b"SELECT 2") == b"SELECT 2"

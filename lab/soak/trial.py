@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from time import monotonic
 
-from lab import rules_people
-from lab.checker import Verdict, check, missing_of
-from lab.evidence import CONVERGED, Evidence, Fault, Look
-from lab.load import Load, wait
-from lab.node import Fleet
+from lab.fleet import Fleet
+from lab.people.load import Load, wait
 from lab.record import Row
+from lab.rules import presence
+from lab.rules.checker import Verdict, check, missing_of
+from lab.rules.evidence import CONVERGED, Evidence, Fault, Look
 
 ANSWERED = 45.0
 """Seconds in which all that is under way is acknowledged once nothing is broken."""
@@ -107,7 +107,7 @@ class Trial:
     def wrong(self, pending: list[str]) -> bool:
         """Return True if a state is not right now, as told or in the database."""
         evidence = Evidence((), {}, self.load.records, looks=[Look(monotonic(), (), pending)])
-        told = any(True for _ in rules_people.presence_is_right(evidence))
+        told = any(True for _ in presence.presence_is_right(evidence))
         return told or bool(self.ghosts()) or bool(self.misplaced())
 
     def misplaced(self) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import redis
 
-from lab.program import Program, find, free_port
+from lab.servers.program import Program, find, free_port
 
 PASSWORD = "r3dis-pw"
 

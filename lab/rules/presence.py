@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from math import inf
 
-from lab.evidence import LEAKED, STUCK, WRONG, Evidence, Violation
 from lab.record import PASSWORD, Attempt, Connection, Record
+from lab.rules.evidence import LEAKED, STUCK, WRONG, Evidence, Violation
 
 ALREADY_ONLINE = 2
 

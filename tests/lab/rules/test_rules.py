@@ -7,9 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-from lab import rules_access, rules_people
-from lab.checker import Rule, check, missing_of
-from lab.evidence import LEAKED, LOST, REORDERED, STUCK, WRONG, Evidence, Fault, Look, Seqs
 from lab.record import (
     BLOCK,
     JOIN,
@@ -31,6 +28,9 @@ from lab.record import (
     Sent,
     of_pair,
 )
+from lab.rules import access, presence
+from lab.rules.checker import Rule, check, missing_of
+from lab.rules.evidence import LEAKED, LOST, REORDERED, STUCK, WRONG, Evidence, Fault, Look, Seqs
 
 ANN, BOB = 1, 2
 PAIR, GROUP = of_pair(ANN, BOB), -9
@@ -341,52 +341,52 @@ def an_old_token_is_taken(case: Case) -> None:
 
 
 PLANTED: list[tuple[str, Rule, Callable[[Case], None]]] = [
-    (LEAKED, rules_access.nobody_gets_an_entry_outside_a_membership, an_entry_of_before_the_joining_comes),
-    (LEAKED, rules_access.nobody_gets_an_entry_outside_a_membership, an_entry_of_after_the_leaving_comes),
+    (LEAKED, access.nobody_gets_an_entry_outside_a_membership, an_entry_of_before_the_joining_comes),
+    (LEAKED, access.nobody_gets_an_entry_outside_a_membership, an_entry_of_after_the_leaving_comes),
     (
         LEAKED,
-        rules_access.nobody_gets_an_entry_outside_a_membership,
+        access.nobody_gets_an_entry_outside_a_membership,
         an_entry_of_the_membership_comes_long_after_the_leaving,
     ),
     (
         LEAKED,
-        rules_access.nobody_gets_an_entry_outside_a_membership,
+        access.nobody_gets_an_entry_outside_a_membership,
         an_entry_of_an_earlier_membership_is_pending,
     ),
-    (LEAKED, rules_access.nobody_gets_an_entry_outside_a_membership, a_page_after_the_leaving_holds_an_entry),
-    (REORDERED, rules_access.none_is_missing_inside_a_membership, one_of_a_membership_is_skipped),
-    (REORDERED, rules_access.none_is_missing_inside_a_membership, the_first_after_the_joining_is_skipped),
-    (LEAKED, rules_access.nobody_writes_outside_a_membership, a_stranger_writes),
-    (LEAKED, rules_access.nobody_writes_to_a_blocker, a_blocked_one_writes),
-    (WRONG, rules_access.refusals_have_a_reason, one_is_refused_who_is_not_blocked),
-    (WRONG, rules_access.refusals_have_a_reason, a_member_is_refused),
-    (WRONG, rules_access.refusals_have_a_reason, a_recall_is_refused),
+    (LEAKED, access.nobody_gets_an_entry_outside_a_membership, a_page_after_the_leaving_holds_an_entry),
+    (REORDERED, access.none_is_missing_inside_a_membership, one_of_a_membership_is_skipped),
+    (REORDERED, access.none_is_missing_inside_a_membership, the_first_after_the_joining_is_skipped),
+    (LEAKED, access.nobody_writes_outside_a_membership, a_stranger_writes),
+    (LEAKED, access.nobody_writes_to_a_blocker, a_blocked_one_writes),
+    (WRONG, access.refusals_have_a_reason, one_is_refused_who_is_not_blocked),
+    (WRONG, access.refusals_have_a_reason, a_member_is_refused),
+    (WRONG, access.refusals_have_a_reason, a_recall_is_refused),
     (
         WRONG,
-        rules_access.what_is_refused_is_not_stored,
+        access.what_is_refused_is_not_stored,
         a_stored_message_is_refused_when_it_is_sent_again,
     ),
-    (LEAKED, rules_access.strangers_read_no_history, a_stranger_reads),
-    (WRONG, rules_access.strangers_read_no_history, a_member_may_not_read),
-    (WRONG, rules_access.strangers_read_no_history, one_of_the_two_may_not_read),
-    (LOST, rules_access.histories_are_whole, a_history_has_a_hole),
-    (LOST, rules_access.histories_are_whole, a_history_lacks_the_newest),
-    (LOST, rules_access.histories_are_whole, a_history_of_before_does_not_reach_it),
-    (LEAKED, rules_access.no_page_shows_what_was_recalled, a_history_shows_what_was_recalled),
-    (LEAKED, rules_access.no_page_shows_what_was_recalled, a_page_shows_what_was_recalled),
-    (LEAKED, rules_access.no_push_brings_what_was_recalled, what_was_recalled_comes_live),
-    (LEAKED, rules_access.nothing_follows_its_recall, the_text_comes_after_its_recall),
-    (STUCK, rules_people.presence_is_right, a_device_was_told_wrongly),
-    (STUCK, rules_people.presence_is_right, a_device_was_never_told),
-    (STUCK, rules_people.presence_is_right, a_blocked_one_sees_the_blocker),
-    (STUCK, rules_people.tables_are_right, the_database_has_somebody_elsewhere),
-    (STUCK, rules_people.nobody_hangs, somebody_hangs),
-    (STUCK, rules_people.nobody_is_kept_out, somebody_is_kept_out),
-    (WRONG, rules_people.of_logins_at_once_one_lives, both_of_two_logins_at_once_end),
-    (WRONG, rules_people.of_logins_at_once_one_lives, one_is_replaced_by_nobody),
-    (STUCK, rules_people.what_is_replaced_ends, a_connection_outlives_the_next),
-    (STUCK, rules_people.what_is_replaced_ends, a_session_outlives_the_password),
-    (LEAKED, rules_people.old_tokens_are_refused, an_old_token_is_taken),
+    (LEAKED, access.strangers_read_no_history, a_stranger_reads),
+    (WRONG, access.strangers_read_no_history, a_member_may_not_read),
+    (WRONG, access.strangers_read_no_history, one_of_the_two_may_not_read),
+    (LOST, access.histories_are_whole, a_history_has_a_hole),
+    (LOST, access.histories_are_whole, a_history_lacks_the_newest),
+    (LOST, access.histories_are_whole, a_history_of_before_does_not_reach_it),
+    (LEAKED, access.no_page_shows_what_was_recalled, a_history_shows_what_was_recalled),
+    (LEAKED, access.no_page_shows_what_was_recalled, a_page_shows_what_was_recalled),
+    (LEAKED, access.no_push_brings_what_was_recalled, what_was_recalled_comes_live),
+    (LEAKED, access.nothing_follows_its_recall, the_text_comes_after_its_recall),
+    (STUCK, presence.presence_is_right, a_device_was_told_wrongly),
+    (STUCK, presence.presence_is_right, a_device_was_never_told),
+    (STUCK, presence.presence_is_right, a_blocked_one_sees_the_blocker),
+    (STUCK, presence.tables_are_right, the_database_has_somebody_elsewhere),
+    (STUCK, presence.nobody_hangs, somebody_hangs),
+    (STUCK, presence.nobody_is_kept_out, somebody_is_kept_out),
+    (WRONG, presence.of_logins_at_once_one_lives, both_of_two_logins_at_once_end),
+    (WRONG, presence.of_logins_at_once_one_lives, one_is_replaced_by_nobody),
+    (STUCK, presence.what_is_replaced_ends, a_connection_outlives_the_next),
+    (STUCK, presence.what_is_replaced_ends, a_session_outlives_the_password),
+    (LEAKED, presence.old_tokens_are_refused, an_old_token_is_taken),
 ]
 
 
@@ -403,7 +403,7 @@ def test_a_planted_violation_is_found_and_named(
 
 
 def test_every_rule_has_found_something() -> None:
-    assert {rule for _, rule, _ in PLANTED} == {*rules_access.RULES, *rules_people.RULES}
+    assert {rule for _, rule, _ in PLANTED} == {*access.RULES, *presence.RULES}
 
 
 # -- What is no violation
@@ -446,7 +446,7 @@ def test_in_a_leaving_that_is_not_settled_either_is_right(case: Case) -> None:
 def test_what_is_refused_may_be_stored_later(case: Case) -> None:
     a_stored_message_is_refused_when_it_is_sent_again(case)
     case.ann.sent["p3"].refusal = 10, 32.04  # before anybody had it
-    assert list(rules_access.what_is_refused_is_not_stored(case.evidence())) == []
+    assert list(access.what_is_refused_is_not_stored(case.evidence())) == []
 
 
 def test_who_is_leaving_may_get_some_entries_and_not_those_before_them(case: Case) -> None:

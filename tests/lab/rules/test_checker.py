@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from lab import checker, rules_access, rules_people
-from lab.checker import Rule, check, latencies, missing_of, percentile
-from lab.evidence import DOUBLED, LOST, REORDERED, WRONG, Evidence
 from lab.record import LIVE, PAGE, Arrival, Connection, Record, Row, Sent, of_pair
+from lab.rules import access, checker, presence
+from lab.rules.checker import Rule, check, latencies, missing_of, percentile
+from lab.rules.evidence import DOUBLED, LOST, REORDERED, WRONG, Evidence
 
 ANN, BOB = 1, 2
 PAIR = of_pair(ANN, BOB)
@@ -246,7 +246,7 @@ def test_a_planted_violation_is_found_and_named(
 
 
 def test_every_rule_has_found_something() -> None:
-    others = {*rules_access.RULES, *rules_people.RULES}  # see test_rules_access.py, test_rules_people.py
+    others = {*access.RULES, *presence.RULES}  # see test_rules_access.py, test_rules_people.py
     assert {rule for _, rule, _ in PLANTED} == set(checker.RULES) - others
 
 

@@ -12,8 +12,8 @@ from time import monotonic, sleep
 
 from greenchat.client import Client, Event, Login, Message, Push
 from greenchat.errors import GreenchatError
-from lab.program import LabError
-from lab.supervisord import Supervisord
+from lab.servers.program import LabError
+from lab.servers.supervisord import Supervisord
 
 DEADLINE = 30.0
 """Seconds that anything may take: generous, because nothing waits for it when all is well."""

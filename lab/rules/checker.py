@@ -10,8 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from lab import rules_access, rules_people
-from lab.evidence import (
+from lab.record import LIVE, TEXT, Arrival, Record, Row, Sent
+from lab.rules import access, presence
+from lab.rules.evidence import (
     DOUBLED,
     LEAKED,
     LOST,
@@ -22,7 +23,6 @@ from lab.evidence import (
     Place,
     Violation,
 )
-from lab.record import LIVE, TEXT, Arrival, Record, Row, Sent
 
 KINDS = (LOST, DOUBLED, REORDERED, LEAKED, STUCK, WRONG)
 
@@ -199,7 +199,7 @@ def none_is_skipped(evidence: Evidence) -> Iterator[Violation]:
             for arrival in link.arrivals:
                 before = arrival.conversation, arrival.seq - 1
                 if arrival.conversation not in record.conversations:
-                    continue  # see rules_access.none_is_missing_inside_a_membership
+                    continue  # see access.none_is_missing_inside_a_membership
                 if arrival.seq > 1 and before not in has:
                     text = f"{record}: got {_name(arrival)} on connection {number} ({link.node}) first"
                     yield Violation(REORDERED, text)
@@ -234,8 +234,8 @@ RULES: tuple[Rule, ...] = (
     none_is_skipped,
     everybody_has_everything,
     answers_are_sane,
-    *rules_access.RULES,
-    *rules_people.RULES,
+    *access.RULES,
+    *presence.RULES,
 )
 
 
@@ -246,7 +246,7 @@ def missing_of(evidence: Evidence) -> list[tuple[Record, set[Place]]]:
     """Return the devices that have not got everything yet, with what they miss."""
     missing = []
     for record in evidence.records:
-        since = dict.fromkeys(record.conversations, 1) | rules_access.entitled(evidence, record)
+        since = dict.fromkeys(record.conversations, 1) | access.entitled(evidence, record)
         wanted = {
             (conversation, seq)
             for conversation, first in since.items()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from lab.people.visit import BUSY, NOT_LOGGED_IN, Frame, Visit
 from lab.record import (
     BLOCK,
     JOIN,
@@ -19,10 +20,9 @@ from lab.record import (
     Act,
     peer_of,
 )
-from lab.visit import BUSY, NOT_LOGGED_IN, Frame, Visit
 
 if TYPE_CHECKING:
-    from lab.device import Device
+    from lab.people.device import Device
 
 MSGIDS = {JOIN: 9, LEAVE: 21, BLOCK: 19, UNBLOCK: 20, PASSWORD: 28, LOGOUT: 3}
 

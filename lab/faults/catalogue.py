@@ -9,9 +9,10 @@ from contextlib import closing
 from time import sleep
 from typing import Protocol
 
-from lab.faults import FaultProxy
-from lab.load import Load
-from lab.node import Fleet, Node
+from lab.faults.proxy import FaultProxy
+from lab.fleet import Fleet
+from lab.people.load import Load
+from lab.servers.node import Node
 
 OLD = (0.5, 4.0)
 """Seconds that a snapshot of Redis is old; a node's lease lasts 5."""

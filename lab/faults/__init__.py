@@ -1,0 +1,1 @@
+"""Faults: of networks (a TCP proxy), of programs, of clients."""

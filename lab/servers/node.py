@@ -1,0 +1,78 @@
+"""A greenchat server, as one node of a cluster."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+from lab import ROOT
+from lab.servers.program import LabError, Program, free_port
+
+READY = re.compile(r"^greenchat \S+ listening on \S+ .*$", re.MULTILINE)
+
+
+class Node(Program):
+    """A ``python -m greenchat.server`` of a cluster.
+
+    Args:
+        folder: for its log.
+        name: of the node.
+        store, bus: URLs.
+        options: more of its command line.
+
+    Attributes:
+        host, port: where clients come to, the same after a restart.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, folder: Path, name: str, store: str, bus: str, *options: object) -> None:
+        super().__init__(sys.executable, folder)
+        self.node = name
+        self.port = free_port()
+        self._options = ["--node", name, "--store", store, "--bus", bus, *options]
+        self._read = 0
+
+    def start(self) -> None:
+        """Start it, and return when clients can come."""
+        self._read = len(self.log)
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("GREENCHAT_")}
+        self._start(
+            ["-m", "greenchat.server", self.port, *self._options],
+            self._is_ready,
+            ours | {"PYTHONPATH": str(ROOT)},
+        )
+
+    def interrupt(self) -> None:
+        """Let it end as Ctrl-C does.
+
+        Raises:
+            LabError: it did not end, or not with the exit status 0.
+        """
+        process = self._process
+        assert process
+        self._end(signal.SIGINT)
+        if process.returncode:
+            raise LabError(f"{self.node} ended with {process.returncode}:\n{self.log}")
+
+    @property
+    def died(self) -> bool:
+        """Whether it ended and nobody here ended it."""
+        return self._process is not None and self._process.poll() is not None
+
+    def freeze(self) -> None:
+        """Stop the process where it is; clients and backends see nobody."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.signal(signal.SIGCONT)
+
+    def __repr__(self) -> str:
+        return self.node
+
+    def _is_ready(self) -> bool:
+        return READY.search(self.log, self._read) is not None
