@@ -41,7 +41,7 @@ FLOORS = (
         "service": Doors(
             {"errors", "model", "protocol", "ports", "metrics"}, {"argon2", "msgspec"}, pure=True
         ),
-        "data": Doors({"errors", "model", "ports"}, {"sqlalchemy", "gevent"}),
+        "data": Doors({"errors", "metrics", "model", "ports"}, {"sqlalchemy", "gevent"}),
         "bus": Doors({"errors", "model", "ports"}, {"redis", "gevent"}),
         "client": Doors({"errors", "model", "protocol"}, {"simplejson", "prompt_toolkit"}),
     },

@@ -19,6 +19,7 @@ class LocalBus(Counters):
     alone = True
     away = False
     trouble = ""
+    lag = 0.0
 
     def __init__(self, url: str = "local://") -> None:
         super().__init__()

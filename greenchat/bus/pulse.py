@@ -32,9 +32,14 @@ class Pulse:
         self._heard = float("-inf")
 
     @property
+    def age(self) -> float:
+        """Seconds since the newest position came back; infinite after a loss."""
+        return monotonic() - self._heard
+
+    @property
     def away(self) -> bool:
         """True unless Redis is known to work now."""
-        return not self._written or monotonic() - self._heard > AWAY
+        return not self._written or self.age > AWAY
 
     def written(self) -> None:
         """Note that the lease was written on the connection that is open now."""

@@ -82,6 +82,10 @@ class RedisBus(Shared):
         return self._pulse.away or bool(self._lookout.separated)
 
     @property
+    def lag(self) -> float:
+        return self._pulse.age
+
+    @property
     def trouble(self) -> str:
         if self._pulse.away:
             return f"Redis is away: {self._pulse.cause}"

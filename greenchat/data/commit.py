@@ -17,6 +17,7 @@ from greenchat.data.health import TROUBLE, Health
 from greenchat.data.query import run_text
 from greenchat.data.runner import Runner, Waiter
 from greenchat.errors import Busy, RequestError
+from greenchat.metrics import COMMIT_BATCH, COMMIT_SECONDS, DELIVERY_SECONDS
 from greenchat.model.records import Message
 from greenchat.ports.store import Delivery
 
@@ -50,11 +51,16 @@ Append = tuple[Message, Delivery]
 class Batch(NamedTuple):
     """The entries of one transaction.
 
-    ``apart``: it leaves out, instead of waiting for them, conversations that others have locked.
+    Attributes:
+        appends: messages.
+        operations: other changes.
+        since: the moment at which the first of them was queued, on the monotonic clock; None if unknown.
+        apart: the transaction leaves out, instead of waiting for them, conversations that others have locked.
     """
 
     appends: list[Append]
     operations: list[Operation]
+    since: float | None = None
     apart: bool = False
 
 
@@ -119,6 +125,7 @@ class GroupCommit:
         self._max_queue = max_queue
         self._closing = False
         self._queue: deque[Append | Operation] = deque()
+        self._since = 0.0  # when an entry last came into an empty queue
         self._doubt: tuple[Batch, InDoubt] | None = None
         self._aside: list[Append] = []
         self._locked: dict[int, float] = {}  # until when messages of a locked conversation may wait
@@ -126,9 +133,14 @@ class GroupCommit:
         self._health = Health("writing to")
 
     @property
+    def queued(self) -> int:
+        """Entries that are not in a transaction yet."""
+        return len(self._queue) + len(self._aside)
+
+    @property
     def full(self) -> bool:
-        """Whether more than half of what may wait waits."""
-        return len(self._queue) + len(self._aside) > self._max_queue // 2
+        """True if the queue is more than half full."""
+        return self.queued > self._max_queue // 2
 
     def close(self) -> None:
         """Take nothing more: from now on all is refused with Busy; what waits is still committed."""
@@ -141,6 +153,8 @@ class GroupCommit:
         if len(self._queue) + len(self._aside) >= self._max_queue:
             _tell(delivery, Busy())
             return
+        if not self._queue:
+            self._since = monotonic()
         self._queue.append((message, delivery))
         self._runner.wake()
 
@@ -150,8 +164,10 @@ class GroupCommit:
         Raises:
             Busy: the database is away, or the queue is full; nothing was changed.
         """
-        if len(self._queue) + len(self._aside) >= self._max_queue:
+        if self.queued >= self._max_queue:
             raise Busy
+        if not self._queue:
+            self._since = monotonic()
         operation = Operation(call, args, self._runner.waiter())
         self._queue.append(operation)
         self._runner.wake()
@@ -168,7 +184,7 @@ class GroupCommit:
                 return
 
     def _take(self, most: int) -> Batch:
-        batch = Batch([], [])
+        batch = Batch([], [], self._since)
         for _ in range(min(len(self._queue), most)):
             entry = self._queue.popleft()
             if isinstance(entry, Operation):
@@ -222,6 +238,7 @@ class GroupCommit:
         messages = [message for message, _ in batch.appends]
         if not messages and not batch.operations:
             return
+        begun = monotonic()
         try:
             outcomes, results = self._runner.write(self._transact, messages, batch.operations, batch.apart)
         except InDoubt as doubt:
@@ -231,6 +248,8 @@ class GroupCommit:
             self._health.failed(error)
             self._fail(batch)
         else:
+            COMMIT_SECONDS.observe(monotonic() - begun)
+            COMMIT_BATCH.observe(len(messages))
             self._note(results)
             self._finish(batch, outcomes, results)
 
@@ -269,6 +288,8 @@ class GroupCommit:
             _tell(delivery, outcome)
             if place % BREATH == 0:
                 self._runner.breathe()
+        if batch.appends and batch.since is not None:
+            DELIVERY_SECONDS.observe(monotonic() - batch.since)
         for operation, result in zip(batch.operations, results, strict=True):
             if isinstance(result, TROUBLE):
                 operation.waiter.set_exception(Busy())

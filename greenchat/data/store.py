@@ -267,6 +267,10 @@ class SqlStore:
         return self._read(first_stored, message)
 
     @property
+    def queued(self) -> int:
+        return self._commit.queued
+
+    @property
     def full(self) -> bool:
         return self._commit.full
 

@@ -14,7 +14,7 @@ from time import monotonic
 
 import gevent
 
-from greenchat.metrics import EVICTIONS
+from greenchat.metrics import EVICTIONS, LOOP_LAG
 from greenchat.network.connection import Connection
 from greenchat.network.silent import SilentConnections
 
@@ -92,7 +92,9 @@ class Heartbeat:
         Args:
             now: seconds on the monotonic clock.
         """
-        self._late |= now - self._last > LATE * self._interval / self._ticks
+        passed, due = now - self._last, self._interval / self._ticks
+        LOOP_LAG.observe(max(0.0, passed - due))
+        self._late |= passed > LATE * due
         self._last = now
         self._tick = (self._tick + 1) % self._ticks
         beat, late = self._tick == 0, self._late

@@ -123,6 +123,11 @@ class ChatServer(StreamServer):
         self._empty = Event()
         self._warned = float("-inf")
 
+    @property
+    def has_tls(self) -> bool:
+        """True if clients speak TLS to this server itself."""
+        return self._encrypts
+
     # -- What the server does with it
 
     def start(self) -> None:

@@ -155,6 +155,11 @@ class Outbox:
         self._pacer: Pacer | None = None
 
     @property
+    def unsent(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        return self._unsent
+
+    @property
     def classic(self) -> bool:
         """True if the peer speaks the classic framing (NUL-ended frames); fixed by its first frame."""
         return self._decoder.terminator == NUL

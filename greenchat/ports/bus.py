@@ -73,6 +73,10 @@ class Bus(Protocol):
         """
 
     @property
+    def lag(self) -> float:
+        """Seconds since this node last heard itself by the bus; infinite if it never has."""
+
+    @property
     def trouble(self) -> str:
         """The cause of being away, a sentence for people; empty while the bus is not away."""
 

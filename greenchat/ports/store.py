@@ -298,8 +298,12 @@ class Store(Protocol):
         """
 
     @property
+    def queued(self) -> int:
+        """Messages and changes that are not in a transaction yet."""
+
+    @property
     def full(self) -> bool:
-        """Whether so many messages wait that senders should be read no more for now."""
+        """True if the queue is so long that clients which send should not be read for now."""
 
     def entry(self, conversation: int, seq: int) -> Entry:
         """Return one entry.

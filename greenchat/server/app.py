@@ -30,6 +30,7 @@ from greenchat.ports.store import Store
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.protocol.originals import Originals
 from greenchat.server.admin import AdminPages
+from greenchat.server.gauges import connect_gauges
 from greenchat.server.offload import Offload
 from greenchat.server.process import affordable_connections, prepare, say_ready
 from greenchat.server.signals import StopSignals, on_hangup
@@ -170,6 +171,7 @@ class App:
             originals=originals,
             patience=PATIENCE,
         )
+        connect_gauges(self._listener, self._service.hub, self._store, self._bus)
         try:
             self._listener.start()
         except OSError as error:

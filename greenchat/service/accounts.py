@@ -10,8 +10,10 @@ from greenchat.errors import (
     Busy,
     NameTaken,
     NotAllowed,
+    RequestError,
     Uncertain,
 )
+from greenchat.metrics import LOGINS
 from greenchat.model.records import DELETED, Account, Seat
 from greenchat.protocol import messages as m
 from greenchat.service.audit import note
@@ -73,6 +75,15 @@ def login(caller: Caller, request: m.Login) -> None:
 
     In this order, so that a message that is committed meanwhile is either read or held.
     """
+    try:
+        _login(caller, request)
+    except RequestError as error:
+        LOGINS.values[error.error] += 1
+        raise
+    LOGINS.values["ok"] += 1
+
+
+def _login(caller: Caller, request: m.Login) -> None:
     if caller.user is not None:
         raise AlreadyLoggedIn
     check_printable("device", request.device)

@@ -78,6 +78,7 @@ class FakeBus(Counters):
     """
 
     alone = False
+    lag = 0.0
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(lambda: cluster.turns.now)

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from platform import python_version
 from time import monotonic
 
 import pytest
@@ -634,6 +635,33 @@ def test_the_admin_address_has_metrics_and_health_and_nothing_else(start: Start)
     assert "process_resident_memory_bytes" in metrics
     assert get(admin, "/")[0] == 404
     assert get(admin, "/metricsx")[0] == 404
+
+
+def test_the_metrics_show_who_is_there_and_what_the_database_does(start: Start) -> None:
+    admin = free_port()
+    server = start("--admin", f"127.0.0.1:{admin}")
+    with join(server, "Ann") as ann, Client(server) as stranger:
+        assert stranger.ask(1, name="Ann", password="wrong")["errno"] == 1
+        ann.done(6, toid=ann.id, msg="x")
+        metrics = get(admin, "/metrics")[1]
+    counted = dict(re.findall(r"^greenchat_(\S+) ([\d.]+)$", metrics, re.MULTILINE))
+    wanted = {
+        'connections{listener="tcp",state="anonymous"}': 1,
+        'connections{listener="tcp",state="logged_in"}': 1,
+        "outbox_bytes": 0,
+        "users_online": 1,
+        "devices_online": 1,
+        'logins_total{result="ok"}': 1,
+        'logins_total{result="bad_credentials"}': 1,
+        "commit_queue_messages": 0,
+        "commit_batch_messages_sum": 1,
+        "delivery_seconds_count": 1,
+    }
+    assert {name: float(counted[name]) for name in wanted} == wanted
+    assert float(counted["commit_seconds_count"]) >= 2
+    assert float(counted["delivery_seconds_sum"]) > 0
+    assert "greenchat_bus_away" not in re.sub("^#.*$", "", metrics, flags=re.MULTILINE)
+    assert f'greenchat_build_info{{python="{python_version()}",version="{__version__}"}} 1.0' in metrics
 
 
 def test_promtool_has_nothing_to_say_about_the_metrics(start: Start) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from time import monotonic, sleep
@@ -45,13 +46,22 @@ def wait_for_log(server: Server, said: str, times: int) -> None:
         sleep(0.05)
 
 
+def bus_metrics(admin: int) -> dict[str, float]:
+    """Return the metrics of the bus by their names without the common prefix."""
+    found = re.findall(r"^greenchat_bus_(\w+) (\S+)$", get(admin, "/metrics")[1], re.MULTILINE)
+    return {name: float(number) for name, number in found}
+
+
 def test_health_names_what_is_wrong_with_redis_and_the_log_tells_it_once(start: Start, redis: Redis) -> None:
     admin = free_port()
     server = start("--bus", redis.url(), "--admin", f"127.0.0.1:{admin}", expected=(AWAY, BACK))
     assert get(admin, "/health") == WELL
+    assert 0 <= bus_metrics(admin)["lag_seconds"] < DEADLINE
+    assert bus_metrics(admin)["away"] == 0
     with closing(redis.connect()) as client, join(server, "Ann") as ann:
         client.config_set("maxmemory", 1)
         wait_for_health(admin, "503 Service Unavailable: Redis is away: command not allowed")
+        assert bus_metrics(admin)["away"] == 1
         assert ann.done(6, toid=ann.id, msg="still stored")["seq"] == 1
         client.config_set("maxmemory", 0)
         wait_for_health(admin, WELL[1])
