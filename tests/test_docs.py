@@ -19,6 +19,7 @@ from greenchat.client.terminal.commands import COMMANDS
 from greenchat.config import Settings, load
 from greenchat.errors import MalformedFrame
 from greenchat.protocol import messages as m
+from greenchat.protocol.native import decode
 from tests.system.server import DEADLINE, ROOT, Client, Frame, Server, environment
 
 PAGES = [
@@ -180,9 +181,9 @@ def test_the_requests_on_the_protocol_page_are_requests() -> None:
     for sent, text, errno in example_frames():
         if sent and errno in NOT_UNDERSTOOD:
             with pytest.raises(MalformedFrame):
-                m.decode(text.encode())
+                decode(text.encode())
         elif sent:
-            request = m.decode(text.encode())
+            request = decode(text.encode())
             assert set(json.loads(text)) <= {"msgid", *request.__struct_encode_fields__}
 
 

@@ -26,7 +26,8 @@ from greenchat.errors import (
     RateLimited,
     RequestError,
 )
-from greenchat.protocol.messages import LAST_ORIGINAL, GroupItem, MsgId, UserItem, encode, failure, msgid_of
+from greenchat.protocol.messages import LAST_ORIGINAL, GroupItem, MsgId, UserItem, msgid_of
+from greenchat.protocol.native import encode, failure
 
 MAX_FRAME = 1_022
 """Bytes of a frame to an original client, without its NUL: its buffer has 1,024, the last a zero."""

@@ -14,15 +14,13 @@ from greenchat.ports.store import Delivery
 from greenchat.protocol.classic import ClassicWire
 from greenchat.protocol.messages import (
     LAST_ORIGINAL,
-    TOLD_OF_UNANSWERED,
     UNANSWERED,
     Answer,
     Request,
     StoredAck,
-    encode,
-    failure,
     msgid_of,
 )
+from greenchat.protocol.native import TOLD_OF_UNANSWERED, encode, failure
 from greenchat.service.claims import Claim
 from greenchat.service.gate import MOMENT, Event, Gate
 from greenchat.service.pages import catch_up

@@ -6,7 +6,8 @@ from msgspec import UNSET, UnsetType
 
 from greenchat.model.conversations import group_of, peer_of
 from greenchat.model.records import Entry
-from greenchat.protocol.messages import GroupChatPush, OneChatPush, RecallPush, encode
+from greenchat.protocol.messages import GroupChatPush, OneChatPush, RecallPush
+from greenchat.protocol.native import encode
 from greenchat.service.events import Posted
 
 NOBODY = 0

@@ -34,7 +34,8 @@ from greenchat.errors import Busy
 from greenchat.model.records import Follower, Node
 from greenchat.ports.store import Store
 from greenchat.ports.timer import Later
-from greenchat.protocol.messages import PresencePush, State, encode
+from greenchat.protocol.messages import PresencePush, State
+from greenchat.protocol.native import encode
 from greenchat.service.hub import Hub
 from greenchat.service.router import Router
 

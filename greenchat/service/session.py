@@ -8,7 +8,8 @@ from greenchat.errors import Busy, MalformedFrame, NotLoggedIn, RequestError
 from greenchat.metrics import HANDLER_ERRORS
 from greenchat.ports.peer import Peer
 from greenchat.protocol.classic import ForeignDialect
-from greenchat.protocol.messages import REQUESTS, decode, msgid_of
+from greenchat.protocol.messages import REQUESTS, msgid_of
+from greenchat.protocol.native import decode
 from greenchat.service.caller import Caller
 from greenchat.service.routes import ROUTES
 from greenchat.service.service import Service

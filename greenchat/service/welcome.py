@@ -11,6 +11,7 @@ from greenchat.model.records import LoginState
 from greenchat.protocol import messages as m
 from greenchat.protocol.classic import ClassicWire
 from greenchat.protocol.framing import MAX_SERVER_FRAME
+from greenchat.protocol.native import encode
 from greenchat.service.caller import Caller
 from greenchat.service.pages import PAGE_BYTES, Item, fitting, next_page, raw
 from greenchat.service.people import group_item, member_items, user_items, visibly_online
@@ -48,7 +49,7 @@ def _owe_of_unknown_memberships(caller: Caller, groups: dict[int, int]) -> None:
 
 def _welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:
     ack = _ack(caller, state, token)
-    room = MAX_SERVER_FRAME - len(m.encode(ack)) - _MARGIN
+    room = MAX_SERVER_FRAME - len(encode(ack)) - _MARGIN
     items = next_page(caller, fit=partial(fitting, room=min(PAGE_BYTES, room)))
     gate = caller.gate
     if gate is None:
@@ -88,7 +89,7 @@ def _items(caller: Caller, state: LoginState, room: int) -> tuple[list[m.UserIte
         if group.id in state.members:
             group.users = member_items(state.members[group.id], online)
     friends = user_items(state.friends, online)
-    if len(m.encode(friends)) + len(m.encode(groups)) > room:
+    if len(encode(friends)) + len(encode(groups)) > room:
         for group in groups:
             group.users = UNSET
     return friends, groups

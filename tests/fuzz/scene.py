@@ -15,7 +15,8 @@ from greenchat.metrics import HANDLER_ERRORS
 from greenchat.model.records import Node
 from greenchat.protocol.classic import FIRST_OF_OLDER
 from greenchat.protocol.framing import MAX_REQUEST_FRAME
-from greenchat.protocol.messages import TOLD_OF_UNANSWERED, UNANSWERED, MsgId, decode, msgid_of
+from greenchat.protocol.messages import UNANSWERED, MsgId, msgid_of
+from greenchat.protocol.native import TOLD_OF_UNANSWERED, decode
 from greenchat.service.session import MAX_BAD_FRAMES
 from tests.fuzz.wire import check_classic_frame, check_frame, is_answer
 from tests.service.world import NOON, Person, World

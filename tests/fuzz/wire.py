@@ -13,6 +13,7 @@ from greenchat.protocol import messages as m
 from greenchat.protocol.classic import MAX_FRAME
 from greenchat.protocol.framing import MAX_SERVER_FRAME
 from greenchat.protocol.messages import MsgId
+from greenchat.protocol.native import encode
 
 ERRORS = {(kind.errno, kind.error) for kind in [RequestError, *RequestError.__subclasses__()]}
 
@@ -128,5 +129,5 @@ def _check_whole(frame: dict[str, Any], raw: bytes, kind: type[Struct]) -> Struc
         frame = {**frame, "msg": ""}  # the Struct has a place for it that must be filled
         raw = json.dumps(frame).encode()
     message = msgspec.json.decode(raw, type=kind)
-    assert json.loads(m.encode(message)) == frame
+    assert json.loads(encode(message)) == frame
     return message

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from greenchat.errors import ERRORS, MalformedFrame
 from greenchat.protocol import messages as m
+from greenchat.protocol.native import decode, encode, failure
 
 GOOD = [
     (b'{"id":1,"msgid":1,"password":"pw"}', m.Login(id=1, password="pw")),
@@ -76,28 +77,28 @@ BAD = [
 
 @pytest.mark.parametrize(("frame", "request_"), GOOD)
 def test_a_frame_becomes_its_request(frame, request_):
-    assert m.decode(frame) == request_
+    assert decode(frame) == request_
 
 
 @pytest.mark.parametrize(("frame", "re_", "errno", "named"), BAD)
 def test_a_bad_frame_is_explained(frame, re_, errno, named):
     with pytest.raises(MalformedFrame) as caught:
-        m.decode(frame)
+        decode(frame)
     error = caught.value
     assert (error.re, error.error.errno) == (re_, errno)
     assert named in str(error.error)
-    assert json.loads(m.encode(m.failure(error.error, error.re, error.cid)))["errno"] == errno
+    assert json.loads(encode(failure(error.error, error.re, error.cid)))["errno"] == errno
 
 
 def test_a_readable_cid_is_kept_for_the_reply():
     with pytest.raises(MalformedFrame) as caught:
-        m.decode(b'{"msgid":6,"cid":"abc"}')
+        decode(b'{"msgid":6,"cid":"abc"}')
     assert caught.value.cid == "abc"
 
 
 @pytest.mark.parametrize(("re_", "msgid"), [(None, 14), (1, 2), (4, 5), (15, 16), (6, 11), (99, 11)])
 def test_a_failure_is_told_in_the_reply_of_the_request(re_, msgid):
-    reply = json.loads(m.encode(m.failure(ERRORS["busy"](retry_after=2.0), re_, "c")))
+    reply = json.loads(encode(failure(ERRORS["busy"](retry_after=2.0), re_, "c")))
     assert reply["msgid"] == msgid
     assert reply["errno"] == 13
     assert (reply["error"], reply["retry_after"], reply["cid"]) == ("busy", 2.0, "c")
@@ -107,7 +108,7 @@ def test_a_failure_is_told_in_the_reply_of_the_request(re_, msgid):
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_malformed_frame(frame):
     try:
-        m.decode(frame)
+        decode(frame)
     except MalformedFrame:
         pass
 
@@ -126,9 +127,9 @@ field_names = st.sampled_from(
 def test_any_json_in_any_field_gives_a_request_or_malformed_frame(msgid, fields):
     frame = json.dumps(fields | {"msgid": msgid}).encode()
     try:
-        assert m.msgid_of(m.decode(frame)) == msgid
+        assert m.msgid_of(decode(frame)) == msgid
     except MalformedFrame as error:
-        m.encode(m.failure(error.error, error.re, error.cid))
+        encode(failure(error.error, error.re, error.cid))
 
 
 def test_the_errors_are_those_of_the_protocol_page():
