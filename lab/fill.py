@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from greenchat.model.instants import to_instant
+from greenchat.service.identity.tokens import Tokens
 from greenchat.service.service import TOKEN_SECRET
-from greenchat.service.tokens import Tokens
 
 TOKEN_DAYS = 1
 

@@ -29,6 +29,37 @@ class Doors(NamedTuple):
     """Nothing of IO either."""
 
 
+OUTSIDE_SERVICE = {"errors", "metrics", "model", "ports", "protocol"}
+
+
+def _service(*inside: str, libraries: tuple[str, ...] = ()) -> Doors:
+    rooms = {f"service/{room}" for room in inside}
+    return Doors(OUTSIDE_SERVICE | rooms, set(libraries), pure=True)
+
+
+SERVICE = (
+    {"service": Doors(pure=True)},
+    {
+        "service/identity": _service(libraries=("argon2", "msgspec")),
+        "service/delivery": _service(libraries=("msgspec",)),
+    },
+    {"service/presence": _service("delivery")},
+    {"service/service": _service("identity", "delivery", "presence")},
+    {"service/doubt": _service("identity", "service")},
+    {"service/device": _service("delivery", "service", "doubt", libraries=("msgspec",))},
+    {
+        "service/requests": _service(
+            "identity", "delivery", "presence", "service", "doubt", "device", libraries=("msgspec",)
+        )
+    },
+    {"service/routes": _service("device", "requests")},
+    {
+        "service/session": _service("service", "device", "routes"),
+        "service/node_session": _service("delivery", "service", "device"),
+    },
+)
+"""The floors of the service."""
+
 FLOORS = (
     {"errors": Doors(pure=True), "metrics": Doors(pure=True), "model": Doors(pure=True)},
     {"config": Doors({"errors"}, pure=True)},
@@ -36,11 +67,9 @@ FLOORS = (
         "ports": Doors({"errors", "model"}, pure=True),
         "protocol": Doors({"errors", "model"}, {"msgspec"}, pure=True),
     },
+    *SERVICE,
     {
         "network": Doors({"errors", "protocol", "metrics"}, {"gevent"}),
-        "service": Doors(
-            {"errors", "model", "protocol", "ports", "metrics"}, {"argon2", "msgspec"}, pure=True
-        ),
         "data": Doors({"errors", "metrics", "model", "ports"}, {"sqlalchemy", "gevent"}),
         "bus": Doors({"errors", "model", "ports"}, {"redis", "gevent"}),
         "client": Doors({"errors", "model", "protocol"}, {"simplejson", "prompt_toolkit"}),
@@ -153,7 +182,6 @@ def _module(name: str, modules: dict[str, str]) -> str:
 def test_no_folder_holds_too_many_modules() -> None:
     folders = Counter(str(Path(path).parent) for path in MODULES if not path.endswith("__init__.py"))
     assert {folder for folder, modules in folders.items() if modules > MOST_MODULES} == {
-        "greenchat/service",
         "greenchat/data",
     }
 

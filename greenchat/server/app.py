@@ -34,7 +34,7 @@ from greenchat.server.gauges import connect_gauges
 from greenchat.server.offload import Offload
 from greenchat.server.process import affordable_connections, prepare, say_ready
 from greenchat.server.signals import StopSignals, on_hangup
-from greenchat.service.neighbours import Neighbours
+from greenchat.service.node_session import NodeSession
 from greenchat.service.service import Service
 from greenchat.service.session import Session
 
@@ -156,7 +156,7 @@ class App:
             originals=originals,
         )
         give_way = partial(self._give_way, stop, f"another server was started as node {settings.node}")
-        listener = Neighbours(self._service, give_way)
+        listener = NodeSession(self._service, give_way)
         _patiently(partial(self._bus.start, self._node, listener, others), deadline, stop)
         self._admin.start()
         self._listener = ChatServer(

@@ -9,7 +9,7 @@ from greenchat import __version__, metrics
 from greenchat.network.listener import ChatServer
 from greenchat.ports.bus import Bus
 from greenchat.ports.store import Store
-from greenchat.service.hub import Hub
+from greenchat.service.delivery.hub import Hub
 
 
 def connect_gauges(listener: ChatServer, hub: Hub, store: Store, bus: Bus) -> None:

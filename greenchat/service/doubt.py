@@ -12,7 +12,7 @@ from functools import partial
 
 from greenchat.errors import Busy, Uncertain
 from greenchat.model.instants import to_instant
-from greenchat.service.doubted_names import RECENT
+from greenchat.service.identity.doubted_names import RECENT
 from greenchat.service.service import Service
 
 TRY_AGAIN = 0.5

@@ -36,8 +36,8 @@ from greenchat.ports.store import Store
 from greenchat.ports.timer import Later
 from greenchat.protocol.messages import PresencePush, State
 from greenchat.protocol.native import encode
-from greenchat.service.hub import Hub
-from greenchat.service.router import Router
+from greenchat.service.delivery.hub import Hub
+from greenchat.service.delivery.router import Router
 
 TRY_AGAIN = 0.5
 """Seconds after which a database that was away is asked again."""

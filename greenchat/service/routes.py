@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from greenchat.protocol import messages as m
-from greenchat.service import accounts, friends, groups, history, marks, messaging
-from greenchat.service.caller import Caller
+from greenchat.service.device.caller import Caller
+from greenchat.service.requests import accounts, friends, groups, history, messaging, read_marks
 
 
 class Route(NamedTuple):
@@ -34,9 +34,9 @@ ROUTES: dict[type[m.Request], Route] = {
     m.OneChat: Route(messaging.one_chat),
     m.GroupChat: Route(messaging.group_chat),
     m.Recall: Route(messaging.recall),
-    m.Received: Route(marks.received),
-    m.Typing: Route(marks.typing),
-    m.Read: Route(marks.read),
+    m.Received: Route(read_marks.received),
+    m.Typing: Route(read_marks.typing),
+    m.Read: Route(read_marks.read),
     m.History: Route(history.history),
     m.Sync: Route(history.sync),
     m.AddFriend: Route(friends.add_friend),

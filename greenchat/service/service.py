@@ -12,19 +12,19 @@ from greenchat.ports.store import Store
 from greenchat.ports.timer import Later
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.protocol.originals import Originals
-from greenchat.service.cache import Cache
-from greenchat.service.doubted_names import DoubtedNames
-from greenchat.service.guesses import Guesses
-from greenchat.service.hub import Hub
-from greenchat.service.memberships import Memberships
-from greenchat.service.passwords import Offload, Passwords
+from greenchat.service.delivery.cache import Cache
+from greenchat.service.delivery.hub import Hub
+from greenchat.service.delivery.memberships import Memberships
+from greenchat.service.delivery.recovery import Recovery
+from greenchat.service.delivery.router import Router
+from greenchat.service.delivery.sequencer import Sequencer
+from greenchat.service.delivery.setback import Setback
+from greenchat.service.identity.doubted_names import DoubtedNames
+from greenchat.service.identity.guesses import Guesses
+from greenchat.service.identity.passwords import Offload, Passwords
+from greenchat.service.identity.throttle import Throttle
+from greenchat.service.identity.tokens import Tokens, new_secret
 from greenchat.service.presence import Presence
-from greenchat.service.recovery import Recovery
-from greenchat.service.router import Router
-from greenchat.service.sequencer import Sequencer
-from greenchat.service.setback import Setback
-from greenchat.service.throttle import Throttle
-from greenchat.service.tokens import Tokens, new_secret
 
 TOKEN_SECRET = "token_secret"
 

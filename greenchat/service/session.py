@@ -10,10 +10,10 @@ from greenchat.ports.peer import Peer
 from greenchat.protocol.classic import ForeignDialect
 from greenchat.protocol.messages import REQUESTS, msgid_of
 from greenchat.protocol.native import decode
-from greenchat.service.caller import Caller
+from greenchat.service.device.caller import Caller
+from greenchat.service.device.sign_off import sign_off
 from greenchat.service.routes import ROUTES
 from greenchat.service.service import Service
-from greenchat.service.sign_off import sign_off
 
 MAX_BAD_FRAMES = 10
 """At so many frames that are no request, the connection ends (docs/protocol.md, Error codes)."""

@@ -20,8 +20,8 @@ from greenchat.data.query import DIALECTS
 from greenchat.data.schema import AllGroup, Conversation, Cursor, Device, Friend, GroupUser, Message, User
 from greenchat.data.statements import Bulk
 from greenchat.model.instants import to_instant
+from greenchat.service.identity.tokens import Tokens, new_secret
 from greenchat.service.service import TOKEN_SECRET
-from greenchat.service.tokens import Tokens, new_secret
 
 PASSWORD = "correct horse"
 """Of everybody."""

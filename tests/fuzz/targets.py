@@ -22,8 +22,8 @@ from greenchat.protocol.proxy import (
     ProxyHeader,
     read_header,
 )
-from greenchat.service.events import decode_event, encode_event
-from greenchat.service.neighbours import Neighbours
+from greenchat.service.delivery.node_events import decode_event, encode_event
+from greenchat.service.node_session import NodeSession
 from tests.fuzz.scene import Conversation, Scene
 
 # -- Frames
@@ -148,12 +148,12 @@ def events(data: bytes) -> None:
         people = [scene.log_in(userid) for userid in (1, 2)]
         for person in people:
             person.peer.send = lambda frame: None  # type: ignore[method-assign] # it vouches for its frames
-        neighbours = Neighbours(scene.service, lambda: None)
+        node_session = NodeSession(scene.service, lambda: None)
         while data:
             event, data = data[1 : 1 + data[0]], data[1 + data[0] :]
             decoded = decode_event(event)
             assert decoded is None or decode_event(encode_event(decoded)) == decoded
-            neighbours.receive(event)
+            node_session.receive(event)
             scene.commit()
             scene.check()
         for person in people:

@@ -23,7 +23,7 @@ from greenchat.model.records import Node, Share
 from greenchat.ports.bus import Bus
 from greenchat.ports.timer import Later
 from greenchat.protocol.messages import MsgId
-from greenchat.service.neighbours import Neighbours
+from greenchat.service.node_session import NodeSession
 from greenchat.service.session import Session
 from tests.service.fake_bus import FakeBus, Wire
 from tests.service.fakes import FakePeer, PlainPasswords
@@ -110,7 +110,7 @@ class SlowPasswords(PlainPasswords):
         return super().verify(hashed, password, share)
 
 
-class Listener(Neighbours):
+class Listener(NodeSession):
     """The service's side of the bus, which counts how often it was told to catch up."""
 
     times = 0

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from greenchat.protocol.messages import MsgId
-from greenchat.service.sign_off import give_up
+from greenchat.service.device.sign_off import give_up
 from tests.service.cluster import Cluster, Line, befriend, people
 from tests.service.turns import Priorities, Task
 from tests.service.world import Person, presence

@@ -7,7 +7,7 @@ from sqlalchemy import text as sql
 
 from greenchat.model.records import DELETED
 from greenchat.protocol.messages import MsgId
-from greenchat.service import sequencer
+from greenchat.service.delivery import sequencer
 from tests.service.cluster import Cluster
 from tests.service.world import Person, World, seqs
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenchat.protocol.messages import MsgId
-from greenchat.service import sequencer
+from greenchat.service.delivery import sequencer
 from tests.service.cluster import Cluster, ClusterNode, Line, people
 from tests.service.world import Person, seqs
 

@@ -92,9 +92,9 @@ class Watch:
 
     def __init__(self) -> None:
         self.patches = [
-            patch("greenchat.service.gate.PAGE_MESSAGES", 3),
-            patch("greenchat.service.pages.PAGE_MESSAGES", 3),
-            patch("greenchat.service.sequencer.PAGE", 2),
+            patch("greenchat.service.device.holdback.PAGE_MESSAGES", 3),
+            patch("greenchat.service.device.catch_up.PAGE_MESSAGES", 3),
+            patch("greenchat.service.delivery.sequencer.PAGE", 2),
         ]
         for one in self.patches:
             one.start()

@@ -1,0 +1,128 @@
+"""Who is connected here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Protocol
+
+from greenchat.ports.peer import Peer
+from greenchat.service.delivery.claims import Claim
+
+MOMENT = 0
+"""The seq of an event that is no entry of a conversation: who is not online never hears of it."""
+
+
+class Online(Protocol):
+    """A session that is logged in, as far as those know it who find it in the hub.
+
+    Attributes:
+        claim: its place in the order of the device's logins.
+        device: the name of the user's device.
+        entered: the login's number (see ``Hub``).
+    """
+
+    claim: Claim
+    device: str
+    entered: int
+
+    @property
+    def id(self) -> int:
+        """Who is logged in.
+
+        Raises:
+            NotLoggedIn: nobody is any more.
+        """
+
+    @property
+    def user(self) -> int | None:
+        """Who is logged in; None once it has left."""
+
+    @property
+    def peer(self) -> Peer:
+        """The other end."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the login is done."""
+
+    def leave(self) -> None:
+        """Be nobody's session any more."""
+
+    def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
+        """Send a live event when it is its turn."""
+
+    def has_sent(self, conversation: int, seq: int, frame: bytes) -> None:
+        """Take note that it is the turn of a message that this session sent itself."""
+
+    def owe_missing(self, conversation: int, cursor: int, head: int) -> None:
+        """Owe what the device does not have of a conversation."""
+
+    def know_groups(self, joined: dict[int, int]) -> None:
+        """Take note of groups, and the last seq of each before the user joined it."""
+
+    def follow(self, groupid: int, joined: int, came: int | None) -> None:
+        """Let the messages of a group come from the first after joining."""
+
+    def has_left(self, groupid: int) -> None:
+        """Forget a group."""
+
+    def doubt_groups(self) -> None:
+        """Look up whether the user is still in the groups of which pages are to come."""
+
+
+class Hub:
+    """The sessions of the users who are logged in at this node.
+
+    Args:
+        moved: is told of each user's first session, and of the end of the last.  It must not switch.
+
+    Attributes:
+        entries: how many sessions have come so far; each keeps its number as ``entered``.
+        get: ``get(userid, ())`` is ``of(userid)`` without a call of Python, for those who deliver.
+    """
+
+    def __init__(self, moved: Callable[[int], None] = lambda userid: None) -> None:
+        self.entries = 0
+        self._moved = moved
+        self._sessions: dict[int, tuple[Online, ...]] = {}
+        self.get = self._sessions.get
+
+    def of(self, userid: int) -> tuple[Online, ...]:
+        """Return the user's sessions here."""
+        return self._sessions.get(userid, ())
+
+    def users(self) -> Collection[int]:
+        """Return who is online here."""
+        return self._sessions.keys()
+
+    def sessions(self) -> list[Online]:
+        """Return all sessions."""
+        return [session for sessions in self._sessions.values() for session in sessions]
+
+    def online(self, users: Iterable[int]) -> set[int]:
+        """Return who of these is online here."""
+        return {userid for userid in users if userid in self._sessions}
+
+    def find(self, userid: int, device: str) -> Online | None:
+        """Return the user's session of this device."""
+        for session in self.of(userid):
+            if session.device == device:
+                return session
+        return None
+
+    def add(self, session: Online, userid: int) -> None:
+        """Add a session."""
+        self.entries += 1
+        session.entered = self.entries
+        sessions = self.of(userid)
+        self._sessions[userid] = (*sessions, session)
+        if not sessions:
+            self._moved(userid)
+
+    def remove(self, session: Online, userid: int) -> None:
+        """Remove a session that was added."""
+        left = tuple(other for other in self.of(userid) if other is not session)
+        if left:
+            self._sessions[userid] = left
+        elif self._sessions.pop(userid, None):
+            self._moved(userid)

@@ -1,0 +1,132 @@
+"""Looks into the database for what events from other nodes did not bring."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from functools import partial
+
+from greenchat.errors import Busy
+from greenchat.model.records import Node
+from greenchat.ports.bus import Bus
+from greenchat.ports.store import Store
+from greenchat.ports.timer import Later
+from greenchat.service.delivery.hub import Hub, Online
+from greenchat.service.delivery.node_events import Missed, encode_event
+from greenchat.service.delivery.sequencer import Sequencer
+
+TRY_AGAIN = 0.5
+"""Seconds after which a database that is away is asked again."""
+
+AT_A_TIME = 500
+"""Sessions that are asked about at a time, so that each answer comes soon."""
+
+SPREAD = 2.0
+"""Seconds over which the clients of sessions that this node has lost are told to come back."""
+
+
+class Recovery:
+    """Hold the sessions here against the database.
+
+    A node that was cut off may have missed entries, and sessions may have been taken over, or
+    marked offline by nodes that took it for dead.  And in the moment in which a user logs in or
+    joins a group, a message may be committed at a node that does not know it yet: once all nodes
+    do, the user's sessions are looked at again.
+
+    Args:
+        hub: who is here.
+        store: the truth.
+        bus: tells when all nodes know.
+        sequencer: is told how far conversations go.
+        node: this server.
+        later: runs something so many seconds from now, where it may switch.
+
+    Attributes:
+        unsettled: how many times it waits until all nodes know, before it tells them to look.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        store: Store,
+        bus: Bus,
+        sequencer: Sequencer,
+        node: Node,
+        later: Later,
+    ) -> None:
+        self._hub = hub
+        self._store = store
+        self._bus = bus
+        self._sequencer = sequencer
+        self._node = node
+        self._later = later
+        self._newcomers: list[Online] = []
+        self._joiners: set[int] = set()
+        self.unsettled = 0
+
+    def check_soon(self, session: Online) -> None:
+        """Look at a session that has just logged in, once all nodes know.  Does not switch."""
+        if not self._bus.alone:
+            self._wait()
+            self._newcomers.append(session)
+
+    def check_user_soon(self, userid: int) -> None:
+        """Look at a user's sessions, wherever they are, once all nodes know.  Does not switch."""
+        if not self._bus.alone:
+            self._wait()
+            self._joiners.add(userid)
+
+    def check_user(self, userid: int) -> None:
+        """Look at a user's sessions here.  May switch."""
+        self._try(list(self._hub.of(userid)))
+
+    def check_all(self) -> None:
+        """Look at all sessions.  May switch.
+
+        Raises:
+            Busy: the database is away.
+        """
+        self._look(self._hub.sessions())
+
+    def _wait(self) -> None:
+        if not self._newcomers and not self._joiners:
+            self.unsettled += 1
+            self._later(0, self._check_waiting)
+
+    def _check_waiting(self) -> None:
+        """Look at those who wait.  Who comes while this waits may have come too late for this time."""
+        sessions, self._newcomers = self._newcomers, []
+        joiners, self._joiners = self._joiners, set()
+        self._bus.settle()
+        for userid in joiners:
+            self._bus.send(self._bus.nodes((userid,)), encode_event(Missed(userid)))
+            sessions.extend(self._hub.of(userid))
+        self.unsettled -= 1
+        self._try(sessions)
+
+    def _try(self, sessions: Collection[Online]) -> None:
+        try:
+            self._look(sessions)
+        except Busy:
+            self._later(TRY_AGAIN, partial(self._try, sessions))
+
+    def _look(self, sessions: Collection[Online]) -> None:
+        """Find out what has become of sessions, and see to it."""
+        seats = {(session.id, session.device): session for session in sessions if session.settled}
+        devices = list(seats)
+        for start in range(0, len(devices), AT_A_TIME):
+            look = self._store.look(devices[start : start + AT_A_TIME], self._node)
+            for (userid, device), elsewhere in look.lost.items():
+                session = seats[userid, device]
+                if session.user == userid:
+                    _end(session, elsewhere is not None)
+            for conversation, head in look.heads.items():
+                self._sequencer.expect(conversation, head)
+
+
+def _end(session: Online, is_elsewhere: bool) -> None:
+    """End a session that this node has lost: taken over, or marked offline by who took it for dead."""
+    if is_elsewhere:
+        session.peer.close("replaced")
+    else:
+        session.peer.close("shutdown", round(random.uniform(0, SPREAD), 2))

@@ -1,0 +1,308 @@
+"""Hands the entries of conversations to the sessions here: each once, in order, without a gap.
+
+Entries come from the commits of this node and, over the bus, from those of the others; these may
+overtake each other and get lost.  What is missing is waited for, but not for long, and then read
+from the database.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+from greenchat.errors import Busy, NoSuchGroup
+from greenchat.model.conversations import group_of, pair_of, peer_of
+from greenchat.model.records import Membership, Span
+from greenchat.ports.store import Store
+from greenchat.ports.timer import Later
+from greenchat.service.delivery.entries import posted
+from greenchat.service.delivery.hub import Hub, Online
+from greenchat.service.delivery.memberships import Memberships
+from greenchat.service.delivery.node_events import Posted
+
+PATIENCE = 0.05
+"""Seconds to wait for an entry that another one has overtaken, before it is read from the database."""
+
+TRY_AGAIN = 0.2
+"""Seconds after which the database is asked again."""
+
+PAGE = 200
+"""Entries that are read at a time."""
+
+SIZE = 200_000
+"""Conversations of which is remembered how far they were handed out: those longest unused go first."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Held(NamedTuple):
+    """An entry that waits for those before it, and the session that sent it."""
+
+    entry: Posted
+    origin: Online | None
+
+
+class _Gap:
+    """Entries of a conversation that wait for others.
+
+    Attributes:
+        held: by seq.
+        upto: the last seq that there is, as far as is known.
+        read: up to where the log was read: what is not held up to there was deleted.
+    """
+
+    __slots__ = ("held", "read", "upto")
+
+    def __init__(self) -> None:
+        self.held: dict[int, _Held] = {}
+        self.upto = 0
+        self.read = 0
+
+    def take(self, after: int) -> tuple[int, _Held | None]:
+        """Take what is next after a seq: its seq and the entry; without one, up to where none is missing."""
+        if after + 1 not in self.held and after < self.read:
+            after = min(min(self.held, default=self.read + 1) - 1, self.read)
+        held = self.held.pop(after + 1, None)
+        return (after, None) if held is None else (after + 1, held)
+
+
+class Sequencer:
+    """Remembers the last seq of each conversation that was handed out here.
+
+    Args:
+        hub: who is here.
+        store: where what is missing is read.
+        memberships: who is in a group.
+        alone: nothing comes from elsewhere: the first entry of a conversation that is seen here
+            follows on what the sessions have.
+        later: runs something so many seconds from now, where it may switch.
+
+    Attributes:
+        suspect: is told of a conversation and a seq that comes again, maybe for another entry.
+    """
+
+    def __init__(self, hub: Hub, store: Store, memberships: Memberships, alone: bool, later: Later) -> None:
+        self._hub = hub
+        self._store = store
+        self._memberships = memberships
+        self._alone = alone
+        self._later = later
+        self._last: OrderedDict[int, int] = OrderedDict()
+        self._when: dict[int, int] = {}  # how many sessions had come by then
+        self._gaps: dict[int, _Gap] = {}
+        self._marks: dict[int, int] = {}  # the hash of the last frame
+        self.suspect: Callable[[int, int], object] = lambda conversation, seq: None
+
+    def mark(self, conversation: int) -> int | None:
+        """Return the hash of the last frame that was handed out, None if that is not known."""
+        return self._marks.get(conversation)
+
+    def forget(self, conversation: int) -> None:
+        """Forget what was handed out of a conversation, and what waits for others."""
+        self._last.pop(conversation, None)
+        self._when.pop(conversation, None)
+        self._gaps.pop(conversation, None)
+        self._marks.pop(conversation, None)
+
+    def last(self, conversation: int) -> int:
+        """Return the last seq that was handed out, 0 if that is not known."""
+        return self._last.get(conversation, 0)
+
+    def take(self, entry: Posted, members: Membership | None, origin: Online | None = None) -> None:
+        """Hand an entry to the sessions here when it is its turn; one that was is dropped.
+
+        Never switches.
+
+        Args:
+            entry: what is committed.
+            members: of a group, who is in it, ``{}`` of a pair; None if that is to be looked up first.
+            origin: the session that sent it.
+        """
+        conversation, seq = entry.conversation, entry.seq
+        last = self._last.get(conversation)
+        if last is None and (seq == 1 or self._alone):
+            last = seq - 1
+        if last is not None and seq <= last:
+            if seq < last or self._marks.get(conversation) != hash(entry.frame):
+                self.suspect(conversation, seq)
+            return
+        if last == seq - 1 and members is not None and conversation not in self._gaps:
+            self._hand_out(entry, members, origin)
+            self._advance(conversation, seq, hash(entry.frame))
+            return
+        known = last is not None and members is not None and self._is_followed(conversation)
+        patience = PATIENCE if known else 0
+        self._gap(conversation, seq, patience).held[seq] = _Held(entry, origin)
+        self._drain(conversation)
+
+    def expect(self, conversation: int, head: int) -> None:
+        """Say that somebody here lacks a part of a conversation, up to ``head`` at most.  Never switches."""
+        groupid = group_of(conversation)
+        if self._alone:
+            return
+        if self.last(conversation) < head:
+            self._gap(conversation, head, 0)
+        elif groupid is not None:
+            self._later(0, partial(self._learn, groupid))
+
+    def _learn(self, groupid: int) -> None:
+        """Have the sessions here follow a group that nobody has told them of.  May switch."""
+        try:
+            self._memberships.load(groupid)
+        except NoSuchGroup:
+            pass
+        except Busy:
+            self._later(TRY_AGAIN, partial(self._learn, groupid))
+
+    # -- Gaps
+
+    def _gap(self, conversation: int, upto: int, patience: float) -> _Gap:
+        gap = self._gaps.get(conversation)
+        if gap is None:
+            gap = self._gaps[conversation] = _Gap()
+            self._later(patience, partial(self._fill, conversation))
+        gap.upto = max(gap.upto, upto)
+        return gap
+
+    def _fill(self, conversation: int) -> None:
+        """Close a gap, and try again until it is closed.  May switch."""
+        try:
+            self._drain(conversation)
+            while (gap := self._gaps.get(conversation)) is not None:
+                self._read(conversation, gap)
+                self._drain(conversation)
+        except NoSuchGroup:
+            del self._gaps[conversation]
+        except Busy:
+            self._later(TRY_AGAIN, partial(self._fill, conversation))
+
+    def _read(self, conversation: int, gap: _Gap) -> None:
+        groupid = group_of(conversation)
+        if groupid is not None:
+            self._memberships.load(groupid)
+        if self._members(conversation) is None:
+            return  # forgotten while it was read: it is looked at again
+        last = self._last.get(conversation)
+        if last is None or not self._is_followed(conversation):
+            self._begin(conversation, gap)
+        elif last + 1 not in gap.held and last < gap.upto:
+            upto = gap.upto
+            entries = self._store.entries([Span(conversation, last, upto)], PAGE)
+            for entry in entries:
+                gap.held.setdefault(entry.seq, _Held(posted(entry), None))
+            gap.read = upto if len(entries) < PAGE else entries[-1].seq
+            if gap.read - last > len(entries):
+                _log.warning("conversation %d: messages after %d were deleted", conversation, last)
+
+    def _begin(self, conversation: int, gap: _Gap) -> None:
+        """Take up a conversation: each session gets what it does not have by itself, up to now.
+
+        Whoever logs in after the head has been read reads that much with the login.
+        """
+        before = self._last.get(conversation)
+        upto = max(self._store.head(conversation), gap.upto)
+        sessions = [(session, session.id, session.device) for session in self._sessions(conversation)]
+        devices = [(userid, device) for _, userid, device in sessions]
+        cursors = self._store.cursors(conversation, devices) if devices else {}
+        membership = self._members(conversation)
+        if membership is None or self._last.get(conversation) != before:
+            return  # forgotten, or something was handed out meanwhile: it is looked at again
+        for session, userid, device in sessions:
+            if session.user == userid and (conversation > 0 or userid in membership):
+                cursor = max(cursors.get((userid, device), 0), membership.get(userid, 0))
+                session.owe_missing(conversation, cursor, upto)
+        self._advance(conversation, upto)
+
+    def _drain(self, conversation: int) -> None:
+        """Hand out what is next, and forget the gap if that was all.  Never switches."""
+        gap, last = self._gaps.get(conversation), self._last.get(conversation)
+        if gap is None:
+            return
+        if last is None:
+            if 1 not in gap.held:
+                return
+            last = 0
+        members = self._members(conversation)
+        while members is not None:
+            reached, held = gap.take(last)
+            if reached == last:
+                break
+            last = reached
+            if held is not None:
+                self._hand_out(held.entry, members, held.origin)
+            self._advance(conversation, last, None if held is None else hash(held.entry.frame))
+        for seq in [seq for seq in gap.held if seq <= last]:
+            del gap.held[seq]
+        if last >= gap.upto:
+            del self._gaps[conversation]
+
+    def _advance(self, conversation: int, seq: int, mark: int | None = None) -> None:
+        self._last[conversation] = seq
+        if mark is None:
+            self._marks.pop(conversation, None)
+        else:
+            self._marks[conversation] = mark
+        self._last.move_to_end(conversation)
+        if not self._alone:
+            self._when[conversation] = self._hub.entries
+        if len(self._last) > SIZE:
+            forgotten, _ = self._last.popitem(last=False)
+            self._when.pop(forgotten, None)
+            self._marks.pop(forgotten, None)
+
+    def _is_followed(self, conversation: int) -> bool:
+        """Return True if the entries after the last one that was handed out were sent here.
+
+        They were if somebody who took part when it was handed out has been here and taken part ever since.
+        A session that is older proves nothing if its user has joined the group later: it is no gap that the
+        node lacks what was said before.
+        """
+        if self._alone:
+            return True
+        when, last = self._when.get(conversation, 0), self._last.get(conversation, 0)
+        members = self._members(conversation) or {}
+        return any(
+            session.entered <= when
+            for userid in (members if conversation < 0 else pair_of(conversation))
+            if members.get(userid, 0) <= last
+            for session in self._hub.of(userid)
+        )
+
+    # -- Sessions
+
+    def _members(self, conversation: int) -> Membership | None:
+        """Return who takes part, as far as ``_hand_out`` needs it; None if that must be looked up."""
+        groupid = group_of(conversation)
+        return {} if groupid is None else self._memberships.get(groupid)
+
+    def _sessions(self, conversation: int) -> Iterator[Online]:
+        pair = conversation > 0
+        for userid in set(pair_of(conversation)) if pair else self._members(conversation) or ():
+            yield from self._hub.of(userid)
+
+    def _hand_out(self, entry: Posted, members: Membership, origin: Online | None) -> None:
+        """Hand an entry to the sessions here of those who take part; of a group, who joined before it."""
+        conversation, seq, sender, frame = entry.conversation, entry.seq, entry.sender, entry.frame
+        get = self._hub.get
+        if conversation > 0:
+            peer = peer_of(conversation, sender)
+            for session in get(peer, ()) if peer != sender else ():
+                session.deliver(conversation, seq, frame)
+        else:
+            for userid, joined in members.items():
+                if joined < seq and userid != sender:
+                    for session in get(userid, ()):
+                        session.deliver(conversation, seq, frame)
+            if members.get(sender, seq) >= seq:
+                return  # the sender has left since, or joined again
+        for session in get(sender, ()):
+            sent_it = session is origin
+            if sent_it:
+                session.has_sent(conversation, seq, frame)
+            elif entry.own:
+                session.deliver(conversation, seq, entry.own)
+            else:  # it has logged in since
+                session.owe_missing(conversation, seq - 1, seq)

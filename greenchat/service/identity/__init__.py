@@ -1,0 +1,1 @@
+"""Proofs of identity, and the limits that stop guessing and flooding."""

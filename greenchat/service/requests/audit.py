@@ -1,0 +1,30 @@
+"""The log of accounts: logins, failures, registrations, changed passwords and logouts, one line each.
+
+A line never holds a password, token or text.  Names and devices are quoted, with all that is not printable
+escaped, so that none can forge a line.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from greenchat.service.device.caller import Caller
+
+_log = logging.getLogger("greenchat.accounts")
+
+
+def note(caller: Caller, event: str, userid: int | None, name: str, device: str = "") -> None:
+    """Write a line about an account.
+
+    Args:
+        caller: the connection that it came by.
+        event: the words that the line begins with.
+        userid: whose account it is; None if that is not known.
+        name: the account's name.  A name that nobody has is left out: it may be a mistyped password.
+        device: the name of the device.
+    """
+    where = caller.peer.address, caller.service.node.name
+    if userid is None:
+        _log.info("%s: user=unknown from=%s node=%s", event, *where)
+    else:
+        _log.info("%s: user=%d name=%r device=%r from=%s node=%s", event, userid, name, device, *where)

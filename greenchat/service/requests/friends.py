@@ -1,0 +1,94 @@
+"""Friends (one-sided), blocking, and finding people and groups."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from greenchat.errors import NotAllowed, TooLarge
+from greenchat.model.records import User
+from greenchat.protocol import messages as m
+from greenchat.service.delivery.node_events import BlockChanged, encode_event
+from greenchat.service.device.caller import Caller
+from greenchat.service.doubt import doubting
+from greenchat.service.requests.profiles import user_items, visibly_online
+from greenchat.service.requests.validation import clean_name, exactly_one
+from greenchat.service.service import Service
+
+MAX_IDS = 1000
+"""Ids in one ARE_FRIENDS (docs/protocol.md)."""
+
+
+def add_friend(caller: Caller, request: m.AddFriend) -> m.Reply:
+    """Make a user a friend of the caller, who sees the friend's state from now on."""
+    service, userid = caller.service, caller.id
+    if request.friendid == userid:
+        raise NotAllowed("friendid: you cannot be your own friend")
+    with doubting(service, partial(service.bus.forget_friends, userid)):
+        friend = service.store.add_friend(userid, request.friendid, service.now())
+    service.bus.forget_friends(userid)
+    return m.FriendAck(re=m.MsgId.ADD_FRIEND, friend=_seen_by(caller, friend, as_friend=True))
+
+
+def remove_friend(caller: Caller, request: m.RemoveFriend) -> m.Reply:
+    """Undo ``add_friend``."""
+    service, userid = caller.service, caller.id
+    with doubting(service, partial(service.bus.forget_friends, userid)):
+        service.store.remove_friend(userid, request.friendid)
+    service.bus.forget_friends(userid)
+    return m.Ack(re=m.MsgId.REMOVE_FRIEND)
+
+
+def are_friends(caller: Caller, request: m.AreFriends) -> m.Reply:
+    """Return which of some users are the caller's friends."""
+    if len(request.ids) > MAX_IDS:
+        raise TooLarge(f"ids: at most {MAX_IDS}, these are {len(request.ids)}")
+    service, userid = caller.service, caller.id
+    friends = service.bus.are_friends(
+        userid, request.ids, lambda: [friend.id for friend in service.store.friends(userid)]
+    )
+    return m.AreFriendsAck(re=m.MsgId.ARE_FRIENDS, ids=[other for other in request.ids if other in friends])
+
+
+def block(caller: Caller, request: m.Block) -> m.Reply:
+    """Take no messages from a user, to whom the caller is offline from now on."""
+    service, userid, blockedid = caller.service, caller.id, request.userid
+    if blockedid == userid:
+        raise NotAllowed("userid: you cannot block yourself")
+    with doubting(service, partial(_block_changed, service, blockedid, userid)):
+        service.store.block(userid, blockedid)
+    _block_changed(service, blockedid, userid)
+    return m.Ack(re=m.MsgId.BLOCK)
+
+
+def unblock(caller: Caller, request: m.Unblock) -> m.Reply:
+    """Undo ``block``."""
+    service, userid, blockedid = caller.service, caller.id, request.userid
+    with doubting(service, partial(_block_changed, service, blockedid, userid)):
+        service.store.unblock(userid, blockedid)
+    _block_changed(service, blockedid, userid)
+    return m.Ack(re=m.MsgId.UNBLOCK)
+
+
+def find(caller: Caller, request: m.Find) -> m.Reply:
+    """Look up a user or a group by its exact name."""
+    service, userid = caller.service, caller.id
+    exactly_one(name=request.name, groupname=request.groupname)
+    if request.name is not None:
+        user = service.store.user(name=clean_name("name", request.name, service.limits.max_name))
+        return m.FoundAck(re=m.MsgId.FIND, user=_seen_by(caller, user))
+    assert request.groupname is not None
+    name = clean_name("groupname", request.groupname, service.limits.max_groupname)
+    group = service.store.group(userid, name=name)
+    found = m.FoundGroup(id=group.id, groupname=group.name, groupdesc=group.desc, count=group.count)
+    return m.FoundAck(re=m.MsgId.FIND, group=found)
+
+
+def _block_changed(service: Service, sender: int, receiver: int) -> None:
+    """Drop what the caches of all nodes say of it, and have the sender see the receiver's state."""
+    service.forget_block(sender, receiver)
+    service.presence.block_changed(receiver, sender)
+    service.bus.send(service.bus.nodes(), encode_event(BlockChanged(sender, receiver)))
+
+
+def _seen_by(caller: Caller, other: User, *, as_friend: bool = False) -> m.UserItem:
+    return user_items([other], visibly_online(caller, [other.id], as_friends=as_friend))[0]

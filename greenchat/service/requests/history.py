@@ -1,0 +1,53 @@
+"""The past of a conversation, and what a device missed, when it is asked for."""
+
+from __future__ import annotations
+
+from greenchat.errors import BadRequest
+from greenchat.model.instants import day_bounds
+from greenchat.protocol import messages as m
+from greenchat.service.device.caller import Caller
+from greenchat.service.device.catch_up import fitting, items_for, next_page, raw
+from greenchat.service.requests.permissions import readable
+
+DEFAULT_HISTORY = 50
+MAX_HISTORY = 200
+
+
+def history(caller: Caller, request: m.History) -> m.Reply:
+    """Return a page of a conversation's past."""
+    limit = request.limit or DEFAULT_HISTORY
+    if limit > MAX_HISTORY:
+        raise BadRequest(f"limit: at most {MAX_HISTORY}")
+    day = None if request.day is None else _bounds(request.day)
+    while True:
+        known = _known(caller, request)
+        conversation, after = readable(caller, request)
+        entries, more = caller.service.store.history(conversation, after, request.before, day, limit)
+        if _known(caller, request) == known:
+            break  # else the user has left the group or joined it again while it was read, or may have
+    items = items_for(caller, entries)
+    kept = fitting(items[::-1])[::-1]
+    return m.HistoryAck(messages=raw(kept), more=more or len(kept) < len(items))
+
+
+def _known(caller: Caller, request: m.History) -> tuple[int, int]:
+    """Return what changes when this node hears of a leaving or a joining, or may have missed word of one."""
+    if request.groupid is None:
+        return 0, 0
+    return caller.joined(request.groupid), caller.service.forgotten
+
+
+def sync(caller: Caller, request: m.Sync) -> m.Reply:
+    """Return the next page of what this device missed."""
+    items = next_page(caller)
+    gate = caller.gate
+    more = gate is not None and gate.more
+    caller.drop_idle_gate()
+    return m.SyncAck(re=m.MsgId.SYNC, offlinemsg=raw(items), more=more)
+
+
+def _bounds(day: str) -> tuple[str, str]:
+    try:
+        return day_bounds(day)
+    except ValueError:
+        raise BadRequest("day: YYYY-MM-DD is needed") from None

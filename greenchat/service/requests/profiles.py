@@ -1,0 +1,45 @@
+"""Users and groups as other people see them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from greenchat.model.records import Group, Member, User
+from greenchat.protocol.messages import GroupItem, MemberItem, UserItem
+from greenchat.service.device.caller import Caller
+from greenchat.service.presence import state_of
+
+
+def visibly_online(caller: Caller, users: Collection[int], *, as_friends: bool = False) -> set[int]:
+    """Return the users that the caller's user sees online: not those who block them.  May switch.
+
+    The caller MUST be told without a switch in between: PRESENCE tells of every change after that.
+
+    Args:
+        caller: asks.
+        users: are to be shown.
+        as_friends: the friends among them are shown as such.
+    """
+    service, userid = caller.service, caller.user
+    if userid is None or not users:
+        return set()
+    return service.presence.online(users, service.blockers.load(userid), userid, as_friends)
+
+
+def user_items(users: Iterable[User], online: set[int]) -> list[UserItem]:
+    """Return users with their states, given who counts as online."""
+    return [UserItem(user.id, user.name, state_of(user.id, online)) for user in users]
+
+
+def member_items(members: Iterable[Member], online: set[int]) -> list[MemberItem]:
+    """Return members with their states, given who counts as online."""
+    return [
+        MemberItem(member.id, member.name, state_of(member.id, online), member.role) for member in members
+    ]
+
+
+def group_item(group: Group) -> GroupItem:
+    """Return a group, without its members."""
+    return GroupItem(
+        id=group.id, groupname=group.name, groupdesc=group.desc, count=group.count, role=group.role
+    )
