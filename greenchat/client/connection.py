@@ -11,7 +11,7 @@ import simplejson
 
 from greenchat.client.pushes import Frame
 from greenchat.client.tls import READ_SIZE, Socket
-from greenchat.protocol.framing import MAX_SERVER_FRAME, NEWLINE, FrameDecoder
+from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE, FrameDecoder
 
 
 class Link:

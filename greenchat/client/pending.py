@@ -11,7 +11,7 @@ import simplejson
 from greenchat.client.parsing import read_seconds
 from greenchat.client.pushes import Frame
 from greenchat.errors import ERRORS, BadRequest, Busy, Disconnected, RateLimited, RequestError, TooLarge
-from greenchat.protocol.framing import MAX_REQUEST_FRAME
+from greenchat.protocol.lines import MAX_REQUEST_FRAME
 from greenchat.protocol.messages import MsgId
 
 EARLY = frozenset({MsgId.REG, MsgId.LOGIN})

@@ -6,7 +6,7 @@ import socket
 
 import simplejson
 
-from greenchat.protocol.framing import NEWLINE
+from greenchat.protocol.lines import NEWLINE
 from greenchat.protocol.messages import MsgId
 
 GREETING = b'{"msgid":%d}\n' % MsgId.HEARTBEAT

@@ -22,7 +22,7 @@ from greenchat.network.outbox import OUTBOX_LIMIT, Flusher, Transport
 from greenchat.network.shaper import Shaper
 from greenchat.network.waiting import BEHIND, Waiting
 from greenchat.protocol.classic import ForeignDialect, has_length_prefix, is_object, msgid_in
-from greenchat.protocol.framing import MAX_REQUEST_FRAME, FrameDecoder, FrameTooLarge
+from greenchat.protocol.lines import MAX_REQUEST_FRAME, FrameDecoder, FrameTooLarge
 from greenchat.protocol.messages import Bye, ByeReason
 from greenchat.protocol.native import encode, failure
 from greenchat.protocol.originals import Originals

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from greenchat.network.outbox import OUTBOX_LIMIT
-from greenchat.protocol.framing import MAX_REQUEST_FRAME
+from greenchat.protocol.lines import MAX_REQUEST_FRAME
 
 
 def nobody(host: str) -> bool:

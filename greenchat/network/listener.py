@@ -24,7 +24,7 @@ from greenchat.network.shaper import Shaper
 from greenchat.network.silent import SilentConnections
 from greenchat.network.tls import Certificate
 from greenchat.protocol.addresses import host_of
-from greenchat.protocol.framing import NEWLINE
+from greenchat.protocol.lines import NEWLINE
 from greenchat.protocol.originals import Originals
 
 logger = logging.getLogger(__name__)

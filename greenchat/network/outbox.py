@@ -16,7 +16,7 @@ from gevent.event import Event
 
 from greenchat.metrics import EVICTIONS, HANDLER_ERRORS, SENT_BYTES, SENT_FRAMES
 from greenchat.network.pacer import Call, Pacer
-from greenchat.protocol.framing import NEWLINE, NUL, FrameDecoder
+from greenchat.protocol.lines import NEWLINE, NUL, FrameDecoder
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from greenchat.network.outbox import READABLE, Flusher, Outbox, Transport
 from greenchat.network.shaper import Shaper
 from greenchat.network.tls import BrokenTls
-from greenchat.protocol.framing import FrameDecoder
+from greenchat.protocol.lines import FrameDecoder
 
 BY_SERVICE, BY_SHAPER, BY_SUPERVISION, BY_TURN = 1, 2, 4, 8
 """Reasons for which a connection is paused.  It is read while it has none of them."""

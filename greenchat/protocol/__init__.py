@@ -1,4 +1,4 @@
-"""The wire, sans I/O: bytes to frames (framing) and frames to messages (messages).
+"""The wire, sans I/O: bytes to frames (lines) and frames to messages (messages).
 
 The corridor between server and client; it knows no sockets.  Normative: docs/protocol.md.
 """

@@ -14,7 +14,7 @@ from greenchat.errors import Busy, MalformedFrame
 from greenchat.metrics import HANDLER_ERRORS
 from greenchat.model.records import Node
 from greenchat.protocol.classic import FIRST_OF_OLDER
-from greenchat.protocol.framing import MAX_REQUEST_FRAME
+from greenchat.protocol.lines import MAX_REQUEST_FRAME
 from greenchat.protocol.messages import UNANSWERED, MsgId, msgid_of
 from greenchat.protocol.native import TOLD_OF_UNANSWERED, decode
 from greenchat.service.session import MAX_BAD_FRAMES

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 from greenchat.bus import stream
 from greenchat.model.records import Node
-from greenchat.protocol.framing import NEWLINE, NUL, FrameDecoder, FrameTooLarge
+from greenchat.protocol.lines import NEWLINE, NUL, FrameDecoder, FrameTooLarge
 from greenchat.protocol.proxy import (
     FIXED,
     MAX_HEADER,

@@ -16,7 +16,7 @@ from greenchat.metrics import EVICTIONS
 from greenchat.network import connection
 from greenchat.network import outbox as network_outbox
 from greenchat.network.outbox import Flusher, Outbox
-from greenchat.protocol.framing import FrameDecoder
+from greenchat.protocol.lines import FrameDecoder
 from tests.network.support import DEADLINE, FakeSession, Served, echo, silent
 
 Serve = Callable[..., Served]

@@ -10,7 +10,7 @@ from greenchat.model.conversations import of_group
 from greenchat.model.records import LoginState
 from greenchat.protocol import messages as m
 from greenchat.protocol.classic import ClassicWire
-from greenchat.protocol.framing import MAX_SERVER_FRAME
+from greenchat.protocol.lines import MAX_SERVER_FRAME
 from greenchat.protocol.native import encode
 from greenchat.service.device.caller import Caller
 from greenchat.service.device.catch_up import PAGE_BYTES, Item, fitting, next_page, raw

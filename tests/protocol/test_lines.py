@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenchat.protocol.framing import NEWLINE, NUL, FrameDecoder, FrameTooLarge
+from greenchat.protocol.lines import NEWLINE, NUL, FrameDecoder, FrameTooLarge
 
 bodies = st.lists(
     st.binary(min_size=1, max_size=40).filter(lambda body: not set(body) & set(b"\r\n\0")), max_size=12
