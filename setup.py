@@ -37,6 +37,7 @@ setup(
     install_requires=REQUIRES,
     extras_require={"cluster": CLUSTER_REQUIRES, "test": [*CLUSTER_REQUIRES, *TEST_REQUIRES]},
     packages=find_packages(include=["greenchat", "greenchat.*"]),
+    package_data={"greenchat": ["py.typed"]},
     entry_points={
         "console_scripts": [
             "greenchat-server = greenchat.server.__main__:main",

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,15 @@ def test_the_locks_name_no_index_and_nothing_twice() -> None:
     assert [line for line in lines if not re.match(r"[\w-][\w.-]*==[\w.]+( ;|$)", line)] == []
     names = [line.split("==")[0].lower() for line in lines]
     assert len(names) == len(set(names))
+
+
+def test_the_package_ships_its_modules_and_its_types_and_nothing_else(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    build = ["setup.py", "--quiet", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run([sys.executable, *build], cwd=ROOT, check=True, capture_output=True, timeout=60)
+    shipped = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "greenchat").rglob("*.py")}
+    assert shipped == modules | {"greenchat/py.typed"}
 
 
 def _requirements(lock: str) -> list[str]:
