@@ -216,7 +216,8 @@ def _option(name: str) -> str:
 def _help(name: str) -> str:
     default = _FIELDS[name].default
     shown = str(default).lower() if isinstance(default, bool) else default
-    return _FIELDS[name].metadata["help"] + (f" (default: {shown})" if shown != "" else "")
+    text: str = _FIELDS[name].metadata["help"]
+    return text + (f" (default: {shown})" if shown != "" else "")
 
 
 def _variable(name: str) -> str:

@@ -11,7 +11,7 @@ from lab.background import Background
 from lab.faults.proxy import FaultProxy
 from lab.servers.mariadb import MariaDb
 from lab.servers.node import Node
-from lab.servers.program import LabError
+from lab.servers.program import LabError, Program
 from lab.servers.redis import Redis
 
 
@@ -22,7 +22,7 @@ class Fleet:
         folder: for the nodes' logs.
         aside: where the lines run.
         mariadb: their database, which is made anew.
-        redis: their bus; without one each node is alone, on the same database.
+        redis: their bus.
         count: how many nodes.
         options: more of their command line.
         direct: without the lines, which cost time.
@@ -41,7 +41,7 @@ class Fleet:
         folder: Path,
         aside: Background,
         mariadb: MariaDb,
-        redis: Redis | None,
+        redis: Redis,
         count: int = 3,
         options: tuple[object, ...] = (),
         direct: bool = False,
@@ -52,7 +52,7 @@ class Fleet:
         mariadb.fresh(self.database)
         lines = 0 if direct else count
         self.to_mariadb = [FaultProxy(aside, mariadb.port) for _ in range(lines)]
-        self.to_redis = [FaultProxy(aside, redis.port) for _ in range(lines)] if redis else []
+        self.to_redis = [FaultProxy(aside, redis.port) for _ in range(lines)]
         self.nodes = [self._node(folder, number, options) for number in range(count)]
 
     @property
@@ -74,12 +74,13 @@ class Fleet:
         """
         for line in self.lines:
             line.heal()
-        for program in (self.mariadb, self.redis, *self.nodes):
-            if program and program.running:
+        programs: list[Program] = [self.mariadb, self.redis, *self.nodes]
+        for program in programs:
+            if program.running:
                 program.signal(signal.SIGCONT)
             elif isinstance(program, Node) and program.died:
                 raise LabError(f"{program} died:\n{program.log[-4000:]}")
-            elif program:
+            else:
                 program.start()
 
     def close(self) -> None:
@@ -99,7 +100,7 @@ class Fleet:
         place = folder / name
         place.mkdir()
         store = self.mariadb.url(self.database, _port(self.to_mariadb, number))
-        bus = self.redis.url(_port(self.to_redis, number)) if self.redis else "local://"
+        bus = self.redis.url(_port(self.to_redis, number))
         return Node(place, name, store, bus, *options)
 
 

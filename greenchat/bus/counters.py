@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from time import monotonic
+from typing import Any
 
 from greenchat.model.guards import UNDER_WAY, Guard, lock_seconds
 
@@ -70,6 +71,6 @@ class Counters:
         return locks
 
 
-def _trim(kept: OrderedDict) -> None:
+def _trim(kept: OrderedDict[str, Any]) -> None:
     if len(kept) > SIZE:
         kept.popitem(last=False)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from greenchat.client.backoff import Backoff
 from greenchat.client.pushes import Frame, Login, Push
@@ -24,7 +24,9 @@ RENEW_AFTER = 86_400.0
 
 UNREADABLE = "the server's reply cannot be understood"
 
-Reading = Callable[[Frame], Any]
+T = TypeVar("T")
+
+Reading = Callable[[Frame], T]
 """Finds in a reply what the caller asked for; raises where it lacks something."""
 
 
@@ -178,13 +180,13 @@ class Access:
         return self._timeout if timeout is None else timeout
 
     def _ask(
-        self, msgid: MsgId, fields: Frame, timeout: float | None, read: Reading | None = None, **how: Any
+        self, msgid: MsgId, fields: Frame, timeout: float | None, read: Reading[Any] | None = None, **how: Any
     ) -> Any:
         """Make a request; return what ``read`` finds in the reply."""
         reply = self._line.request(msgid, fields, self._seconds(timeout), **how)
         return understood(read, reply) if read else reply
 
-    def _with_password(self, password: str, use: Callable[[str], Any]) -> Any:
+    def _with_password(self, password: str, use: Callable[[str], T]) -> T:
         """Use a password in Unicode's NFC and, if it is refused, as it was typed.
 
         One that an earlier version stored may be in another form: the same letters of another keyboard.
@@ -198,7 +200,7 @@ class Access:
             return use(password)
 
 
-def understood(read: Reading, reply: Frame) -> Any:
+def understood(read: Reading[T], reply: Frame) -> T:
     """Return what is read in a reply.
 
     Raises:

@@ -31,4 +31,4 @@ class Backoff(NamedTuple):
 
     def bound(self, attempt: int) -> float:
         """Return the longest wait before an attempt, in seconds."""
-        return min(self.cap, self.base * 2 ** min(attempt, 60))
+        return min(self.cap, self.base * 2.0 ** min(attempt, 60))

@@ -166,11 +166,13 @@ class Threads(Greenlets):
         read = _Read(call, args, AsyncResult())
         self._reads.append(read)
         self._unread.set()
-        return _reraise(read.outcome.get())
+        value: T = _reraise(read.outcome.get())
+        return value
 
     def write(self, call: Callable[..., T], *args: Any) -> T:
         """Call on the writing thread."""
-        return _reraise(self._writer.apply(_caught, (call, *args)))
+        value: T = _reraise(self._writer.apply(_caught, (call, *args)))
+        return value
 
     def close(self) -> None:
         """Let the greenlets finish what waits, then end the threads."""

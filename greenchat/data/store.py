@@ -314,7 +314,10 @@ class SqlStore:
 
     def _read(self, call: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Call ``call(connection, *args)`` off the loop, in a transaction that reads."""
-        return _attempt(self._reading, self._runner.read, self._within, self._database.reading, call, *args)
+        read: T = _attempt(
+            self._reading, self._runner.read, self._within, self._database.reading, call, *args
+        )
+        return read
 
     def _write(
         self, call: Callable[[Connection, *Ts], T], *args: *Ts, again: doubt.Again[T] = doubt.same
@@ -327,9 +330,10 @@ class SqlStore:
             again: does it again if nobody knows whether it was committed.
         """
         if self._database.parallel:
-            return _attempt(self._changing, self._operate, lambda db: call(db, *args), again)
-        result: T = self._commit.run(call, *args)
-        return result
+            written: T = _attempt(self._changing, self._operate, lambda db: call(db, *args), again)
+            return written
+        written = self._commit.run(call, *args)
+        return written
 
     def _operate(self, call: doubt.Call[T], again: doubt.Again[T]) -> T:
         """Call in a transaction of its own, and again if the answer to its COMMIT is lost."""

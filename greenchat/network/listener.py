@@ -55,7 +55,7 @@ class PlainSocket(monkey.get_original("socket", "socket")):  # type: ignore[misc
     in_flight = 0
 
 
-class ChatServer(StreamServer):
+class ChatServer(StreamServer):  # type: ignore[misc]
     """Accept chat clients, one greenlet each, and supervise them.
 
     ``start()`` listens and returns; ``address`` is then what was bound (port 0 takes a free one).

@@ -49,7 +49,7 @@ _TERMS = {
 }
 """What msgspec says, and how people are told."""
 
-_decoder = msgspec.json.Decoder(ANY_REQUEST)
+_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(ANY_REQUEST)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 encode = msgspec.json.Encoder().encode

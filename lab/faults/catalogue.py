@@ -56,19 +56,16 @@ def all_nodes_are_restarted(stage: Stage) -> str:
 
 
 def redis_is_killed(stage: Stage) -> str:
-    assert stage.fleet.redis
     stage.fleet.redis.kill()
     return "Redis is killed"
 
 
 def redis_is_stopped(stage: Stage) -> str:
-    assert stage.fleet.redis
     stage.fleet.redis.signal(signal.SIGSTOP)
     return "Redis is stopped"
 
 
 def redis_is_flushed(stage: Stage) -> str:
-    assert stage.fleet.redis
     with closing(stage.fleet.redis.connect()) as client:
         client.flushall()
     return "Redis has forgotten everything"
@@ -76,7 +73,6 @@ def redis_is_flushed(stage: Stage) -> str:
 
 def redis_goes_back(stage: Stage) -> str:
     """Have it begin anew with what it had some seconds ago, as after a crash from a snapshot."""
-    assert stage.fleet.redis
     seconds = stage.chance.uniform(*OLD)
     with closing(stage.fleet.redis.connect(decode_responses=False)) as client:
         keys = list(client.scan_iter())
@@ -92,7 +88,6 @@ def redis_goes_back(stage: Stage) -> str:
 
 
 def subscribers_are_killed(stage: Stage) -> str:
-    assert stage.fleet.redis
     killed = 0
     with closing(stage.fleet.redis.connect()) as client:
         for _ in range(stage.chance.randint(5, 50)):

@@ -358,7 +358,8 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
         leaving.callback(server.stop)
         peers = scenario.peers(Scene(database, scale))
         address = (server.host, server.port)
-        pair = Pair(*(Innocent(address, one, scenario.header, scenario.tls) for one in people(database, 2)))
+        one, other = (Innocent(address, each, scenario.header, scenario.tls) for each in people(database, 2))
+        pair = Pair(one, other)
         leaving.callback(pair.close)
         reader = Reader(address) if scenario.at_the_menu else None
         pair.chat(0.5)

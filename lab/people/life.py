@@ -146,7 +146,7 @@ class Life:
 
     def answered(self, visit: Visit, frame: Frame) -> bool:
         """Take the answer to an act; return False if it is none."""
-        cid = frame.get("cid", "")
+        cid: str = frame.get("cid", "")
         if cid not in self._asked:
             return cid.startswith("act") or cid == "gone"
         act, fields = self._asked[cid]

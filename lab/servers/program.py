@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 from time import monotonic, sleep
 from typing import ClassVar
 
@@ -73,17 +73,25 @@ class Program:
         """Whether it runs (stopped by SIGSTOP counts as running)."""
         return self._process is not None and self._process.poll() is None
 
+    def start(self) -> None:
+        """Start it, and return when it is ready.
+
+        Raises:
+            LabError: it ended, or was not ready in time.
+        """
+        raise NotImplementedError
+
     def kill(self) -> None:
         """End it as a power cut would."""
-        self._end(signal.SIGKILL)
+        self._end(SIGKILL)
 
     def stop(self) -> None:
         """Let it end in order, if it runs."""
         if self._process is not None:
-            self.signal(signal.SIGCONT)
-            self._end(signal.SIGTERM)
+            self.signal(SIGCONT)
+            self._end(SIGTERM)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         """Send it a signal (SIGSTOP, SIGCONT); stop means stopped, with all its threads.
 
         Raises:
@@ -92,7 +100,7 @@ class Program:
         assert self._process
         self._process.send_signal(number)
         end = monotonic() + DEADLINE
-        while number == signal.SIGSTOP and self.running and not is_stopped(self.pid):
+        while number == SIGSTOP and self.running and not is_stopped(self.pid):
             if monotonic() > end:
                 raise LabError(f"{self.name} did not stop within {DEADLINE:.0f} s")
             sleep(LOOK_AGAIN)
@@ -128,7 +136,7 @@ class Program:
                 raise LabError(f"{self.name} did not start:\n{self.log}")
             sleep(LOOK_AGAIN)
 
-    def _end(self, number: signal.Signals) -> None:
+    def _end(self, number: Signals) -> None:
         assert self._process
         self._process.send_signal(number)
         try:

@@ -120,7 +120,7 @@ NodeEvent = Union[  # noqa: UP007 - msgspec
 
 encode_event: Callable[[NodeEvent], bytes] = msgspec.msgpack.Encoder().encode
 
-_decoder = msgspec.msgpack.Decoder(NodeEvent)
+_decoder: msgspec.msgpack.Decoder[NodeEvent] = msgspec.msgpack.Decoder(NodeEvent)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
