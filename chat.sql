@@ -3,7 +3,7 @@
 --     mysql chat < chat.sql
 --
 -- loads it into an empty database.  A server does the same by itself; this is for who gives servers no
--- right to create tables.  tests/data/test_mysql.py holds it equal to greenchat/data/schema.py.
+-- right to create tables.  tests/data/engine/test_mysql.py holds it equal to greenchat/data/schema.py.
 
 SET NAMES utf8mb4;
 

@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from greenchat.data.database import Database
-from greenchat.data.mysql import MysqlDatabase
-from greenchat.data.runner import Greenlets, Inline, Runner, Threads
-from greenchat.data.sqlite import SqliteDatabase
+from greenchat.data.engine.database import Database
+from greenchat.data.engine.mysql import MysqlDatabase
+from greenchat.data.engine.runner import Greenlets, Inline, Runner, Threads
+from greenchat.data.engine.sqlite import SqliteDatabase
 from greenchat.data.store import SqlStore
 from greenchat.errors import ConfigError
 

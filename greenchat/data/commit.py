@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from greenchat.data.append import Locked, Outcome, Stored
-from greenchat.data.health import TROUBLE, Health
-from greenchat.data.query import run_text
-from greenchat.data.runner import Runner, Waiter
+from greenchat.data.engine.health import TROUBLE, Health
+from greenchat.data.engine.query import run_text
+from greenchat.data.engine.runner import Runner, Waiter
+from greenchat.data.queries.append import Locked, Outcome, Stored
 from greenchat.errors import Busy, RequestError
 from greenchat.metrics import COMMIT_BATCH, COMMIT_SECONDS, DELIVERY_SECONDS
 from greenchat.model.records import Message

@@ -11,8 +11,14 @@ from typing import Any, TypeVar, TypeVarTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from greenchat.data import accounts, devices, doubt, friends, groups, log, marks
-from greenchat.data.append import (
+from greenchat.data.commit import GroupCommit, InDoubt, Operation, run_all
+from greenchat.data.engine.database import CommitUnknown, Database, LockedOut
+from greenchat.data.engine.health import TROUBLE, Health
+from greenchat.data.engine.runner import Runner
+from greenchat.data.engine.statements import Statements
+from greenchat.data.lease import Lease
+from greenchat.data.queries import accounts, devices, doubt, friends, groups, log, marks
+from greenchat.data.queries.append import (
     Doubtful,
     Outcome,
     append_any,
@@ -21,12 +27,6 @@ from greenchat.data.append import (
     first_stored,
     was_committed,
 )
-from greenchat.data.commit import GroupCommit, InDoubt, Operation, run_all
-from greenchat.data.database import CommitUnknown, Database, LockedOut
-from greenchat.data.health import TROUBLE, Health
-from greenchat.data.lease import Lease
-from greenchat.data.runner import Runner
-from greenchat.data.statements import Statements
 from greenchat.errors import Busy, RequestError, Uncertain
 from greenchat.model import records
 

@@ -14,11 +14,11 @@ import argon2
 from sqlalchemy import Table, insert, make_url
 
 from greenchat.data import BACKENDS
-from greenchat.data.accounts import setting
-from greenchat.data.database import Database
-from greenchat.data.query import DIALECTS
+from greenchat.data.engine.database import Database
+from greenchat.data.engine.query import DIALECTS
+from greenchat.data.engine.statements import Bulk
+from greenchat.data.queries.accounts import setting
 from greenchat.data.schema import AllGroup, Conversation, Cursor, Device, Friend, GroupUser, Message, User
-from greenchat.data.statements import Bulk
 from greenchat.model.instants import to_instant
 from greenchat.service.identity.tokens import Tokens, new_secret
 from greenchat.service.service import TOKEN_SECRET

@@ -14,11 +14,12 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy import text as sql
 from sqlalchemy.exc import OperationalError
 
-from greenchat.data import Inline, SqlStore, Threads, accounts
+from greenchat.data import Inline, SqlStore, Threads
 from greenchat.data.commit import GroupCommit, InDoubt, Operation
-from greenchat.data.marks import Marks
-from greenchat.data.runner import Runner
-from greenchat.data.sqlite import SqliteDatabase
+from greenchat.data.engine.runner import Runner
+from greenchat.data.engine.sqlite import SqliteDatabase
+from greenchat.data.queries import accounts
+from greenchat.data.queries.marks import Marks
 from greenchat.errors import Busy, NameTaken, RequestError
 from greenchat.model.records import Message, Node
 from tests.data.shared import NOW, Told, pair, text
@@ -142,7 +143,7 @@ def test_the_loop_turns_while_a_large_batch_is_told_of(threaded: SqlStore) -> No
 def test_seqs_are_right_past_the_bound_of_heads_that_are_remembered(
     store: SqlStore, database: Faulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("greenchat.data.sqlite.REMEMBERED", 3)
+    monkeypatch.setattr("greenchat.data.engine.sqlite.REMEMBERED", 3)
     for n in range(20):
         sometimes, always = Told(), Told()
         store.append(text(pair(1, 3 + n % 10), 1, "hi"), sometimes)

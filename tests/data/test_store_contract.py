@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy import text as sql
 
 from greenchat.data import Inline, SqlStore, open_store
-from greenchat.data.sqlite import SqliteStatements
+from greenchat.data.engine.sqlite import SqliteStatements
 from greenchat.errors import (
     AlreadyOnline,
     BadCredentials,

@@ -17,7 +17,7 @@ from typing import Any
 from greenchat.bus.counters import Counters
 from greenchat.config import Settings
 from greenchat.data import SqlStore
-from greenchat.data.sqlite import SqliteDatabase
+from greenchat.data.engine.sqlite import SqliteDatabase
 from greenchat.errors import Busy
 from greenchat.model.records import Node, Share
 from greenchat.ports.bus import Bus

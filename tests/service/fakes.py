@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, make_url
 
 from greenchat.data import Inline
-from greenchat.data.database import CommitUnknown
-from greenchat.data.sqlite import SqliteDatabase
+from greenchat.data.engine.database import CommitUnknown
+from greenchat.data.engine.sqlite import SqliteDatabase
 from greenchat.model.records import Share
 
 T = TypeVar("T")

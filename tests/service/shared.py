@@ -8,10 +8,10 @@ from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import Connection, Engine, make_url, select
 
-from greenchat.data.database import CommitUnknown
-from greenchat.data.log import head
+from greenchat.data.engine.database import CommitUnknown
+from greenchat.data.engine.sqlite import SqliteDatabase
+from greenchat.data.queries.log import head
 from greenchat.data.schema import Device
-from greenchat.data.sqlite import SqliteDatabase
 from greenchat.model.conversations import of_pair
 from tests.service.turns import Turns
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from sqlalchemy import select
 
-from greenchat.data import log
+from greenchat.data.queries import log
 from greenchat.data.schema import Block, GroupUser, Message
 from greenchat.data.schema import Device as DeviceTable
 from greenchat.data.schema import User as UserTable

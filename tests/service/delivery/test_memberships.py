@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from greenchat.bus.local import LocalBus
-from greenchat.data import groups
+from greenchat.data.queries import groups
 from greenchat.protocol.messages import MsgId
 from greenchat.service.delivery.hub import Hub
 from greenchat.service.delivery.memberships import Memberships

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, bindparam, create_engine, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from greenchat.data.query import Query
+from greenchat.data.engine.query import Query
 from greenchat.data.schema import Setting
 
 ADD = Query(insert(Setting).values(name=bindparam("n"), value=bindparam("v")))

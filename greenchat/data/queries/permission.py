@@ -14,7 +14,7 @@ from operator import itemgetter
 
 from sqlalchemy import Connection, bindparam, select
 
-from greenchat.data.query import run_text
+from greenchat.data.engine.query import run_text
 from greenchat.data.schema import Conversation
 from greenchat.errors import Blocked, NotAMember, RequestError
 from greenchat.model.conversations import of_pair, pair_of

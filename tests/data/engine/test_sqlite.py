@@ -18,13 +18,13 @@ from sqlalchemy import Connection
 from sqlalchemy import text as sql
 
 from greenchat.data import SqlStore, open_store
-from greenchat.data.login import STATE
+from greenchat.data.queries.login import STATE
 from greenchat.errors import Busy, ConfigError, StartupError
 from greenchat.model.records import Node
 from tests.data.shared import NOW, append, pair, recall, text
 
 HERE = Node("here", 1)
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def test_a_database_of_something_else_is_told(path: Path) -> None:
 
 
 def test_a_file_that_another_program_has_locked_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("greenchat.data.sqlite.LOCK_WAIT", 0.05)
+    monkeypatch.setattr("greenchat.data.engine.sqlite.LOCK_WAIT", 0.05)
     with running(path):
         pass
     other = sqlite3.connect(path, isolation_level=None)
@@ -179,7 +179,7 @@ while True:
 
 
 def test_all_that_was_acknowledged_survives_a_kill(path: Path) -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     doomed = subprocess.Popen(
         [sys.executable, "-c", DOOMED, str(path)], stdout=subprocess.PIPE, text=True, cwd=root
     )
@@ -236,7 +236,7 @@ def test_a_failed_commit_leaves_no_transaction_open(path: Path) -> None:
 
 def test_a_file_without_a_write_ahead_log_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a file system that does not share memory between processes."""
-    monkeypatch.setattr("greenchat.data.sqlite._PRAGMAS", ("PRAGMA journal_mode = DELETE",))
+    monkeypatch.setattr("greenchat.data.engine.sqlite._PRAGMAS", ("PRAGMA journal_mode = DELETE",))
     with pytest.raises(StartupError, match="no write-ahead log"), running(path):
         pass
 
@@ -287,7 +287,7 @@ print(outcomes)
 
 
 def test_a_file_that_may_not_grow_is_busy_until_it_may_again(path: Path) -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", FILE_LIMITED, str(path)],
         capture_output=True,

@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from greenchat.data.runner import Runner
-from greenchat.data.statements import Statements
+from greenchat.data.engine.runner import Runner
+from greenchat.data.engine.statements import Statements
 
 T = TypeVar("T")
 

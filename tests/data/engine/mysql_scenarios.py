@@ -1,4 +1,4 @@
-"""What test_mysql.py runs in a monkey-patched process: ``python -m tests.data.mysql_scenarios NAME URL``.
+"""The scenarios of test_mysql.py: ``python -m tests.data.engine.mysql_scenarios NAME URL``, monkey-patched.
 
 A scenario asks its test to do something to the server by a line on stdout, and goes on at the answer.
 """
@@ -22,16 +22,11 @@ from gevent.socket import create_connection, socket  # noqa: E402
 from sqlalchemy import Connection, make_url  # noqa: E402
 from sqlalchemy import text as sql  # noqa: E402
 
-from greenchat.data import (  # noqa: E402
-    Greenlets,
-    SqlStore,
-    commit,
-    devices,
-    open_store,
-    runner,
-)
-from greenchat.data import marks as marks_module  # noqa: E402
-from greenchat.data.mysql import MysqlDatabase  # noqa: E402
+from greenchat.data import Greenlets, SqlStore, commit, open_store  # noqa: E402
+from greenchat.data.engine import runner  # noqa: E402
+from greenchat.data.engine.mysql import MysqlDatabase  # noqa: E402
+from greenchat.data.queries import devices  # noqa: E402
+from greenchat.data.queries import marks as marks_module  # noqa: E402
 from greenchat.errors import BadRequest, Busy, DatabaseAway, RequestError, StartupError, Uncertain  # noqa: E402
 from greenchat.model.records import Message, Node, Span  # noqa: E402
 from tests.data.shared import NOW, Told, pair, recall, text  # noqa: E402

@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, select
 
-from greenchat.data.accounts import user
-from greenchat.data.permission import shut_out_of_pair
-from greenchat.data.query import Query, pieces
+from greenchat.data.engine.query import Query, pieces
+from greenchat.data.queries.accounts import user
+from greenchat.data.queries.permission import shut_out_of_pair
 from greenchat.data.schema import Block, Device, Friend, User, insert_new
 from greenchat.errors import NoSuchUser, NotAllowed
 from greenchat.model import records

@@ -11,19 +11,19 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from time import time
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, Dialect, Insert, Table, create_engine, event
+from sqlalchemy import URL, Connection, Dialect, Insert, Table, bindparam, create_engine, event, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from greenchat.data.devices import close_everybody
-from greenchat.data.health import explain
-from greenchat.data.install import set_up
-from greenchat.data.query import DIALECTS, run_text
-from greenchat.data.rights import keep_private
-from greenchat.data.runner import Runner, Threads
-from greenchat.data.statements import Bulk, Statements, Update
-from greenchat.data.view import create_view
+from greenchat.data.engine.health import explain
+from greenchat.data.engine.install import set_up
+from greenchat.data.engine.query import DIALECTS, run_text
+from greenchat.data.engine.rights import keep_private
+from greenchat.data.engine.runner import Runner, Threads
+from greenchat.data.engine.statements import Bulk, Statements, Update
+from greenchat.data.engine.view import create_view
+from greenchat.data.schema import Device, User
 from greenchat.errors import StartupError
 from greenchat.model.instants import to_instant
 
@@ -49,6 +49,10 @@ _VIEW = create_view(create="CREATE", integer="INTEGER", true="json('true')")
 _HEADS = """
 SELECT json_group_object(id, last_seq) FROM "Conversation" WHERE id IN (SELECT value FROM json_each(?))
 """
+_CLOSE_DEVICES = update(Device).where(Device.c.node.is_not(None)).values(node=None, incarnation=None)
+_CLOSE_USERS = (
+    update(User).where(User.c.state != "offline").values(state="offline", node=None, last_seen=bindparam("t"))
+)
 
 
 class _Bulk(Bulk):
@@ -155,7 +159,7 @@ class SqliteDatabase:
         with writer.begin():
             set_up(writer, _VIEW)
             if not self._alone:  # then no other server has the file: nobody is online
-                close_everybody(writer, to_instant(time()))
+                _close_everybody(writer, to_instant(time()))
                 keep_private(self._path)  # now that the file is known to be ours
         if not self._alone:
             self._connections.append(self._connect(None))
@@ -247,3 +251,9 @@ def _prepare(connection: sqlite3.Connection, record: object) -> None:
     with closing(connection.cursor()) as cursor:
         for pragma in _PRAGMAS:
             cursor.execute(pragma)
+
+
+def _close_everybody(db: Connection, now: str) -> None:
+    """Mark all devices and users offline."""
+    db.execute(_CLOSE_DEVICES)
+    db.execute(_CLOSE_USERS, {"t": now})

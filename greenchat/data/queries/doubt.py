@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from greenchat.data import accounts, devices, groups
+from greenchat.data.queries import accounts, devices, groups
 from greenchat.errors import AlreadyOnline, BadCredentials, GroupNameTaken, NameTaken, NoSuchGroup, NotAMember
 from greenchat.model import records
 

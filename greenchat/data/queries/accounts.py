@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from greenchat.data.query import Query
+from greenchat.data.engine.query import Query
 from greenchat.data.schema import Device, Setting, User, insert_new, insert_row
 from greenchat.errors import BadCredentials, NameTaken, NoSuchUser
 from greenchat.model import records

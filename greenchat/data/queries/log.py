@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from sqlalchemy import Connection, bindparam, func, literal_column, select
 
-from greenchat.data.query import Query, Rows
+from greenchat.data.engine.query import Query, Rows
 from greenchat.data.schema import Conversation, Message, User
 from greenchat.errors import Busy, NoSuchMessage
 from greenchat.model import records

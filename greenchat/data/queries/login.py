@@ -18,8 +18,8 @@ from sqlalchemy import (
     update,
 )
 
-from greenchat.data.friends import FRIENDS
-from greenchat.data.query import Query
+from greenchat.data.engine.query import Query
+from greenchat.data.queries.friends import FRIENDS
 from greenchat.data.schema import AllGroup, Conversation, Cursor, Device, GroupUser, User
 from greenchat.model import records
 from greenchat.model.conversations import PAIR

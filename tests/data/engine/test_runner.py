@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
-from greenchat.data.runner import READS_AT_A_TIME, Threads
+from greenchat.data.engine.runner import READS_AT_A_TIME, Threads
 
 DEADLINE = 10.0
 

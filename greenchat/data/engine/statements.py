@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Insert, Table, bindparam, case, insert, select
 
-from greenchat.data.query import run_text
+from greenchat.data.engine.query import run_text
 from greenchat.data.schema import Conversation, Cursor, Message, ReadMark
 
 Update = Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[Any]]

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import Select, make_url
 from sqlalchemy import text as sql
 
-from greenchat.data import SqlStore, mysql, open_store
-from greenchat.data.log import LAST, SPAN
-from greenchat.data.login import STATE
-from greenchat.data.mysql import OLDEST, MysqlDatabase
-from greenchat.data.query import DIALECTS
+from greenchat.data import SqlStore, open_store
+from greenchat.data.engine import mysql
+from greenchat.data.engine.mysql import OLDEST, MysqlDatabase
+from greenchat.data.engine.query import DIALECTS
+from greenchat.data.queries.log import LAST, SPAN
+from greenchat.data.queries.login import STATE
 from greenchat.data.schema import metadata
 from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
 from greenchat.model.records import Node, Span
@@ -25,7 +26,7 @@ from tests.data.test_store_contract import StoreContract
 from tests.scenarios import Scenario
 from tests.servers import private_mariadb
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HERE = Node("here", 1)
 CHAT = pair(1, 2)
 ALONE = pair(1, 1)
@@ -434,7 +435,7 @@ def test_nothing_is_done_after_the_end(store: SqlStore) -> None:
 
 @pytest.fixture
 def scenario(mariadb: MariaDb) -> Scenario:
-    return Scenario("tests.data.mysql_scenarios", mariadb)
+    return Scenario("tests.data.engine.mysql_scenarios", mariadb)
 
 
 def test_a_kill_of_the_server_loses_nothing_that_was_acknowledged(scenario: Scenario, url: str) -> None:

@@ -20,8 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from greenchat.data.login import login_state
-from greenchat.data.query import Query, pieces
+from greenchat.data.engine.query import Query, pieces
+from greenchat.data.queries.login import login_state
 from greenchat.data.schema import Conversation, Cursor, Device, GroupUser, User, insert_new
 from greenchat.errors import AlreadyOnline, BadCredentials
 from greenchat.model import records
@@ -83,8 +83,6 @@ _NODES = (
     .where(Device.c.node.is_not(None))
     .group_by(Device.c.node)
 )
-_PROJECT_ONLINE = _PROJECT.where(User.c.state != "offline")
-_CLOSE_EVERYBODY = update(Device).where(Device.c.node.is_not(None)).values(node=None, incarnation=None)
 _THOSE = tuple_(Device.c.userid, Device.c.device).in_(bindparam("those", expanding=True))
 _WHERE = select(Device.c.userid, Device.c.device, Device.c.node, Device.c.incarnation).where(_THOSE)
 _CURSORS = select(Cursor.c.userid, Cursor.c.device, Cursor.c.delivered_seq).where(
@@ -184,12 +182,6 @@ def close_devices(db: Connection, devices: Iterable[tuple[int, str, str, int]], 
         db.execute(_LOCK_USERS, {"users": users}).all()
         db.execute(_CLOSE, {"those": some})
         db.execute(_PROJECT_USERS, {"users": users, "t": now})
-
-
-def close_everybody(db: Connection, now: str) -> None:
-    """Mark all devices and users offline."""
-    db.execute(_CLOSE_EVERYBODY)
-    db.execute(_PROJECT_ONLINE, {"t": now})
 
 
 def close_node(db: Connection, node: records.Node, now: str) -> None:

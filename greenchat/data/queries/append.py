@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, tuple_, update
 
-from greenchat.data.permission import lock_heads, refusals
-from greenchat.data.query import pieces
+from greenchat.data.engine.query import pieces
+from greenchat.data.engine.statements import Statements
+from greenchat.data.queries.permission import lock_heads, refusals
 from greenchat.data.schema import Message
-from greenchat.data.statements import Statements
 from greenchat.errors import BadRequest, NoSuchMessage, RequestError
 from greenchat.model.records import First
 from greenchat.model.records import Message as Entering

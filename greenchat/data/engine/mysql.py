@@ -15,13 +15,13 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from greenchat.data.database import CommitUnknown, LockedOut
-from greenchat.data.health import explain
-from greenchat.data.install import set_up
-from greenchat.data.query import DIALECTS
-from greenchat.data.runner import Greenlets, Runner
-from greenchat.data.statements import Bulk, Statements, Update
-from greenchat.data.view import create_view
+from greenchat.data.engine.database import CommitUnknown, LockedOut
+from greenchat.data.engine.health import explain
+from greenchat.data.engine.install import set_up
+from greenchat.data.engine.query import DIALECTS
+from greenchat.data.engine.runner import Greenlets, Runner
+from greenchat.data.engine.statements import Bulk, Statements, Update
+from greenchat.data.engine.view import create_view
 from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
 
 T = TypeVar("T")

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, bindparam, select, tuple_, update
 
-from greenchat.data.devices import close_devices
-from greenchat.data.query import Query, pieces
-from greenchat.data.runner import Waiter
+from greenchat.data.engine.query import Query, pieces
+from greenchat.data.engine.runner import Waiter
+from greenchat.data.engine.statements import Statements
+from greenchat.data.queries.devices import close_devices
 from greenchat.data.schema import Cursor, GroupUser, ReadMark
-from greenchat.data.statements import Statements
 from greenchat.model.records import Node
 
 CursorKey = tuple[int, str, int]

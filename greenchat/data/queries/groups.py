@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from greenchat.data.log import head
-from greenchat.data.permission import shut_out_of_group
-from greenchat.data.query import Query
+from greenchat.data.engine.query import Query
+from greenchat.data.queries.log import head
+from greenchat.data.queries.permission import shut_out_of_group
 from greenchat.data.schema import AllGroup, Cursor, GroupUser, User, insert_row
 from greenchat.errors import GroupNameTaken, NoSuchGroup, NotAllowed, NotAMember
 from greenchat.model import records
