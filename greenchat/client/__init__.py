@@ -1,19 +1,32 @@
-"""The client: a library (``Client``) and a program (``python -m greenchat.client HOST PORT``)."""
+"""The client library, and ``python -m greenchat.client HOST PORT``, the terminal program.
+
+A bot that answers every message::
+
+    from greenchat.client import Client, Message
+
+    with Client("127.0.0.1", 6000) as client:
+        me = client.login("echo", "secret").id
+        for push in client.pushes():
+            if isinstance(push, Message) and push.sender != me and push.text:
+                client.chat(push.sender, push.text)
+
+``docs/client.md`` tells the rest.
+"""
 
 from greenchat.client.backoff import Backoff
-from greenchat.client.client import Client, Page, Stored
+from greenchat.client.client import Client, HistoryPage, StoredEntry
 from greenchat.client.pending import ConnectionLost
 from greenchat.client.pushes import (
+    ConnectionEvent,
     Conversation,
     Entry,
-    Event,
-    Login,
+    LoginInfo,
     Message,
-    Presence,
+    MessageRecall,
+    PresenceChange,
     Push,
-    Read,
-    Recall,
-    Typing,
+    ReadReceipt,
+    TypingNotice,
     in_group,
     with_user,
 )
@@ -21,19 +34,19 @@ from greenchat.client.pushes import (
 __all__ = [
     "Backoff",
     "Client",
+    "ConnectionEvent",
     "ConnectionLost",
     "Conversation",
     "Entry",
-    "Event",
-    "Login",
+    "HistoryPage",
+    "LoginInfo",
     "Message",
-    "Page",
-    "Presence",
+    "MessageRecall",
+    "PresenceChange",
     "Push",
-    "Read",
-    "Recall",
-    "Stored",
-    "Typing",
+    "ReadReceipt",
+    "StoredEntry",
+    "TypingNotice",
     "in_group",
     "with_user",
 ]

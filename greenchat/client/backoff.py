@@ -1,4 +1,4 @@
-"""How long to wait before trying again: exponential backoff with full jitter."""
+"""Exponential backoff with full jitter."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ CAP = 30.0
 
 
 class Backoff(NamedTuple):
-    """Waiting times that double from ``base`` to ``cap`` seconds, each drawn anew from zero to its bound.
+    """Compute the waits between attempts.
 
-    Full jitter, because after a restart everybody comes back at once.
+    The bound doubles from ``base`` to ``cap`` seconds; each wait is drawn between zero and its bound.
+
+    >>> [Backoff(base=0.5, cap=3).bound(attempt) for attempt in range(4)]
+    [0.5, 1.0, 2.0, 3]
     """
+
+    # Full jitter, because all clients of a server that restarts come back at the same moment.
 
     base: float = BASE
     cap: float = CAP
@@ -22,8 +27,8 @@ class Backoff(NamedTuple):
         """Return the seconds to wait before an attempt.
 
         Args:
-            attempt: how many failed already, from 0.
-            at_least: seconds that the server asked for; they are honoured, with ``base`` of jitter.
+            attempt: number of attempts that have failed, from 0.
+            at_least: seconds that the server asked for; the result is this plus up to ``base`` of jitter.
         """
         if at_least is not None:
             return at_least + random.uniform(0, self.base)

@@ -1,4 +1,4 @@
-"""One TCP connection to the server: frames in by iteration, frames out by a writer that also keeps time."""
+"""One connection to the server: frames in by iteration, frames out by a thread that also keeps time."""
 
 from __future__ import annotations
 
@@ -9,42 +9,43 @@ from collections.abc import Callable, Iterator
 
 import simplejson
 
+from greenchat.client.dial import Socket
 from greenchat.client.pushes import Frame
-from greenchat.client.tls import READ_SIZE, Socket
+from greenchat.client.sender import Transport
+from greenchat.client.tls import READ_SIZE
 from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE, FrameDecoder
 
 
-class Link:
+class ClientConnection(Transport):
     """Carry frames until either side ends the connection.
 
-    One thread, the reader, iterates over ``frames`` and calls ``close`` at the end.  Any thread may
-    call the other methods.
+    One thread iterates over ``frames`` and calls ``close`` at the end.  Any thread may call the others.
 
     Args:
-        sock: connected; its timeout is the patience of ``frames``.
-        tick: called by the writer whenever it was woken or time has come; it does what is due
-            and returns the seconds until it is to be called again, or None.
+        sock: connected; its timeout is the longest silence of the server.
+        tick: called by the writer's thread when it was woken and when time has come.  It sends all that is
+            due and returns the seconds until its next call, or None.
     """
 
     def __init__(self, sock: Socket, tick: Callable[[], float | None]) -> None:
         self._socket = sock
         self._decoder = FrameDecoder(MAX_SERVER_FRAME)
         self._tick = tick
-        self._woken = threading.Condition()
-        self._wanted = False
-        self._ended = False
+        self._changed = threading.Condition()
+        self._is_woken = False
+        self._is_ended = False
         self._error: OSError | None = None
         self._outbox: list[bytes] = []
         self._writer = threading.Thread(target=self._write, name="greenchat-writer", daemon=True)
         self._writer.start()
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the objects that the server sends, until it ends the connection.
+        """Yield the server's frames until it ends the connection.
 
         Raises:
-            TimeoutError: nothing came for the time set by ``patience``.
+            TimeoutError: the server was silent for longer than the read timeout.
             OSError: the connection broke.
-            FrameTooLarge, ValueError, RecursionError: the server sent what is no frame.
+            FrameTooLarge, ValueError, RecursionError: the server sent an invalid frame.
         """
         while data := self._socket.recv(READ_SIZE):
             for frame in self._decoder.feed(data):
@@ -55,45 +56,45 @@ class Link:
         if self._error:
             raise self._error
 
-    def patience(self, seconds: float) -> None:
-        """Set how long the server may be silent, from the next read on."""
+    def set_read_timeout(self, seconds: float) -> None:
+        """Set the longest silence of the server, from the next read on."""
         self._socket.settimeout(seconds)
 
     def send(self, frame: bytes) -> None:
-        """Queue a frame; never waits, never raises."""
-        with self._woken:
+        """Queue a frame, without its newline."""
+        with self._changed:
             self._outbox += (frame, NEWLINE)
             self._wake()
 
     def wake(self) -> None:
-        """Have ``tick`` called soon, because something may be due earlier than it said."""
-        with self._woken:
+        """Call ``tick`` soon."""
+        with self._changed:
             self._wake()
 
     def finish(self) -> None:
-        """Send what is queued, then say that there is no more; the server ends the connection."""
-        with self._woken:
-            self._ended = True
+        """Send the queued frames, then end this side of the connection; the server ends the other."""
+        with self._changed:
+            self._is_ended = True
             self._wake()
 
     def abort(self) -> None:
-        """End the connection at once; the reader sees its end."""
-        with self._woken:
+        """Drop the queued frames and end the connection; ``frames`` ends soon."""
+        with self._changed:
             self._outbox.clear()
-            self._ended = True
+            self._is_ended = True
             self._wake()
         with contextlib.suppress(OSError):  # it is closed already
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of socket and writer; for the reader, when ``frames`` has ended."""
+        """End the connection, its writer and its socket; for the thread that has read ``frames``."""
         self.abort()
         self._writer.join()
         self._socket.close()
 
     def _wake(self) -> None:
-        self._wanted = True
-        self._woken.notify()
+        self._is_woken = True
+        self._changed.notify()
 
     def _write(self) -> None:
         try:
@@ -101,18 +102,20 @@ class Link:
                 self._socket.sendall(data)
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            self._error = error  # a reset is told once, to the reader or to us: the reader says why
+            # The system reports a reset once, to either thread; the reader is the one that raises it.
+            self._error = error
             self.abort()
 
     def _gather(self) -> bytes:
-        """Wait for something to send; empty when there is no more to come."""
+        """Wait for frames and return them; return nothing once this side has ended."""
         while True:
+            # Outside of the lock: tick takes the session's lock, under which others call send.
             delay = self._tick()
-            with self._woken:
-                if not (self._wanted or self._ended):
-                    self._woken.wait(delay)
-                self._wanted = False
+            with self._changed:
+                if not (self._is_woken or self._is_ended):
+                    self._changed.wait(delay)
+                self._is_woken = False
                 data = b"".join(self._outbox)
                 self._outbox.clear()
-                if data or self._ended:
+                if data or self._is_ended:
                     return data

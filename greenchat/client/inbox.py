@@ -1,19 +1,19 @@
-"""The entries that one user's device was sent: each shown once, in order, then acknowledged.  Sans I/O.
+"""Entries that one device has received: each delivered once, in order, then acknowledged.  Sans I/O.
 
-RECEIVED is cumulative, so what is acknowledged of a conversation is one number: all up to it is done.  An
-entry is *open* from its arrival until the application is done with it.
+RECEIVED is cumulative: one number a conversation acknowledges all entries up to it.  An entry is *in flight*
+from its arrival until the application has handled it.
 
-| the entry is | offered again by the server | ``done`` | ``lapse`` |
+| state of the entry | offered again by the server | ``acknowledge`` | ``reject`` |
 |---|---|---|---|
-| new | becomes open | – | – |
-| open: queued, or the application is at it | dropped | closed | lapsed |
-| lapsed: the callback failed, or the login ended before it was taken | becomes open | closed | lapsed |
-| closed | dropped, and acknowledged again | – | – |
+| new | in flight | – | – |
+| in flight: queued, or being handled | dropped | acknowledged | rejected |
+| rejected: the callback failed, or the login ended first | in flight | acknowledged | rejected |
+| acknowledged | dropped, RECEIVED is sent again | – | – |
 
-What stands before the first open or lapsed entry is acknowledged, and nothing behind it.
+RECEIVED covers the entries before the first one that is in flight or rejected, and none behind it.
 
-A database that was restored gives numbers out again.  An entry whose number was taken, but with another
-``time``, is such a one: what is known of the conversation from there on is forgotten.
+A database that was restored assigns numbers again.  An entry with a known number and another ``time`` is a
+new one: all that is known of the conversation from this number on is forgotten.
 """
 
 from __future__ import annotations
@@ -23,125 +23,124 @@ from collections.abc import Hashable
 from greenchat.client.pushes import Conversation, Entry, Frame, Message, Push
 from greenchat.protocol.messages import MsgId
 
-MARK_SECONDS = 0.1
-"""How long marks gather: at most one RECEIVED a conversation in this time …"""
+RECEIPT_DELAY = 0.1
+"""Seconds that receipts are gathered: at most one RECEIVED a conversation in this time …"""
 
-MARK_ENTRIES = 64
+RECEIPT_BATCH = 64
 """… or in this many entries."""
 
-LATEST = 64
-"""Entries of a conversation whose time is remembered."""
+LATEST_TIMES = 64
+"""Entries of a conversation with a remembered time."""
 
-REMEMBERED = 4096
-"""How many of our own messages are known again.  One that is forgotten would be shown, as our own."""
+OWN_MESSAGES = 4096
+"""Messages of this client that are recognised when they come back.  An older one would be delivered."""
 
 
 class Inbox:
-    """The state of each conversation's entries, and the marks that are to be sent.
+    """Track the entries of each conversation, and gather the receipts to be sent.
 
-    Not thread-safe: the Line holds its lock around every call.
+    Not thread-safe.
 
     Attributes:
-        me: the user's id.
-        due: when the marks are to be sent, on the caller's clock; None if there are none.
+        me: id of the user.
+        due: when the receipts are to be sent, on the caller's clock; None without any.
     """
 
     def __init__(self, me: int) -> None:
         self.me = me
         self.due: float | None = None
-        self._taken: dict[Conversation, int] = {}
-        # Open (True) or lapsed (False) seqs.  They are added in order, so the first is the least.
-        self._open: dict[Conversation, dict[int, bool]] = {}
+        self._newest: dict[Conversation, int] = {}
+        # In flight (True) or rejected (False), by seq.  Added in order, so that the first is the least.
+        self._unhandled: dict[Conversation, dict[int, bool]] = {}
         self._times: dict[Conversation, dict[int, str]] = {}
         self._own: dict[Hashable, None] = {}
-        self._marks: dict[tuple[MsgId, Conversation], int] = {}
+        self._receipts: dict[tuple[MsgId, Conversation], int] = {}
         self._count = 0
 
     def accept(self, entry: Entry, now: float) -> bool:
-        """Take an entry; False if it was taken before (it may have to be acknowledged anew)."""
+        """Take an entry in; return True if the application is to get it.
+
+        An entry that was acknowledged before is acknowledged again: the server may have lost the receipt.
+        """
         conversation, seq = entry.conversation, entry.seq
         times = self._times.setdefault(conversation, {})
         if times.get(seq, entry.time) != entry.time:
             self._forget(conversation, seq)
-        still_open = self._open.get(conversation, {})
-        if seq > self._taken.get(conversation, 0):
-            self._taken[conversation] = seq
-            self._open.setdefault(conversation, {})[seq] = True
+        unhandled = self._unhandled.get(conversation, {})
+        if seq > self._newest.get(conversation, 0):
+            self._newest[conversation] = seq
+            self._unhandled.setdefault(conversation, {})[seq] = True
             times[seq] = entry.time
-            if len(times) > LATEST:
+            if len(times) > LATEST_TIMES:
                 del times[next(iter(times))]
             return True
-        if seq in still_open:
-            has_lapsed = not still_open[seq]
-            still_open[seq] = True
-            return has_lapsed
-        self._confirm(conversation, seq, now)
+        if seq in unhandled:
+            was_rejected = not unhandled[seq]
+            unhandled[seq] = True
+            return was_rejected
+        self._acknowledge(conversation, seq, now)
         return False
 
     def is_own(self, entry: Entry) -> bool:
-        """Return True if the entry was sent from here, so that it is no news."""
+        """Return True if this client has sent the entry."""
         if (entry.conversation, entry.seq) in self._own:
             return True
         return isinstance(entry, Message) and entry.cid is not None and entry.cid in self._own
 
-    def remember(self, key: Hashable) -> None:
-        """Know again what is sent from here: by its cid, or by conversation and seq."""
+    def remember_own(self, key: Hashable) -> None:
+        """Remember an entry that this client sends, by its cid or by its conversation and seq."""
         self._own[key] = None
-        if len(self._own) > REMEMBERED:
+        if len(self._own) > OWN_MESSAGES:
             del self._own[next(iter(self._own))]
 
-    def done(self, push: Push, now: float) -> bool:
-        """Note that the application is done with a push; return as ``mark``."""
+    def acknowledge(self, push: Push, now: float) -> bool:
+        """Record that the application has handled a push; return True if ``due`` has changed."""
         if not isinstance(push, Entry):
             return False
-        still_open = self._open.get(push.conversation, {})
-        still_open.pop(push.seq, None)
-        if not still_open:
-            self._open.pop(push.conversation, None)
-        return self._confirm(push.conversation, push.seq, now)
+        unhandled = self._unhandled.get(push.conversation, {})
+        unhandled.pop(push.seq, None)
+        if not unhandled:
+            self._unhandled.pop(push.conversation, None)
+        return self._acknowledge(push.conversation, push.seq, now)
 
-    def lapse(self, push: Push) -> None:
-        """Note that the application did not get a push, or failed on it: it is taken when offered again."""
-        if isinstance(push, Entry) and push.seq in self._open.get(push.conversation, {}):
-            self._open[push.conversation][push.seq] = False
+    def reject(self, push: Push) -> None:
+        """Record that the application has not handled a push: accept it when it is offered again."""
+        if isinstance(push, Entry) and push.seq in self._unhandled.get(push.conversation, {}):
+            self._unhandled[push.conversation][push.seq] = False
 
-    def mark(self, msgid: MsgId, conversation: Conversation, seq: int, now: float) -> bool:
-        """Tell the server soon that all up to ``seq`` has been received or read (both are cumulative).
-
-        Returns:
-            True if ``due`` has changed.
-        """
+    def add_receipt(self, msgid: MsgId, conversation: Conversation, seq: int, now: float) -> bool:
+        """Schedule RECEIVED or READ for all entries up to ``seq``; return True if ``due`` has changed."""
         before = self.due
         key = (msgid, conversation)
-        self._marks[key] = max(seq, self._marks.get(key, 0))
+        self._receipts[key] = max(seq, self._receipts.get(key, 0))
         self._count += 1
         if self.due is None:
-            self.due = now + MARK_SECONDS
-        if self._count >= MARK_ENTRIES:
+            self.due = now + RECEIPT_DELAY
+        if self._count >= RECEIPT_BATCH:
             self.due = now
         return self.due != before
 
-    def take_marks(self) -> list[Frame]:
-        """Return the frames that tell the server of all marks, which are then done."""
+    def take_receipts(self) -> list[Frame]:
+        """Return the frames of all receipts, and remove these."""
         frames = [
-            {"msgid": int(msgid), place.kind: place.id, "seq": seq}
-            for (msgid, place), seq in self._marks.items()
+            {"msgid": int(msgid), conversation.kind: conversation.id, "seq": seq}
+            for (msgid, conversation), seq in self._receipts.items()
         ]
-        self._marks.clear()
+        self._receipts.clear()
         self._count, self.due = 0, None
         return frames
 
     def _forget(self, conversation: Conversation, seq: int) -> None:
-        """Take the entries of a conversation from ``seq`` on as new."""
-        self._taken[conversation] = seq - 1
-        for known in (self._times[conversation], self._open.get(conversation, {})):
+        """Treat the entries of a conversation from ``seq`` on as new."""
+        self._newest[conversation] = seq - 1
+        for known in (self._times[conversation], self._unhandled.get(conversation, {})):
             for number in [number for number in known if number >= seq]:
                 del known[number]
         for key in [key for key in self._own if isinstance(key, tuple) and key[0] == conversation]:
             del self._own[key]
 
-    def _confirm(self, conversation: Conversation, seq: int, now: float) -> bool:
-        """Acknowledge all before the first entry that is open, if that covers ``seq``; return as ``mark``."""
-        still_open = self._open.get(conversation)
-        position = next(iter(still_open)) - 1 if still_open else self._taken[conversation]
-        return position >= seq and self.mark(MsgId.RECEIVED, conversation, position, now)
+    def _acknowledge(self, conversation: Conversation, seq: int, now: float) -> bool:
+        """Schedule RECEIVED up to the first unhandled entry if that covers ``seq``; as ``add_receipt``."""
+        unhandled = self._unhandled.get(conversation)
+        last = next(iter(unhandled)) - 1 if unhandled else self._newest[conversation]
+        return last >= seq and self.add_receipt(MsgId.RECEIVED, conversation, last, now)

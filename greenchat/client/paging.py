@@ -1,4 +1,4 @@
-"""When the next page of undelivered entries is asked for.  Sans I/O."""
+"""Pacing of SYNC: when to ask for the next page of undelivered entries.  Sans I/O."""
 
 from __future__ import annotations
 
@@ -9,42 +9,41 @@ from greenchat.client.pushes import Conversation, Entry
 
 
 class Paging:
-    """Follow the pages of one login.
+    """Follow the pages of undelivered entries of one login.
 
-    A page that holds an entry beyond what this login has offered before is progress, and the next one may be
-    asked for as soon as the application has taken it.  After a page without progress (empty, or the same
-    again) there is a pause, twice as long each time: a server that says "more" for ever is not asked in a
-    loop.
+    A page that holds an entry beyond those that this login has offered is progress; the next page may be
+    requested as soon as the application has taken it.  After a page without progress (empty, or repeated)
+    the next request waits, twice as long each time: a server that answers ``more`` for ever causes no loop.
 
     Args:
-        backoff: the bounds of the pauses.
+        backoff: bounds of these waits.
 
     Attributes:
         more: True if the server has further pages.
-        asking: True while a page is under way.
+        asking: True while a SYNC is unanswered.
     """
 
     def __init__(self, backoff: Backoff) -> None:
         self._backoff = backoff
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
-        """Forget what an earlier login offered."""
+    def reset(self) -> None:
+        """Forget the pages of an earlier login."""
         self.more = self.asking = False
         self._offered: dict[Conversation, int] = {}
-        self._vain = 0
+        self._repeated = 0
 
-    def page(self, entries: Iterable[Entry], more: bool) -> None:
-        """Take note of a page."""
+    def add(self, entries: Iterable[Entry], more: bool) -> None:
+        """Record a page."""
         progress = False
         for entry in entries:
             if entry.seq > self._offered.get(entry.conversation, 0):
                 self._offered[entry.conversation] = entry.seq
                 progress = True
-        self._vain = 0 if progress else self._vain + 1
+        self._repeated = 0 if progress else self._repeated + 1
         self.asking, self.more = False, more
 
     @property
     def pause(self) -> float:
-        """The seconds that must pass before the next page is asked for."""
-        return self._backoff.bound(self._vain - 1) if self._vain else 0.0
+        """Seconds to wait before the next SYNC."""
+        return self._backoff.bound(self._repeated - 1) if self._repeated else 0.0

@@ -1,4 +1,7 @@
-"""Frames from the server to what the application gets; each field is checked, for servers may be hostile."""
+"""Parsing of the server's frames into the library's types.
+
+Each field is checked: the server may be hostile, and one bad field must cost one push and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -9,153 +12,164 @@ from greenchat.client.pushes import (
     Conversation,
     Entry,
     Frame,
-    Login,
+    LoginInfo,
     Message,
-    Presence,
+    MessageRecall,
+    PresenceChange,
     Push,
-    Read,
-    Recall,
-    Typing,
+    ReadReceipt,
+    TypingNotice,
     in_group,
     with_user,
 )
+from greenchat.errors import ERRORS, RequestError
 from greenchat.model.instants import to_seconds
 from greenchat.protocol.messages import MsgId
 
-LONGEST = 86_400.0
-"""Seconds that a server may have us wait, or be silent."""
+MAX_SECONDS = 86_400.0
+"""Longest wait or silence that a server may ask for, in seconds: a day."""
 
-LATEST = 253_370_764_800.0
-"""The year 9999, in seconds since 1970: what a time zone may shift without leaving the calendar."""
-
-
-class Unreadable(ValueError):
-    """Raised if a field is missing or not what the protocol says; the server's fault."""
+MAX_TIME = 253_370_764_800.0
+"""Seconds from 1970 to the year 9999.  A time zone can shift an earlier instant within the calendar."""
 
 
-def read_push(frame: Frame, me: int, offline: bool = False) -> Push | None:
-    """Return what a frame from the server says to user ``me``; None if it is no push.
+class InvalidField(ValueError):
+    """Raised if a field is missing or has a wrong value; the server's fault."""
+
+
+def parse_push(frame: Frame, me: int, offline: bool = False) -> Push | None:
+    """Return the push that a frame is to user ``me``; None for other frames.
 
     Raises:
-        Unreadable: a field is missing or wrong.
+        InvalidField: a field is missing or wrong.
     """
     if not isinstance(frame, dict):
-        raise Unreadable("it is no JSON object")
-    read = _READERS.get(_whole(frame, "msgid"))
-    return read(frame, me, offline) if read else None
+        raise InvalidField("it is no JSON object")
+    parse = _PARSERS.get(_integer(frame, "msgid"))
+    return parse(frame, me, offline) if parse else None
 
 
-def read_entry(frame: Frame, me: int, offline: bool = False) -> Entry:
-    """Return an entry of a log, as in ``offlinemsg`` and histories."""
-    entry = read_push(frame, me, offline)
-    if not isinstance(entry, Entry):
-        raise Unreadable(f"msgid {frame['msgid']} is no entry of a log")
-    return entry
-
-
-def read_entries(frames: Iterable[Frame], me: int) -> list[Entry]:
-    """Return the entries of a history; those that cannot be read are left out."""
+def parse_entries(frames: Iterable[Frame], me: int) -> list[Entry]:
+    """Return the entries of a history, without those that have an invalid field."""
     entries = []
     for frame in frames:
         try:
-            entries.append(read_entry(frame, me))
-        except Unreadable:
+            entry = parse_push(frame, me)
+        except InvalidField:
             continue
+        if isinstance(entry, Entry):
+            entries.append(entry)
     return entries
 
 
-def read_login(reply: Frame, device: str, token: str) -> Login:
-    """Return what a LOGIN_ACK says; ``token`` is the one to keep if it brings none."""
-    return Login(
-        _whole(reply, "id"),
+def parse_login(reply: Frame, device: str, token: str) -> LoginInfo:
+    """Return the content of a LOGIN_ACK, with ``token`` if it has none."""
+    return LoginInfo(
+        _integer(reply, "id"),
         _text(reply, "name"),
         _text(reply, "token") if reply.get("token") else token,
         device,
         _text(reply, "server") if reply.get("server") else "",
-        [read_user(user) for user in reply.get("friends", [])],
-        [read_group(group) for group in reply.get("groups", [])],
+        [parse_user(user) for user in reply.get("friends", [])],
+        [parse_group(group) for group in reply.get("groups", [])],
     )
 
 
-def read_user(user: Frame) -> Frame:
-    """Return a user object as it is, its fields checked."""
-    _whole(user, "id"), _text(user, "name"), _text(user, "state")
+def parse_user(user: Frame) -> Frame:
+    """Check the fields of a user object, and return it."""
+    _integer(user, "id"), _text(user, "name"), _text(user, "state")
     return user
 
 
-def read_group(group: Frame) -> Frame:
-    """Return a group object as it is, its fields checked."""
-    _whole(group, "id"), _text(group, "groupname")
+def parse_group(group: Frame) -> Frame:
+    """Check the fields of a group object, and return it."""
+    _integer(group, "id"), _text(group, "groupname")
     for user in group.get("users", []):
-        read_user(user), _text(user, "role")
+        parse_user(user), _text(user, "role")
     return group
 
 
-def read_heartbeat(reply: Frame) -> tuple[float, int]:
-    """Return a LOGIN_ACK's interval, in seconds, and how many beats may be missed.
+def parse_heartbeat(reply: Frame) -> tuple[float, int]:
+    """Return a LOGIN_ACK's heartbeat interval in seconds, and the number of beats that may be missed.
 
     Raises:
-        Unreadable: they make no sense; an interval of nothing would have us send without a pause.
+        InvalidField: one of them is missing or out of range.  With an interval of zero the client would
+            send without a pause.
     """
     beat = reply.get("heartbeat")
     if not isinstance(beat, dict):
-        raise Unreadable("heartbeat is missing")
-    interval, missed = read_seconds(beat.get("interval")), beat.get("max_missed")
-    if not interval or type(missed) is not int or not 0 < missed <= LONGEST:
-        raise Unreadable("heartbeat makes no sense")
+        raise InvalidField("heartbeat is missing")
+    interval, missed = parse_seconds(beat.get("interval")), beat.get("max_missed")
+    if not interval or type(missed) is not int or not 0 < missed <= MAX_SECONDS:
+        raise InvalidField("heartbeat has no valid interval and max_missed")
     return interval, missed
 
 
-def read_seconds(value: object) -> float | None:
-    """Return a time to wait, a day at most; None if it is none."""
+def parse_seconds(value: object) -> float | None:
+    """Return a number of seconds, at most a day; None if the value is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:  # nor is NaN
         return None
-    return float(min(value, LONGEST))
+    return float(min(value, MAX_SECONDS))
 
 
-def _whole(frame: Frame, field: str) -> int:
+def parse_error(reply: Frame) -> RequestError | None:
+    """Return the error of a reply, of the class that it names; None if the request succeeded."""
+    if not reply.get("errno"):
+        return None
+    name: Any = reply.get("error")
+    kind = ERRORS.get(name, RequestError)
+    sentence = str(reply.get("errmsg") or name or "the server gave no reason")
+    error = kind(sentence, retry_after=parse_seconds(reply.get("retry_after")))
+    if kind is RequestError:
+        error.errno, error.error = reply["errno"], str(name)
+    return error
+
+
+def _integer(frame: Frame, field: str) -> int:
     value = frame.get(field) if isinstance(frame, dict) else None
     if type(value) is not int or not 0 < value < 2**63:
-        raise Unreadable(f"{field} is missing or no number that can be")
+        raise InvalidField(f"{field} is missing, or no integer from 1 to 2**63 - 1")
     return value
 
 
 def _text(frame: Frame, field: str) -> str:
     value = frame.get(field)
     if not isinstance(value, str):
-        raise Unreadable(f"{field} is missing or no text")
+        raise InvalidField(f"{field} is missing, or no string")
     return value
 
 
 def _instant(frame: Frame) -> str:
     instant = _text(frame, "time")
     try:
-        readable = 0 <= to_seconds(instant) < LATEST
+        is_valid = 0 <= to_seconds(instant) < MAX_TIME
     except (ValueError, OverflowError):
-        readable = False
-    if not readable:
-        raise Unreadable("time is no instant that can be")
+        is_valid = False
+    if not is_valid:
+        raise InvalidField("time is no instant from 1970 to 9998")
     return instant
 
 
-def _where(frame: Frame) -> Conversation:
-    return in_group(_whole(frame, "groupid")) if "groupid" in frame else with_user(_whole(frame, "peerid"))
+def _conversation(frame: Frame) -> Conversation:
+    return (
+        in_group(_integer(frame, "groupid")) if "groupid" in frame else with_user(_integer(frame, "peerid"))
+    )
 
 
 def _one_chat(frame: Frame, me: int, offline: bool) -> Message:
-    sender, receiver = _whole(frame, "id"), _whole(frame, "toid")
+    sender, receiver = _integer(frame, "id"), _integer(frame, "toid")
     return _message(frame, with_user(receiver if sender == me else sender), offline)
 
 
 def _group_chat(frame: Frame, me: int, offline: bool) -> Message:
-    return _message(frame, in_group(_whole(frame, "groupid")), offline)
+    return _message(frame, in_group(_integer(frame, "groupid")), offline)
 
 
 def _message(frame: Frame, conversation: Conversation, offline: bool) -> Message:
     return Message(
         conversation,
-        _whole(frame, "seq"),
-        _whole(frame, "id"),
+        _integer(frame, "seq"),
+        _integer(frame, "id"),
         _text(frame, "name"),
         None if frame.get("recalled") else _text(frame, "msg"),
         _instant(frame),
@@ -164,27 +178,29 @@ def _message(frame: Frame, conversation: Conversation, offline: bool) -> Message
     )
 
 
-def _recall(frame: Frame, me: int, offline: bool) -> Recall:
-    sender, target = _whole(frame, "id"), _whole(frame, "target")
-    return Recall(_where(frame), _whole(frame, "seq"), sender, target, _instant(frame), offline)
+def _recall(frame: Frame, me: int, offline: bool) -> MessageRecall:
+    sender, target = _integer(frame, "id"), _integer(frame, "target")
+    return MessageRecall(
+        _conversation(frame), _integer(frame, "seq"), sender, target, _instant(frame), offline
+    )
 
 
-def _presence(frame: Frame, me: int, offline: bool) -> Presence:
+def _presence(frame: Frame, me: int, offline: bool) -> PresenceChange:
     state: Any = _text(frame, "state")
     if state not in ("online", "offline"):
-        raise Unreadable("state is neither online nor offline")
-    return Presence(_whole(frame, "id"), state)
+        raise InvalidField("state is neither online nor offline")
+    return PresenceChange(_integer(frame, "id"), state)
 
 
-def _typing(frame: Frame, me: int, offline: bool) -> Typing:
-    return Typing(_where(frame), _whole(frame, "id"))
+def _typing(frame: Frame, me: int, offline: bool) -> TypingNotice:
+    return TypingNotice(_conversation(frame), _integer(frame, "id"))
 
 
-def _read(frame: Frame, me: int, offline: bool) -> Read:
-    return Read(_where(frame), _whole(frame, "id"), _whole(frame, "seq"))
+def _read(frame: Frame, me: int, offline: bool) -> ReadReceipt:
+    return ReadReceipt(_conversation(frame), _integer(frame, "id"), _integer(frame, "seq"))
 
 
-_READERS: dict[int, Callable[[Frame, int, bool], Push]] = {
+_PARSERS: dict[int, Callable[[Frame, int, bool], Push]] = {
     MsgId.ONE_CHAT: _one_chat,
     MsgId.GROUP_CHAT: _group_chat,
     MsgId.RECALL: _recall,

@@ -1,180 +1,169 @@
-"""The requests that wait for their replies, in the order they were made.  Sans I/O."""
+"""Requests that wait for their replies.  Sans I/O."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable
-from typing import Any
+from concurrent.futures import Future
 
 import simplejson
 
-from greenchat.client.parsing import read_seconds
 from greenchat.client.pushes import Frame
-from greenchat.errors import ERRORS, BadRequest, Busy, Disconnected, RateLimited, RequestError, TooLarge
+from greenchat.errors import BadRequest, Busy, Disconnected, RateLimited, RequestError, TooLarge
 from greenchat.protocol.lines import MAX_REQUEST_FRAME
 from greenchat.protocol.messages import MsgId
 
-EARLY = frozenset({MsgId.REG, MsgId.LOGIN})
-"""Requests that do not need a login."""
+BEFORE_LOGIN = frozenset({MsgId.REG, MsgId.LOGIN})
+"""Requests that the server takes before a login."""
 
 TRANSIENT = (Busy, RateLimited)
-"""Errors that pass: nothing was stored, and the same may be asked again later."""
+"""Errors of a request that was not done and may be sent again later."""
+
+UNREADABLE = "the server's reply cannot be understood"
 
 
 class ConnectionLost(Disconnected):
-    """Raised if the connection broke while the request was under way: whether it was done is not known.
+    """Raised if the connection broke under a request that must not be sent twice.
 
-    The client goes on and comes back by itself.
+    The request may or may not have been done.  The client reconnects by itself.
     """
 
 
-class Pending:
-    """A request and, in time, its reply.
+class PendingRequest:
+    """A request and, in time, its outcome.
 
     Args:
-        msgid: of the request.
+        msgid: type of the request.
         fields: its other fields, ``cid`` among them.
-        lane: requests of one lane are sent one after the other, each when the one before it is
-            answered, and again when the server is busy.
-        again: whether to send it again after a lost connection; then doing it twice does no harm.
-        then: called with the reply, on the reader's thread, if it tells of success.
-        otherwise: called likewise with the error that the server told.
+        ordering_key: requests of one key are sent one at a time, in order, and again when the server is
+            busy.  None: sent at once, and an error of a busy server is the outcome.
+        idempotent: True if the request may be sent again on another connection.
+        on_success: called with the reply before ``future`` gets it.
+        on_error: called with the server's error before ``future`` gets it.
+
+    Attributes:
+        future: the reply, or the error.
+        sent: True while the request is on the wire.
+        attempts: number of times that the server was too busy for it.
+        due: earliest time to send it, on the clock of the caller.
 
     Raises:
-        BadRequest, TooLarge: it does not fit a frame; the caller's fault.
+        BadRequest, TooLarge: the request does not fit a frame; the caller's fault.
     """
 
     def __init__(
         self,
         msgid: MsgId,
         fields: Frame,
-        lane: Hashable = None,
-        again: bool = False,
-        then: Callable[[Frame], None] | None = None,
-        otherwise: Callable[[RequestError], None] | None = None,
+        *,
+        ordering_key: Hashable = None,
+        idempotent: bool = False,
+        on_success: Callable[[Frame], None] | None = None,
+        on_error: Callable[[RequestError], None] | None = None,
     ) -> None:
         self.msgid = msgid
         self.cid: str = fields["cid"]
-        self.frame = encode({"msgid": int(msgid), **fields})
-        self.lane = lane
-        self.again = again
+        self.frame = encode_frame({"msgid": int(msgid), **fields})
+        self.ordering_key = ordering_key
+        self.idempotent = idempotent
+        self.future: Future[Frame] = Future()
         self.sent = False
         self.attempts = 0
         self.due = 0.0
-        self._then = then
-        self._otherwise = otherwise
-        self._done = threading.Event()
-        self._outcome: Frame | Exception = {}
+        self._on_success = on_success
+        self._on_error = on_error
 
     def succeed(self, reply: Frame) -> None:
-        """Give the reply to who waits for it."""
+        """Set the reply as the outcome."""
         try:
-            if self._then:
-                self._then(reply)
+            if self._on_success:
+                self._on_success(reply)
         except Exception:
-            self._settle(Disconnected("the server's reply cannot be understood"))
+            self.future.set_exception(Disconnected(UNREADABLE))
             raise
-        self._settle(reply)
+        self.future.set_result(reply)
 
     def fail(self, error: Exception) -> None:
-        """Give an error to who waits."""
-        if self._otherwise and isinstance(error, RequestError):
-            self._otherwise(error)
-        self._settle(error)
+        """Set an error as the outcome."""
+        if self._on_error and isinstance(error, RequestError):
+            self._on_error(error)
+        self.future.set_exception(error)
 
-    def put_off(self, due: float) -> None:
-        """Send it again at ``due``: nothing was stored."""
+    def retry_at(self, due: float) -> None:
+        """Send the request again at ``due``."""
         self.due, self.sent = due, False
         self.attempts += 1
 
-    def result(self, timeout: float) -> Frame:
-        """Wait for the reply, ``timeout`` seconds at most.
 
-        Raises:
-            TimeoutError: there was none; the request may or may not have been done.
-            Exception: what ``fail`` was given.
-        """
-        if not self._done.wait(timeout):
-            raise TimeoutError(f"the server has not answered within {timeout:g} s")
-        if isinstance(self._outcome, Exception):
-            raise self._outcome
-        return self._outcome
-
-    def _settle(self, outcome: Frame | Exception) -> None:
-        self._outcome = outcome
-        self._done.set()
-
-
-class Outstanding:
-    """The pending requests by cid, in the order made.  Not thread-safe: the Line holds its lock."""
+class RequestQueue:
+    """Pending requests by cid, in the order of their creation.  Not thread-safe."""
 
     def __init__(self) -> None:
-        self._pending: dict[str, Pending] = {}
+        self._requests: dict[str, PendingRequest] = {}
 
-    def add(self, pending: Pending) -> None:
-        """Take a request in.
+    def add(self, request: PendingRequest) -> None:
+        """Add a request.
 
         Raises:
-            BadRequest: another one that waits has the same cid; the caller's fault.
+            BadRequest: another request with its cid is pending; the caller's fault.
         """
-        if pending.cid in self._pending:
+        if request.cid in self._requests:
             raise BadRequest("cid: another request with it is under way")
-        self._pending[pending.cid] = pending
+        self._requests[request.cid] = request
 
-    def get(self, cid: object) -> Pending | None:
+    def get(self, cid: object) -> PendingRequest | None:
         """Return the request with this cid, or None."""
-        return self._pending.get(cid) if isinstance(cid, str) else None
+        return self._requests.get(cid) if isinstance(cid, str) else None
 
-    def discard(self, pending: Pending) -> None:
-        """Forget a request, whether or not it is here."""
-        if self._pending.get(pending.cid) is pending:
-            del self._pending[pending.cid]
+    def discard(self, request: PendingRequest) -> None:
+        """Remove a request if it is in the queue."""
+        if self._requests.get(request.cid) is request:
+            del self._requests[request.cid]
 
-    def ready(self, now: float) -> list[Pending]:
-        """Return what is to be sent now: not sent, not put off, and the first of its lane."""
-        return [pending for pending in self._first() if not pending.sent and pending.due <= now]
+    def ready(self, now: float) -> list[PendingRequest]:
+        """Return the requests to be sent now: unsent, due, and first of their ordering key."""
+        return [request for request in self._heads() if not request.sent and request.due <= now]
 
     def next_due(self) -> float | None:
-        """Return when the next request that was put off is to be sent."""
-        return min((pending.due for pending in self._first() if not pending.sent), default=None)
+        """Return when the next unsent request is due; None without any."""
+        return min((request.due for request in self._heads() if not request.sent), default=None)
 
     @property
-    def repeatable(self) -> bool:
-        """True if none was sent that may not be sent again."""
-        return all(pending.again or not pending.sent for pending in self._pending.values())
+    def is_repeatable(self) -> bool:
+        """True if all requests on the wire may be sent again on another connection."""
+        return all(request.idempotent or not request.sent for request in self._requests.values())
 
-    def broken(self) -> list[Pending]:
-        """Make ready to send again what may be; take out and return what was under way and may not."""
-        lost = [pending for pending in self._pending.values() if pending.sent and not pending.again]
-        for pending in lost:
-            self.discard(pending)
-        for pending in self._pending.values():
-            pending.sent = False
+    def take_lost(self) -> list[PendingRequest]:
+        """Mark all requests as unsent; remove and return those that must not be sent again."""
+        lost = [request for request in self._requests.values() if request.sent and not request.idempotent]
+        for request in lost:
+            self.discard(request)
+        for request in self._requests.values():
+            request.sent = False
         return lost
 
-    def clear(self) -> list[Pending]:
-        """Take out and return all."""
-        everything = list(self._pending.values())
-        self._pending.clear()
-        return everything
+    def take_all(self) -> list[PendingRequest]:
+        """Remove and return all requests."""
+        requests = list(self._requests.values())
+        self._requests.clear()
+        return requests
 
-    def _first(self) -> list[Pending]:
-        """Return the requests without a lane and the first of each lane."""
-        lanes: set[Hashable] = set()
-        first = []
-        for pending in self._pending.values():
-            if pending.lane is None or pending.lane not in lanes:
-                first.append(pending)
-            lanes.add(pending.lane)
-        return first
+    def _heads(self) -> list[PendingRequest]:
+        """Return the requests without an ordering key, and the first one of each key."""
+        keys: set[Hashable] = set()
+        heads = []
+        for request in self._requests.values():
+            if request.ordering_key is None or request.ordering_key not in keys:
+                heads.append(request)
+            keys.add(request.ordering_key)
+        return heads
 
 
-def encode(frame: Frame) -> bytes:
-    """Return the JSON bytes of a frame.
+def encode_frame(frame: Frame) -> bytes:
+    """Return a frame as JSON, without its newline.
 
     Raises:
-        BadRequest: a text cannot be written as UTF-8 (a lone surrogate); the caller's fault.
-        TooLarge: it is longer than the server takes (64 KiB), who would close the connection.
+        BadRequest: a text has a lone surrogate, which UTF-8 cannot encode; the caller's fault.
+        TooLarge: longer than 64 KiB, for which the server would close the connection; the caller's fault.
     """
     try:
         data: bytes = simplejson.dumps(frame, ensure_ascii=False, allow_nan=False).encode()
@@ -183,16 +172,3 @@ def encode(frame: Frame) -> bytes:
     if len(data) > MAX_REQUEST_FRAME:
         raise TooLarge(f"a request may have {MAX_REQUEST_FRAME} bytes, this one has {len(data)}")
     return data
-
-
-def error_of(reply: Frame) -> RequestError | None:
-    """Return the error that a reply tells of, or None: the class is that of its ``error``."""
-    if not reply.get("errno"):
-        return None
-    name: Any = reply.get("error")
-    kind = ERRORS.get(name, RequestError)
-    sentence = str(reply.get("errmsg") or name or "the server gave no reason")
-    error = kind(sentence, retry_after=read_seconds(reply.get("retry_after")))
-    if kind is RequestError:
-        error.errno, error.error = reply["errno"], str(name)
-    return error

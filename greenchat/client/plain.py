@@ -1,4 +1,4 @@
-"""A connection without TLS, on which nothing secret is sent before the server has shown that it is ours."""
+"""A connection without TLS: a handshake shows that the server is greenchat before a password is sent."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ import simplejson
 from greenchat.protocol.lines import NEWLINE
 from greenchat.protocol.messages import MsgId
 
-GREETING = b'{"msgid":%d}\n' % MsgId.HEARTBEAT
-"""A server echoes it, also before a login."""
+HEARTBEAT_LINE = b'{"msgid":%d}\n' % MsgId.HEARTBEAT
+"""First line of the client; a server echoes it, also before a login."""
 
-LONGEST_ANSWER = 65_536
-"""Bytes of the first frame of a server, at most."""
-
-
-class NotSpoken(OSError):
-    """Raised if the server does not answer as ours does in clear: it may want TLS, or be another program."""
+MAX_ANSWER = 65_536
+"""Bytes of the server's first frame, at most."""
 
 
-class PlainSocket(socket.socket):
-    """A blocking socket; what the greeting has read comes first."""
+class WrongProtocol(OSError):
+    """Raised if the server does not answer in clear: it may require TLS, or be another program."""
+
+
+class PlainClientSocket(socket.socket):
+    """A blocking socket with a handshake; ``recv`` returns the bytes that the handshake has read first."""
 
     _ahead = b""
 
-    def greet(self) -> None:
-        """Ask the server for a sign of life.  A password that is sent to a port with TLS would be in clear.
+    def do_handshake(self) -> None:
+        """Exchange a heartbeat.  Without it a password could go in clear to a port that expects TLS.
 
         Raises:
-            NotSpoken: what comes is no frame of ours, or nothing does.
+            WrongProtocol: the server does not answer, or not with a frame.
         """
         try:
-            self.sendall(GREETING)
-            answer = self._answer()
+            self.sendall(HEARTBEAT_LINE)
+            answer = self._read_answer()
         except TimeoutError:
-            raise NotSpoken("the server does not answer") from None
+            raise WrongProtocol("the server does not answer") from None
         except OSError:  # OpenSSL resets a connection that does not begin with TLS
             answer = b""
         if not answer:
-            raise NotSpoken("the server closed the connection without an answer")
-        if not _is_frame(answer):
-            raise NotSpoken("the server does not speak greenchat's protocol")
-        self._ahead = answer  # it may be why we are not let in, and more than one frame
+            raise WrongProtocol("the server closed the connection without an answer")
+        if not _begins_with_frame(answer):
+            raise WrongProtocol("the server does not speak greenchat's protocol")
+        self._ahead = answer  # may hold more frames, or an ERROR that refuses the connection
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """Return what was read ahead, then what comes."""
+        """Return the bytes of the handshake once, then those that come."""
         ahead, self._ahead = self._ahead, b""
         return ahead or super().recv(size, flags)
 
-    def _answer(self) -> bytes:
-        """Return the first bytes, up to the end of a frame at least, or to where they are none of ours."""
+    def _read_answer(self) -> bytes:
+        """Return the first bytes, up to the end of a frame, or to the first that cannot begin one."""
         answer = b""
-        while NEWLINE not in answer.lstrip() and len(answer) <= LONGEST_ANSWER:
-            data = super().recv(LONGEST_ANSWER)
+        while NEWLINE not in answer.lstrip() and len(answer) <= MAX_ANSWER:
+            data = super().recv(MAX_ANSWER)
             answer += data
             if not data or answer.lstrip()[:1] not in (b"", b"{"):
                 break
         return answer
 
 
-def _is_frame(data: bytes) -> bool:
+def _begins_with_frame(data: bytes) -> bool:
     first = data.lstrip().partition(NEWLINE)[0]
     try:
         frame = simplejson.loads(first)

@@ -1,32 +1,54 @@
-"""The pushes that the library hands to the application: messages, and the state of friends and connection."""
+"""Pushes: messages, receipts, and changes of friends and of the connection."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
 Frame = dict[str, Any]
-"""A JSON object from the wire."""
+"""A JSON object of the wire."""
 
 
 class Conversation(NamedTuple):
-    """A conversation as this user sees it; ``kind`` is also the name of its field on the wire."""
+    """A conversation as seen by the user who is logged in.
+
+    Attributes:
+        kind: name of its field on the wire.
+        id: the other user, or the group.
+    """
 
     kind: Literal["peerid", "groupid"]
     id: int
 
 
 def with_user(userid: int) -> Conversation:
-    """Return the conversation with a user."""
+    """Return the conversation with a user.
+
+    >>> with_user(7)
+    Conversation(kind='peerid', id=7)
+    """
     return Conversation("peerid", userid)
 
 
 def in_group(groupid: int) -> Conversation:
-    """Return the conversation of a group."""
+    """Return the conversation of a group.
+
+    >>> in_group(3)
+    Conversation(kind='groupid', id=3)
+    """
     return Conversation("groupid", groupid)
 
 
 class Message(NamedTuple):
-    """A message; ``text`` is None once it was recalled, ``cid`` known only of one's own."""
+    """A text message.
+
+    Attributes:
+        seq: number in the conversation, from 1 without a gap.
+        sender, name: id and name of the sender.
+        text: None after a recall.
+        time: of the server, ISO 8601 in UTC.
+        cid: set for messages of this user only.
+        offline: True if it was stored before this connection logged in.
+    """
 
     conversation: Conversation
     seq: int
@@ -36,11 +58,18 @@ class Message(NamedTuple):
     time: str
     cid: str | None = None
     offline: bool = False
-    """True if it was stored before this connection logged in."""
 
 
-class Recall(NamedTuple):
-    """The message ``target`` of the conversation was taken back."""
+class MessageRecall(NamedTuple):
+    """The recall of a message.
+
+    Attributes:
+        seq: number of the recall itself.
+        sender: id of the user who recalled.
+        target: ``seq`` of the recalled message.
+        time: of the server, ISO 8601 in UTC.
+        offline: True if it was stored before this connection logged in.
+    """
 
     conversation: Conversation
     seq: int
@@ -50,30 +79,37 @@ class Recall(NamedTuple):
     offline: bool = False
 
 
-class Presence(NamedTuple):
-    """A friend came online or went offline."""
+class PresenceChange(NamedTuple):
+    """A friend has come online or gone offline."""
 
     user: int
     state: Literal["online", "offline"]
 
 
-class Typing(NamedTuple):
-    """A user is typing."""
+class TypingNotice(NamedTuple):
+    """A user is typing in a conversation."""
 
     conversation: Conversation
     user: int
 
 
-class Read(NamedTuple):
-    """A user has read all up to ``seq``."""
+class ReadReceipt(NamedTuple):
+    """A user has read a conversation up to ``seq``."""
 
     conversation: Conversation
     user: int
     seq: int
 
 
-class Login(NamedTuple):
-    """The user who is logged in, with friends and groups as they are on the wire."""
+class LoginInfo(NamedTuple):
+    """The user that is logged in, and the server's state at the login.
+
+    Attributes:
+        token: logs in without the password; sent by the server.
+        server: name of the node.
+        friends: ``{id, name, state}`` each.
+        groups: ``{id, groupname, groupdesc, role, count, users}`` each.
+    """
 
     id: int
     name: str
@@ -84,26 +120,27 @@ class Login(NamedTuple):
     groups: list[Frame]
 
 
-class Event(NamedTuple):
-    """The state of the connection changed.
+class ConnectionEvent(NamedTuple):
+    """A change of the connection.
 
     Attributes:
-        kind: ``connected`` (logged in), ``lost`` (it will try to come back), ``retry`` (it tried in
-            vain), ``back`` (logged in again by token), ``renewed`` (the same on purpose, for a new
-            token), ``ended`` (for good: log in again).
-        reason: why; of ``ended`` the BYE's reason (``replaced``, ``protocol``), or the error's name
-            with which the server refused the token.
+        kind: ``connected`` (logged in), ``lost`` (the client reconnects by itself), ``retry`` (an attempt
+            failed), ``back`` (logged in again by token), ``renewed`` (logged in again on purpose, for a
+            new token), ``ended`` (no more attempts: log in again).
+        reason: why; for ``ended`` the BYE's reason (``replaced``, ``protocol``) or the name of the error
+            that refused the token.
         retry_in: seconds until the next attempt (``lost`` and ``retry``).
-        login: what the server said (``connected``, ``back`` and ``renewed``).
+        login: the server's answer (``connected``, ``back`` and ``renewed``).
     """
 
     kind: Literal["connected", "lost", "retry", "back", "renewed", "ended"]
     reason: str = ""
     retry_in: float | None = None
-    login: Login | None = None
+    login: LoginInfo | None = None
 
 
-Entry = Message | Recall
+Entry = Message | MessageRecall
 """An entry of a conversation's log; it has a ``seq``."""
 
-Push = Message | Recall | Presence | Typing | Read | Event
+Push = Message | MessageRecall | PresenceChange | TypingNotice | ReadReceipt | ConnectionEvent
+"""Anything that ``Client.pushes`` yields."""

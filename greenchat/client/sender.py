@@ -1,149 +1,163 @@
-"""Frames to the server, and their time: requests, heartbeats, marks."""
+"""Sending of requests, heartbeats and receipts, each when it is due.  Sans I/O."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 import secrets
-import time
-from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from greenchat.client.backoff import Backoff
-from greenchat.client.connection import Link
 from greenchat.client.inbox import Inbox
-from greenchat.client.pending import EARLY, TRANSIENT, Outstanding, Pending, encode, error_of
-from greenchat.client.pushes import Frame, Login
-from greenchat.errors import RequestError
+from greenchat.client.parsing import parse_error
+from greenchat.client.pending import BEFORE_LOGIN, TRANSIENT, PendingRequest, RequestQueue, encode_frame
+from greenchat.client.pushes import Frame, LoginInfo
 from greenchat.protocol.messages import MsgId
 
-HEARTBEAT = encode({"msgid": int(MsgId.HEARTBEAT)})
+HEARTBEAT = encode_frame({"msgid": int(MsgId.HEARTBEAT)})
 
 log = logging.getLogger(__name__)
 
 
-class Session(NamedTuple):
-    """A login that outlives its connections."""
+class Transport(Protocol):
+    """Carry frames to the server.  No method waits or raises; any thread may call them."""
 
-    login: Login
-    inbox: Inbox
-    interval: float
-    """Seconds between heartbeats."""
+    def send(self, frame: bytes) -> None:
+        """Queue a frame, without its newline."""
+
+    def wake(self) -> None:
+        """Call the session's ``tick`` soon: something may be due earlier than it said."""
+
+    def set_read_timeout(self, seconds: float) -> None:
+        """Set the longest silence of the server, from the next read on."""
+
+    def abort(self) -> None:
+        """Drop the queued frames and end the connection."""
 
 
-class Outbound:
-    """The requests under way, over whatever Link there is.  The Line holds its lock around every call.
-
-    Args:
-        backoff: how long to wait when the server is busy.
+class ActiveLogin(NamedTuple):
+    """A login that outlives its connections.
 
     Attributes:
-        link: the connection; None while there is none.
-        session: who is logged in on it; None before, and requests that need a login wait.
+        heartbeat: seconds between heartbeats.
     """
 
-    def __init__(self, backoff: Backoff) -> None:
-        self.link: Link | None = None
-        self.session: Session | None = None
+    info: LoginInfo
+    inbox: Inbox
+    heartbeat: float
+
+
+class Sender:
+    """Send over the current connection, and keep requests while there is none.  Not thread-safe.
+
+    Args:
+        backoff: waits of requests that a busy server has refused.
+        clock: monotonic seconds.
+
+    Attributes:
+        transport: the connection; None while there is none.
+        login: the login that the server has confirmed on this connection.  While it is None only the
+            requests of ``BEFORE_LOGIN`` are sent, and all others wait.
+    """
+
+    def __init__(self, backoff: Backoff, clock: Callable[[], float]) -> None:
+        self.transport: Transport | None = None
+        self.login: ActiveLogin | None = None
         self._backoff = backoff
-        self._outstanding = Outstanding()
-        self._prefix, self._numbers = secrets.token_hex(8), itertools.count(1)
-        self._next_beat = 0.0
+        self._clock = clock
+        self._queue = RequestQueue()
+        self._cid_prefix, self._numbers = secrets.token_hex(8), itertools.count(1)
+        self._next_heartbeat = 0.0
 
-    def pending(
-        self,
-        msgid: MsgId,
-        fields: Frame,
-        *,
-        lane: Hashable = None,
-        again: bool = False,
-        then: Callable[[Frame], None] | None = None,
-        otherwise: Callable[[RequestError], None] | None = None,
-    ) -> Pending:
-        """Return a new request, with a ``cid`` if the fields have none; arguments as of ``Pending``."""
-        cid = f"{self._prefix}-{next(self._numbers)}"
-        return Pending(msgid, {"cid": cid, **fields}, lane, again, then, otherwise)
+    def new_cid(self) -> str:
+        """Return a cid that no other request has."""
+        return f"{self._cid_prefix}-{next(self._numbers)}"
 
-    def add(self, pending: Pending) -> None:
-        """Send a request when its turn comes."""
-        self._outstanding.add(pending)
-        self.pump()
+    def add(self, request: PendingRequest) -> None:
+        """Send a request when its turn comes.
 
-    def discard(self, pending: Pending) -> None:
-        """Forget a request, and go on with what waited behind it."""
-        self._outstanding.discard(pending)
-        self.pump()
+        Raises:
+            BadRequest: another request with its cid is pending; the caller's fault.
+        """
+        self._queue.add(request)
+        self.flush()
 
-    def reply(self, frame: Frame) -> None:
-        """Give a reply to the request it answers; one that the server was too busy for is put off."""
-        pending, error = self._outstanding.get(frame.get("cid")), error_of(frame)
-        if pending is None:
+    def discard(self, request: PendingRequest) -> None:
+        """Forget a request, and send the next one of its ordering key."""
+        self._queue.discard(request)
+        self.flush()
+
+    def receive_reply(self, reply: Frame) -> None:
+        """Give a reply to its request, or schedule the request again if the server was too busy."""
+        request, error = self._queue.get(reply.get("cid")), parse_error(reply)
+        if request is None:
             if error:
-                log.warning("the server says: %r", str(error))
-        elif isinstance(error, TRANSIENT) and pending.lane is not None:
-            pending.put_off(time.monotonic() + self._backoff.delay(pending.attempts, error.retry_after))
+                log.warning("the server reports an error: %r", str(error))
+        elif isinstance(error, TRANSIENT) and request.ordering_key is not None:
+            request.retry_at(self._clock() + self._backoff.delay(request.attempts, error.retry_after))
             self.wake()
         else:
-            self._outstanding.discard(pending)
-            pending.fail(error) if error else pending.succeed(frame)
-            self.pump()
+            self._queue.discard(request)
+            request.fail(error) if error else request.succeed(reply)
+            self.flush()
 
-    def online(self, session: Session) -> None:
-        """Go on after a login."""
-        self.session, self._next_beat = session, time.monotonic()
-        self.pump()
+    def start(self, login: ActiveLogin) -> None:
+        """Send the requests that wait for this login, and a heartbeat at once."""
+        self.login, self._next_heartbeat = login, self._clock()
+        self.flush()
         self.wake()
 
     @property
-    def repeatable(self) -> bool:
-        """True if all requests under way may be sent again on another connection."""
-        return self._outstanding.repeatable
+    def is_repeatable(self) -> bool:
+        """True if all requests on the wire may be sent again on another connection."""
+        return self._queue.is_repeatable
 
-    def broken(self) -> list[Pending]:
-        """Note the end of the connection; return the requests that may not be repeated."""
-        self.link = self.session = None
-        return self._outstanding.broken()
+    def disconnect(self) -> list[PendingRequest]:
+        """Drop the connection; return the requests that were on it and must not be sent again."""
+        self.transport = self.login = None
+        return self._queue.take_lost()
 
     def fail_all(self, error: Exception) -> None:
-        """Give an error to all who wait."""
-        for pending in self._outstanding.clear():
-            pending.fail(error)
+        """Fail all pending requests."""
+        for request in self._queue.take_all():
+            request.fail(error)
 
-    def pump(self) -> None:
-        """Send the requests whose turn has come."""
-        if self.link:
-            for pending in self._outstanding.ready(time.monotonic()):
-                if self.session or pending.msgid in EARLY:
-                    pending.sent = True
-                    self.link.send(pending.frame)
+    def flush(self) -> None:
+        """Send the requests that are ready."""
+        if self.transport:
+            for request in self._queue.ready(self._clock()):
+                if self.login or request.msgid in BEFORE_LOGIN:
+                    request.sent = True
+                    self.transport.send(request.frame)
 
     def wake(self) -> None:
-        """Look again at what is due."""
-        if self.link:
-            self.link.wake()
+        """Have the timer called soon."""
+        if self.transport:
+            self.transport.wake()
 
-    def beat(self) -> None:
-        """Give a sign of life, which the server echoes."""
-        if self.link:
-            self.link.send(HEARTBEAT)
+    def send_heartbeat(self) -> None:
+        """Send a heartbeat; the server echoes it."""
+        if self.transport:
+            self.transport.send(HEARTBEAT)
 
-    def send_marks(self) -> None:
-        """Tell the server what was received and read."""
-        if self.link and self.session:
-            for frame in self.session.inbox.take_marks():
-                self.link.send(encode(frame))
+    def send_receipts(self) -> None:
+        """Send the receipts gathered so far, due or not."""
+        if self.transport and self.login:
+            for frame in self.login.inbox.take_receipts():
+                self.transport.send(encode_frame(frame))
 
     def tick(self) -> float | None:
-        """Do what is due by the clock, and return the seconds until more is."""
-        if not (self.link and self.session):
+        """Send all that is due; return the seconds until more is, None if nothing is to come."""
+        if not (self.transport and self.login):
             return None
-        now = time.monotonic()
-        if self._next_beat <= now:
-            self.beat()
-            self._next_beat = now + self.session.interval
-        inbox = self.session.inbox
+        now = self._clock()
+        if self._next_heartbeat <= now:
+            self.send_heartbeat()
+            self._next_heartbeat = now + self.login.heartbeat
+        inbox = self.login.inbox
         if inbox.due is not None and inbox.due <= now:
-            self.send_marks()
-        self.pump()
-        dues = (self._next_beat, inbox.due, self._outstanding.next_due())
+            self.send_receipts()
+        self.flush()
+        dues = (self._next_heartbeat, inbox.due, self._queue.next_due())
         return max(0.0, min(due for due in dues if due is not None) - now)

@@ -1,30 +1,48 @@
-"""The line to the server: requests and logins that outlive their connections.
+"""One user's session, from the login to the logout, over as many connections as it takes.  Sans I/O.
 
-Threads: one reader, which also connects again; the writer of its Link, which keeps time; and a
-dispatcher where the application gave a callback.  All state is under one lock, which is never held
-while waiting for the server or while the application's code runs.
+The shell (``connector``, ``base``) owns the lock, the threads and the sockets.  It reports what happens, and
+the session answers with frames for the transport, pushes for the queue, and the wait before the next attempt.
+
+| state | login | transport | confirmed | the client |
+|---|---|---|---|---|
+| logged out | – | maybe | – | may register and log in |
+| online | yes | yes | yes | sends and receives |
+| away | yes | – | – | waits, then connects again; requests wait too |
+| resuming | yes | yes | – | has sent LOGIN with its token |
+| renewing | yes | the old, then a new one | – | the same on purpose; the old connection stays open |
+| closed | any | any | any | refuses everything |
+
+| event | from | to | the application gets |
+|---|---|---|---|
+| LOGIN_ACK to ``login_request`` | logged out | online | ``connected`` |
+| LOGIN_ACK to the token | resuming, renewing | online | ``back`` or ``renewed`` |
+| the token is refused, and may pass later | resuming, renewing | away | ``lost`` or ``retry`` |
+| the token is refused for good | resuming, renewing | logged out | ``ended`` |
+| BYE ``replaced`` or ``protocol`` | any with a login | logged out | ``ended`` |
+| the connection ends | online, resuming, renewing | away | ``lost`` or ``retry`` |
+| connecting fails | away, renewing | away | ``lost`` or ``retry`` |
+| connected | away, renewing | resuming, renewing | – |
+| the token is old, and all requests on the wire are repeatable | online | renewing | – |
+| ``end_login``: logout, or LOGIN timed out | any with a login | logged out | – |
+
+Invariants: one login at a time; a request is sent on a connection only after that connection's LOGIN_ACK
+(``BEFORE_LOGIN`` apart); a request that is not idempotent is sent once.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Literal
 
 from greenchat.client.backoff import Backoff
-from greenchat.client.connection import Link
-from greenchat.client.connector import RENEWAL, Reader
-from greenchat.client.inbox import Inbox
-from greenchat.client.paging import Paging
-from greenchat.client.parsing import Unreadable, read_heartbeat, read_login, read_push, read_seconds
-from greenchat.client.pending import EARLY, TRANSIENT, ConnectionLost, encode
-from greenchat.client.push_queue import Delivery
-from greenchat.client.pushes import Conversation, Entry, Event, Frame, Login, Push
-from greenchat.client.sender import Outbound, Session
-from greenchat.client.tls import Socket
+from greenchat.client.parsing import parse_heartbeat, parse_login, parse_seconds
+from greenchat.client.pending import BEFORE_LOGIN, TRANSIENT, ConnectionLost, PendingRequest
+from greenchat.client.pushes import ConnectionEvent, Conversation, Frame, LoginInfo
+from greenchat.client.receiver import Receiver
+from greenchat.client.sender import ActiveLogin, Sender, Transport
 from greenchat.errors import (
     AlreadyLoggedIn,
     AlreadyOnline,
@@ -36,367 +54,283 @@ from greenchat.errors import (
 )
 from greenchat.protocol.messages import MsgId
 
-FINAL = frozenset({"replaced", "protocol"})
-"""Reasons of a BYE after which coming back would be wrong: somebody else took over, or we are the fault."""
+FINAL_REASONS = frozenset({"replaced", "protocol"})
+"""Reasons of a BYE that forbid to reconnect: another program took over, or this one is faulty."""
 
-PASSING = (*TRANSIENT, AlreadyOnline, NotAllowed)
-"""Refusals of a token that may pass.  NotAllowed too: devices of a server that died count for a while."""
+TEMPORARY = (*TRANSIENT, AlreadyOnline, NotAllowed)
+"""Errors of a LOGIN by token that may pass.  NotAllowed too: devices of a dead server count for a while."""
+
+RENEWAL = "the token is renewed"
+"""Reason to leave a connection that stays open until the next one is logged in: friends see no change."""
 
 REPLIES = frozenset({MsgId.LOGIN_ACK, MsgId.REG_ACK, MsgId.ACK, MsgId.HISTORY_ACK, MsgId.ERROR})
-SYNC_LANE = "sync"
 
 log = logging.getLogger(__name__)
 
 
-class Line:
-    """Carry requests and pushes, and come back whenever the connection is lost.
+class ClientSession:
+    """Keep a login, its requests and its pushes.  Not thread-safe: the shell holds a lock around each call.
 
     Args:
-        dial: connects to the server within so many seconds, when the first request is made.
-        on_push: called with each push, one at a time, on a thread of its own, so that it may
-            make requests and wait for them.
-        backoff: how long to wait before coming back.
+        backoff: waits between attempts to reconnect.
         renew_after: seconds after which a token is renewed, at most; half as many at least.
+        clock: monotonic seconds.
+
+    Attributes:
+        sender, receiver: the two directions.
+        login: the user who is logged in, also while the connection is away; None without a login.
+        is_closed: True after ``close``.
     """
 
     def __init__(
-        self,
-        dial: Callable[[float], Socket],
-        on_push: Callable[[Push], None] | None,
-        backoff: Backoff,
-        renew_after: float,
+        self, backoff: Backoff, renew_after: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self.sender = Sender(backoff, clock)
+        self.receiver = Receiver(self.sender, backoff, clock)
+        self.login: ActiveLogin | None = None
+        self.is_closed = False
         self._backoff = backoff
         self._renew_after = renew_after
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._out = Outbound(backoff)
-        self._session: Session | None = None
-        self._inbox: tuple[str, Inbox] | None = None
-        self._paging = Paging(backoff)
-        self._closed = False
-        self._renewing = False
+        self._clock = clock
+        self._is_renewing = False
         self._renew_at = 0.0
-        self._ended = ""  # why the last login ended, if it was not logged out
-        self._farewell = ""  # why this connection is to be ended
-        self._final = ""  # why there is no coming back after it
+        self._end_reason = ""  # of the last login; empty after a logout
+        self._leave_reason = ""  # set once this connection is to be left
+        self._is_final = False  # then the login ends with the connection
         self._retry_after: float | None = None
         self._attempts = 0
-        self._delivery = Delivery(self._lock, on_push, self._after_change)
-        self._reader = Reader(dial, self)
 
-    # -- For the application's threads
+    # -- For the application
 
     @property
-    def login(self) -> Login | None:
-        """The user who is logged in, on a connection or coming back; None when nobody is."""
-        session = self._session
-        return session.login if session else None
+    def is_online(self) -> bool:
+        """True if a connection is logged in."""
+        return self.sender.login is not None
 
     @property
-    def online(self) -> bool:
-        """True if there is a connection that is logged in."""
-        return self._out.session is not None
+    def can_log_out(self) -> bool:
+        """True if the server can be told of a logout, now or at the end of a renewal."""
+        return self.is_online or self._is_renewing
 
-    def request(
-        self,
-        msgid: MsgId,
-        fields: Frame,
-        timeout: float,
-        *,
-        lane: Hashable = None,
-        again: bool = False,
-        then: Callable[[Frame], None] | None = None,
-    ) -> Frame:
-        """Make a request and wait for its reply; while the connection is away it waits to be sent.
+    def start(self, request: PendingRequest) -> None:
+        """Send a request, now or when the connection is back.
 
-        Args:
-            msgid, fields, lane, again, then: as in ``Pending``; a ``cid`` is added if there is none.
-            timeout: seconds.
-
-        Raises as ``Client`` says.
+        Raises:
+            Disconnected: the session is closed, its login has ended, or there is no connection to log in on.
+            NotLoggedIn, AlreadyLoggedIn, BadRequest: the caller's fault.
         """
-        pending = self._out.pending(msgid, fields, lane=lane, again=again, then=then)
-        if msgid in EARLY and not (self._session or self._closed):
-            self._reader.connect()
-        with self._lock:
-            self._check(msgid)
-            if lane and self._session:
-                self._session.inbox.remember(pending.cid)
-            self._out.add(pending)
-        try:
-            return pending.result(timeout)
-        finally:
-            with self._lock:
-                self._out.discard(pending)
+        if self.is_closed:
+            raise Disconnected("closed")
+        if request.msgid not in BEFORE_LOGIN:
+            self.require_login()
+        elif self.login:
+            raise AlreadyLoggedIn
+        elif self.sender.transport is None:
+            raise Disconnected(self._leave_reason or "the server closed the connection")
+        self.sender.add(request)
 
-    def store(self, msgid: MsgId, lane: Conversation, fields: Frame, timeout: float) -> Frame:
-        """Send an entry of a conversation, again under the same cid until it is acknowledged."""
-        with self._lock:
-            inbox = self._logged_in().inbox
-        return self.request(
-            msgid,
-            fields,
-            timeout,
-            lane=lane,
-            again=True,
-            then=lambda reply: inbox.remember((lane, reply["seq"])),
+    def require_login(self) -> ActiveLogin:
+        """Return the login.
+
+        Raises:
+            NotLoggedIn: there was none, or it was logged out.
+            Disconnected: the server ended it.
+        """
+        if self.login:
+            return self.login
+        error: GreenchatError = Disconnected(self._end_reason) if self._end_reason else NotLoggedIn()
+        raise error
+
+    def login_request(self, fields: Frame) -> PendingRequest:
+        """Return the request that logs in by password or token."""
+        return PendingRequest(
+            MsgId.LOGIN,
+            {"cid": self.sender.new_cid(), **fields},
+            on_success=lambda reply: self._logged_in(
+                "connected", parse_login(reply, fields["device"], fields.get("token", "")), reply
+            ),
         )
 
-    def log_in(self, fields: Frame, timeout: float) -> Login:
-        """Log in; raises as ``request``.  After a timeout the connection is closed: it may be logged in."""
-        try:
-            self.request(MsgId.LOGIN, fields, timeout, then=lambda reply: self._welcome(fields, reply))
-        except TimeoutError:
-            with self._lock:
-                self._end_session("the login timed out")
-                if self._out.link:
-                    self._out.link.abort()
-            raise
-        with self._lock:
-            return self._logged_in().login
+    def chat_request(self, msgid: MsgId, conversation: Conversation, fields: Frame) -> PendingRequest:
+        """Return a request that adds an entry to a conversation: in order, and once whatever breaks.
 
-    def log_out(self, timeout: float) -> None:
-        """Acknowledge what was handed over, log out, and come back no more."""
-        with self._lock:
-            self._out.send_marks()
-            online = self.online or self._renewing
-        try:
-            if online:
-                self.request(MsgId.LOGINOUT, {}, timeout, then=lambda _: self._end_session(""))
-        finally:
-            with self._lock:
-                self._end_session("")
+        Raises:
+            NotLoggedIn, Disconnected: as ``require_login``.
+        """
+        inbox = self.require_login().inbox
+        request = PendingRequest(
+            msgid,
+            {"cid": self.sender.new_cid(), **fields},
+            ordering_key=conversation,
+            idempotent=True,
+            on_success=lambda reply: inbox.remember_own((conversation, reply["seq"])),
+        )
+        inbox.remember_own(request.cid)  # the entry may come back before its acknowledgement
+        return request
 
-    def mark(self, msgid: MsgId, conversation: Conversation, seq: int) -> None:
-        """Tell the server soon, or when the connection is back, that all up to ``seq`` was read."""
-        with self._lock:
-            self._logged_in().inbox.mark(msgid, conversation, seq, time.monotonic())
-            self._out.wake()
+    def send(self, frame: bytes) -> None:
+        """Send a frame that has no reply; drop it while the connection is away."""
+        self.require_login()
+        if self.sender.transport and self.is_online:
+            self.sender.transport.send(frame)
 
-    def say(self, frame: Frame) -> None:
-        """Send a frame that gets no reply; dropped while the connection is away."""
-        with self._lock:
-            self._logged_in()
-            if self._out.link and self.online:
-                self._out.link.send(encode(frame))
+    def mark_read(self, conversation: Conversation, seq: int) -> None:
+        """Send READ for all entries up to ``seq`` soon, or when the connection is back."""
+        self.require_login().inbox.add_receipt(MsgId.READ, conversation, seq, self._clock())
+        self.sender.wake()
 
-    def next_push(self, timeout: float | None) -> Push | None:
-        """Acknowledge what this thread took last, and wait for the next push; as ``Delivery.next``."""
-        return self._delivery.next(timeout)
+    def set_token(self, token: str) -> None:
+        """Log in with another token from now on."""
+        if self.login:
+            self.login = self.login._replace(info=self.login.info._replace(token=token))
+            self._schedule_renewal()
 
-    def acknowledge(self) -> None:
-        """Acknowledge what this thread took last."""
-        self._delivery.acknowledge()
+    def end_login(self, reason: str) -> None:
+        """Forget the login and fail its requests; an empty reason is a logout."""
+        if self.login:
+            self.login = self.sender.login = None
+            self._attempts, self._end_reason = 0, reason
+            self.sender.fail_all(Disconnected(reason or "logged out"))
+            self.receiver.drop()
 
-    def page(self, reply: Frame) -> None:
-        """Take in a page of undelivered entries; the next is asked for when they are handed over."""
-        with self._lock:
-            pushes = [self._take_push(frame, offline=True) for frame in reply.get("offlinemsg", [])]
-            entries = [push for push in pushes if isinstance(push, Entry)]
-            self._paging.page(entries, bool(reply.get("more")))
-            self._sync()
-
-    def new_token(self, token: str) -> None:
-        """Come back with another token from now on."""
-        with self._lock:
-            if self._session:
-                self._session = self._session._replace(login=self._session.login._replace(token=token))
-                self._plan_renewal()
+    def abort_login(self) -> None:
+        """Forget a LOGIN without a reply, and end the connection: the server may have logged the user in."""
+        self.end_login("the login timed out")
+        if self.sender.transport:
+            self.sender.transport.abort()
 
     def close(self) -> None:
-        """End everything: who waits gets Disconnected, threads end.  The second call does nothing."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._out.fail_all(Disconnected("closed"))
-            self._changed.notify_all()
-        self._delivery.close()
-        with self._lock:
-            self._out.send_marks()
-        self._reader.close()
+        """Refuse all requests from now on, and fail those that wait."""
+        self.is_closed = True
+        self.sender.fail_all(Disconnected("closed"))
+        self.receiver.close()
 
-    # -- For the reader's and the writer's thread (Owner)
+    # -- For the connector
+
+    @property
+    def is_wanted(self) -> bool:
+        """True if a login waits for a connection."""
+        return not self.is_closed and self.login is not None
 
     def tick(self) -> float | None:
-        """Do what is due by the clock, and return the seconds until more is."""
-        with self._lock:
-            self._renew()
-            return self._out.tick()
+        """Send all that is due; return the seconds until more is, None if nothing is to come."""
+        is_due = self.is_online and self._clock() >= self._renew_at
+        if is_due and not self._leave_reason and self.sender.is_repeatable:
+            self._begin_renewal()
+        return self.sender.tick()
 
-    def adopt(self, link: Link, again: bool) -> bool:
-        """Use a new connection; a login that was lost is asked for again."""
-        with self._lock:
-            if self._closed or (again and self._session is None):
-                return False
-            self._out.link, self._farewell, self._final, self._retry_after = link, "", "", None
-            if self._session:
-                self._log_in_again(self._session.login)
-            return True
+    def connected(self, transport: Transport) -> None:
+        """Use a new connection; log in on it if there is a login."""
+        self.sender.transport = transport
+        self._leave_reason, self._is_final, self._retry_after = "", False, None
+        if self.login:
+            self._resume(self.login.info)
 
-    def handle(self, frame: Frame) -> str | None:
-        """Take a frame in; return why the connection is to be ended, or None."""
-        with self._lock:
-            try:
-                self._handle(frame)
-            except Exception as error:  # one frame that cannot be understood must not end the reader
-                log.warning("cannot understand a frame from the server: %r", error)
-                log.debug("it was %r", frame, exc_info=True)
-            return self._farewell or None
+    def receive(self, frame: Frame) -> str:
+        """Take a frame in; return the reason to leave the connection, or an empty string."""
+        try:
+            self._receive(frame)
+        except Exception as error:  # one frame that is not valid must not end the connection
+            log.warning("cannot understand a frame from the server: %r", error)
+            log.debug("it was %r", frame, exc_info=True)
+        return self._leave_reason
 
-    def broken(self, reason: str) -> float | None:
-        """Note the end of the connection; who waits for what may not be repeated learns of it."""
-        with self._lock:
-            lost = self._out.broken()
-            if self._final and self._session:
-                self._end_session(self._final)
-                self._delivery.put(Event("ended", self._final))
-            for pending in lost:
-                pending.fail(ConnectionLost(reason) if self._session else Disconnected(reason))
-            if self._session is None:
-                self._out.fail_all(Disconnected(reason))
-            elif reason == RENEWAL:
-                return 0.0
-            return self.unreachable(reason)
+    def disconnected(self, reason: str) -> float | None:
+        """Note the end of the connection; fail the requests on it that must not be sent again.
 
-    def unreachable(self, reason: str) -> float | None:
-        """Return when to try next, and tell the application; None if there is nothing to come back for."""
-        with self._lock:
-            self._renewing = False
-            if self._closed or self._session is None:
-                return None
-            delay = self._backoff.delay(self._attempts, self._retry_after)
-            self._delivery.put(Event("retry" if self._attempts else "lost", reason, delay))
-            self._attempts, self._retry_after = self._attempts + 1, None
-            return delay
+        Returns:
+            Seconds to wait before connecting again; None if no login waits.
+        """
+        lost = self.sender.disconnect()
+        if self._is_final and self.login:
+            self.end_login(self._leave_reason)
+            self.receiver.put_event(ConnectionEvent("ended", self._leave_reason))
+        for request in lost:
+            request.fail(ConnectionLost(reason) if self.login else Disconnected(reason))
+        if self.login is None:
+            self.sender.fail_all(Disconnected(reason))
+        elif reason == RENEWAL:
+            return 0.0
+        return self.connect_failed(reason)
 
-    def rest(self, delay: float) -> bool:
-        """Wait; True at once when there is nothing to come back for any more."""
-        with self._lock:
-            return self._changed.wait_for(lambda: self._closed or self._session is None, delay)
+    def connect_failed(self, reason: str) -> float | None:
+        """Tell the application that the connection is away; return as ``disconnected``."""
+        self._is_renewing = False
+        if not self.is_wanted:
+            return None
+        delay = self._backoff.delay(self._attempts, self._retry_after)
+        self.receiver.put_event(ConnectionEvent("retry" if self._attempts else "lost", reason, delay))
+        self._attempts, self._retry_after = self._attempts + 1, None
+        return delay
 
-    # -- Frames (from here on under the lock)
+    # -- Within
 
-    def _handle(self, frame: Frame) -> None:
+    def _receive(self, frame: Frame) -> None:
         msgid = frame["msgid"]
         if msgid in REPLIES:
-            self._out.reply(frame)
+            self.sender.receive_reply(frame)
         elif msgid == MsgId.BYE:
-            self._farewell, self._retry_after = str(frame["reason"]), read_seconds(frame.get("retry_after"))
-            self._final = self._farewell if self._farewell in FINAL else ""
-        elif msgid != MsgId.HEARTBEAT:
-            self._take_push(frame)
+            reason = str(frame["reason"])
+            self._leave(reason, parse_seconds(frame.get("retry_after")), reason in FINAL_REASONS)
+        elif msgid != MsgId.HEARTBEAT and self.login:
+            self.receiver.receive_push(self.login.inbox, frame)
 
-    def _take_push(self, frame: Frame, offline: bool = False) -> Push | None:
-        """Queue what a frame says, and return it; None if it says nothing that can be understood."""
-        if self._session is None:
-            return None
-        inbox = self._session.inbox
-        try:
-            push = read_push(frame, inbox.me, offline)
-        except Unreadable as error:  # one bad field costs one push, not its page nor the reader
-            log.warning("skipped what the server sent: %s", error)
-            return None
-        if isinstance(push, Entry) and not inbox.accept(push, time.monotonic()):
-            self._out.wake()
-        elif push:
-            self._delivery.put(push, inbox)
-        return push
+    def _leave(self, reason: str, retry_after: float | None = None, is_final: bool = False) -> None:
+        self._leave_reason, self._retry_after, self._is_final = reason, retry_after, is_final
 
-    def _after_change(self, due: bool) -> None:
-        if due:
-            self._out.wake()
-        self._sync()
-
-    def _sync(self) -> None:
-        """Ask for the next page once the last is handed over: a slow application is not flooded."""
-        if self._paging.more and self.online and not self._paging.asking and self._delivery.empty:
-            self._paging.asking = True
-            page = self._out.pending(MsgId.SYNC, {}, lane=SYNC_LANE, then=self.page)
-            page.due = time.monotonic() + self._paging.pause
-            self._out.add(page)
-            self._out.wake()
-
-    # -- Sessions
-
-    def _welcome(self, fields: Frame, reply: Frame) -> None:
-        login = read_login(reply, fields["device"], fields.get("token", ""))
-        if not (self._inbox and self._inbox[0] == login.device and self._inbox[1].me == login.id):
-            self._inbox = login.device, Inbox(login.id)
-        self._come_online("connected", login, self._inbox[1], reply)
-
-    def _log_in_again(self, login: Login) -> None:
-        """Ask by token; with force, because our own old connection may still count as online."""
-        fields = {"id": login.id, "token": login.token, "device": login.device, "force": True}
-        self._out.add(
-            self._out.pending(MsgId.LOGIN, fields, then=self._welcome_back, otherwise=self._refused)
+    def _resume(self, info: LoginInfo) -> None:
+        # With force, because the server may not have noticed the end of our former connection.
+        fields = {"id": info.id, "token": info.token, "device": info.device, "force": True}
+        self.sender.add(
+            PendingRequest(
+                MsgId.LOGIN,
+                {"cid": self.sender.new_cid(), **fields},
+                on_success=self._resumed,
+                on_error=self._refused,
+            )
         )
 
-    def _welcome_back(self, reply: Frame) -> None:
-        if self._session:
-            old, inbox = self._session.login, self._session.inbox
-            kind: Literal["back", "renewed"] = "renewed" if self._renewing else "back"
-            self._come_online(kind, read_login(reply, old.device, old.token), inbox, reply)
-
-    def _come_online(
-        self, kind: Literal["connected", "back", "renewed"], login: Login, inbox: Inbox, reply: Frame
-    ) -> None:
-        interval, max_missed = read_heartbeat(reply)
-        if self._out.link:
-            # It echoes our heartbeats: after so long a silence it is dead, whatever TCP thinks.
-            self._out.link.patience(interval * (max_missed + 2))
-        self._session, self._attempts, self._renewing = Session(login, inbox, interval), 0, False
-        self._plan_renewal()
-        self._paging.begin()
-        self._delivery.put(Event(kind, login=login))
-        self._out.online(self._session)
-        self.page(reply)
+    def _resumed(self, reply: Frame) -> None:
+        if self.login:
+            old = self.login.info
+            kind: Literal["back", "renewed"] = "renewed" if self._is_renewing else "back"
+            self._logged_in(kind, parse_login(reply, old.device, old.token), reply)
 
     def _refused(self, error: RequestError) -> None:
-        """The token was not taken: try later, or give up and tell the application."""
-        self._farewell, self._retry_after = str(error), error.retry_after
-        self._final = "" if isinstance(error, PASSING) else error.error
+        if isinstance(error, TEMPORARY):
+            self._leave(str(error), error.retry_after)
+        else:
+            self._leave(error.error, is_final=True)
 
-    def _plan_renewal(self) -> None:
-        # At a time of its own, so that those who came at once after a restart do not renew at once.
-        self._renew_at = time.monotonic() + self._renew_after * random.uniform(0.5, 1)
+    def _logged_in(
+        self, kind: Literal["connected", "back", "renewed"], info: LoginInfo, reply: Frame
+    ) -> None:
+        interval, max_missed = parse_heartbeat(reply)
+        inbox = self.receiver.inbox_for(info.id, info.device)
+        if self.sender.transport:
+            # The server echoes heartbeats: after so long a silence it is dead, although TCP may not know.
+            self.sender.transport.set_read_timeout(interval * (max_missed + 2))
+        self.login = ActiveLogin(info, inbox, interval)
+        self._attempts, self._is_renewing = 0, False
+        self._schedule_renewal()
+        self.receiver.reset_paging()
+        self.receiver.put_event(ConnectionEvent(kind, login=info))
+        self.sender.start(self.login)
+        self.receiver.receive_page(inbox, reply)
 
-    def _renew(self) -> None:
-        """Begin to change to another connection when the token has aged.
+    def _schedule_renewal(self) -> None:
+        # Random, so that clients that came at once after a restart do not renew at once.
+        self._renew_at = self._clock() + self._renew_after * random.uniform(0.5, 1)
 
-        A token is issued at a login only, and this connection is logged in.  So the next one takes over from
-        it, as after a lost connection, and friends see no change.  It is done when no request is under way
-        that may not be repeated, and those that are made meanwhile wait.
+    def _begin_renewal(self) -> None:
+        """Begin to change to another connection, for a new token.
+
+        The server issues a token with a LOGIN_ACK only, and this connection is logged in already.  So the
+        next one takes over from it as after a lost connection.  ``tick`` waits until all requests on the wire
+        are repeatable; those that are made during the change wait for the new connection.
         """
-        if self.online and time.monotonic() >= self._renew_at and self._out.repeatable:
-            self._out.send_marks()
-            self._out.beat()  # the reader leaves at its echo
-            self._out.session = None
-            self._renewing, self._farewell = True, RENEWAL
-
-    def _end_session(self, reason: str) -> None:
-        """Forget the login; no reason: it was logged out."""
-        if self._session:
-            self._session = self._out.session = None
-            self._attempts, self._ended = 0, reason
-            self._out.fail_all(Disconnected(reason or "logged out"))
-            self._delivery.drop()
-            self._changed.notify_all()
-
-    def _check(self, msgid: MsgId) -> None:
-        """Raise what stands against a request."""
-        if self._closed:
-            raise Disconnected("closed")
-        if msgid not in EARLY:
-            self._logged_in()
-        elif self._session:
-            raise AlreadyLoggedIn
-        elif self._out.link is None:
-            raise Disconnected(self._farewell or "the server closed the connection")
-
-    def _logged_in(self) -> Session:
-        if self._session:
-            return self._session
-        error: GreenchatError = Disconnected(self._ended) if self._ended else NotLoggedIn()
-        raise error
+        self.sender.send_receipts()
+        self.sender.send_heartbeat()  # its echo lets the reader see the reason to leave
+        self.sender.login = None
+        self._is_renewing = True
+        self._leave(RENEWAL)

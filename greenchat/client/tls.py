@@ -1,4 +1,4 @@
-"""Connecting, with TLS if it is wanted, for one thread that reads and another that writes."""
+"""A connection with TLS, for one thread that reads and another that writes."""
 
 from __future__ import annotations
 
@@ -7,65 +7,63 @@ import socket
 import ssl
 import threading
 
-from greenchat.client.plain import PlainSocket
-
 READ_SIZE = 65_536
 
 
 class TlsError(OSError):
-    """Raised if the server and we do not agree on TLS; it says why as a sentence, without a full stop."""
+    """Raised if there is no TLS with the server; the text is a sentence for people, without a full stop."""
 
 
-class Untrusted(TlsError):
-    """Raised if the server's certificate is no proof that it is who it should be."""
+class UntrustedCertificate(TlsError):
+    """Raised if the server's certificate does not prove its name."""
 
 
-class TlsSocket:
-    """Encrypt and decrypt what goes through a blocking socket.
-
-    OpenSSL's objects are for one thread at a time, and an ``ssl.SSLSocket`` that waits for input would
-    keep the writer out.  So the bytes are kept in memory, and only turning them is under a lock.
+class TlsClientSocket:
+    """Encrypt and decrypt the bytes of a blocking socket.
 
     Args:
-        sock: connected, with a timeout; it is the caller's to close if this raises.
-        context: says whom to trust.
-        host: who the server should be.
+        sock: connected, with a timeout; if this raises the caller closes it.
+        context: the trusted authorities.
+        host: name that the certificate must prove.
 
     Raises:
-        Untrusted: it is somebody else, or there is no telling.
-        TlsError: there is no TLS with it for another reason.
+        UntrustedCertificate: it does not.
+        TlsError: the handshake failed for another reason.
         OSError: the connection broke.
     """
+
+    # OpenSSL's objects serve one thread at a time, and an ssl.SSLSocket that waits for input would keep the
+    # writer out.  So TLS works on buffers in memory, under a lock, and no thread waits while it holds that.
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
         self._sock = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._lock = threading.Lock()
-        self._ended = False
-        while not self._shake():
-            self._say()
+        self._is_ended = False
+        while not self._do_handshake():
+            self._flush()
             data = sock.recv(READ_SIZE)
             if not data:
-                raise TlsError("the server closed the connection instead of agreeing on TLS")
+                raise TlsError("the server closed the connection during the TLS handshake")
             self._incoming.write(data)
-        self._say()
+        self._flush()
 
     def recv(self, size: int) -> bytes:
-        """Wait for what the server sends; empty when there will be no more."""
+        """Wait for bytes of the server; return none at the end."""
         data = b""
         while True:
             with self._lock:
                 self._incoming.write(data)
-                decrypted = self._read()
-            if decrypted or self._ended:
+                decrypted = self._decrypt()
+            if decrypted or self._is_ended:
                 return decrypted
             data = self._sock.recv(size)
             if not data:
                 return b""
 
     def sendall(self, data: bytes) -> None:
-        """Send everything; for one thread at a time."""
+        """Send all bytes; for one thread at a time."""
         view, taken, parts = memoryview(data), 0, []
         with self._lock:
             while taken < len(view):
@@ -78,89 +76,57 @@ class TlsSocket:
         self._sock.settimeout(seconds)
 
     def shutdown(self, how: int) -> None:
-        """End our half in good order (close_notify), or both at once, without."""
+        """End this half with close_notify (SHUT_WR), or both at once and without (SHUT_RDWR)."""
         if how == socket.SHUT_WR:
             with self._lock:
                 with contextlib.suppress(ssl.SSLError):  # the server has not ended its half yet
                     self._tls.unwrap()
-                farewell = self._outgoing.read()
-            self._sock.sendall(farewell)
+                close_notify = self._outgoing.read()
+            self._sock.sendall(close_notify)
         self._sock.shutdown(how)
 
     def close(self) -> None:
         """Close the socket."""
         self._sock.close()
 
-    def _shake(self) -> bool:
-        """Go on with the handshake; say whether it is done."""
+    def _do_handshake(self) -> bool:
+        """Continue the handshake; return True once it is done."""
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLError as error:
-            with contextlib.suppress(OSError):  # it may have gone
-                self._say()
-            raise _refusal(error) from None
+            with contextlib.suppress(OSError):  # the alert; the server may have gone
+                self._flush()
+            raise _tls_error(error) from None
         return True
 
-    def _say(self) -> None:
-        """Send what the handshake wants to be sent."""
+    def _flush(self) -> None:
+        """Send the handshake's bytes."""
         self._sock.sendall(self._outgoing.read())
 
-    def _read(self) -> bytes:
-        """Return what is complete."""
+    def _decrypt(self) -> bytes:
+        """Return the bytes of all complete records."""
         parts = []
         try:
-            while self._incoming.pending and not self._ended:
+            while self._incoming.pending and not self._is_ended:
                 parts.append(self._tls.read(READ_SIZE))
-                self._ended = not parts[-1]
+                self._is_ended = not parts[-1]
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:  # and we had ended ours before
-            self._ended = True
+        except ssl.SSLZeroReturnError:  # close_notify, after this side has sent its own
+            self._is_ended = True
         except ssl.SSLError as error:
-            raise TlsError(f"TLS with the server broke: {_words(error)}") from None
+            raise TlsError(f"TLS with the server broke: {_reason(error)}") from None
         return b"".join(parts)
 
 
-Socket = PlainSocket | TlsSocket
-
-
-def connect(host: str, port: int, timeout: float, context: ssl.SSLContext | None) -> Socket:
-    """Connect to a server.
-
-    Args:
-        host, port: where it is.
-        timeout: seconds that connecting, and each step of a handshake, may take.
-        context: for TLS; None: there is none.
-
-    Raises:
-        TlsError: it is there, but not as a TLS server that is trusted.
-        NotSpoken: it is there, but not as a server of ours without TLS.
-        OSError: it cannot be reached.
-    """
-    sock = PlainSocket(fileno=socket.create_connection((host, port), timeout).detach())
-    try:
-        sock.settimeout(timeout)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if context:
-            return TlsSocket(sock, context, host)
-        sock.greet()
-        return sock
-    except TimeoutError:
-        sock.close()
-        raise TlsError("the server does not answer as one with TLS does") from None
-    except BaseException:
-        sock.close()
-        raise
-
-
-def _refusal(error: ssl.SSLError) -> TlsError:
+def _tls_error(error: ssl.SSLError) -> TlsError:
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message.removesuffix(".")
-        return Untrusted(f"the server's certificate is not trusted: {reason}")
-    return TlsError(f"there is no TLS with this server: {_words(error)}")
+        return UntrustedCertificate(f"the server's certificate is not trusted: {reason}")
+    return TlsError(f"there is no TLS with this server: {_reason(error)}")
 
 
-def _words(error: ssl.SSLError) -> str:
+def _reason(error: ssl.SSLError) -> str:
     return (error.reason or str(error)).lower().replace("_", " ")

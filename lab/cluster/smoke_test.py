@@ -10,7 +10,7 @@ from itertools import permutations
 from secrets import token_hex
 from time import monotonic, sleep
 
-from greenchat.client import Client, Event, Login, Message, Push
+from greenchat.client import Client, ConnectionEvent, LoginInfo, Message, Push
 from greenchat.errors import GreenchatError
 from lab.servers.program import LabError
 from lab.servers.supervisord import Supervisord
@@ -42,7 +42,7 @@ class Person:
         self.client.register(name, PASSWORD)
         self.login = self.log_in()
 
-    def log_in(self) -> Login:
+    def log_in(self) -> LoginInfo:
         """Log in, and return what the server says."""
         self.login = self.client.login(self.name, PASSWORD)
         return self.login
@@ -53,8 +53,10 @@ class Person:
 
     def come_back(self) -> None:
         """Wait until the client, which has lost its server, has found one by itself."""
-        back = self._wait(lambda push: isinstance(push, Event) and push.kind == "back", "did not come back")
-        assert isinstance(back, Event)
+        back = self._wait(
+            lambda push: isinstance(push, ConnectionEvent) and push.kind == "back", "did not come back"
+        )
+        assert isinstance(back, ConnectionEvent)
         assert back.login
         self.login = back.login
 

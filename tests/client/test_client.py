@@ -13,12 +13,12 @@ from greenchat import errors
 from greenchat.client import (
     Backoff,
     Client,
-    Event,
+    ConnectionEvent,
     Message,
-    Presence,
-    Read,
-    Recall,
-    Typing,
+    MessageRecall,
+    PresenceChange,
+    ReadReceipt,
+    TypingNotice,
     in_group,
     with_user,
 )
@@ -50,7 +50,7 @@ def test_registers_and_logs_in_by_name_or_id(server: FakeServer, client: Client,
     state = login.result(10)
     assert (state.name, state.token, state.friends[0]["name"]) == ("ann", "T1", "bob")
     assert client.online
-    assert client.login_state == state
+    assert client.login_info == state
 
 
 def test_replies_are_matched_by_cid_out_of_order(client: Client, peer: Peer, run: Run) -> None:
@@ -156,7 +156,7 @@ def test_history_is_read_as_messages_and_recalls(client: Client, peer: Peer, run
     gone, mine, recall = history.result(10).entries
     assert (gone.text, gone.conversation, gone.name) == (None, with_user(2), "user2")
     assert (mine.text, mine.conversation, mine.sender) == ("yo", with_user(2), 1)
-    assert recall == Recall(with_user(2), 8, 2, 6, TIME)
+    assert recall == MessageRecall(with_user(2), 8, 2, 6, TIME)
     assert history.result().more
 
 
@@ -175,10 +175,10 @@ def test_pushes_come_as_their_types_in_order(client: Client, peer: Peer) -> None
     assert take(client, 7) == [
         Message(with_user(2), 1, 2, "user2", "a\nb", TIME),
         Message(in_group(5), 1, 2, "bob", "all", TIME),
-        Recall(in_group(5), 2, 2, 1, TIME),
-        Presence(2, "offline"),
-        Typing(with_user(2), 2),
-        Read(in_group(5), 2, 4),
+        MessageRecall(in_group(5), 2, 2, 1, TIME),
+        PresenceChange(2, "offline"),
+        TypingNotice(with_user(2), 2),
+        ReadReceipt(in_group(5), 2, 4),
         Message(with_user(2), 2, 2, "user2", "hi", TIME),
     ]
 
@@ -213,7 +213,7 @@ def test_a_push_that_makes_no_sense_harms_no_other(
     login.result(10)
     if not offline:
         peer.send(frame, chat_from(2, 1))
-    assert next(push for push in take(client, 2) if not isinstance(push, Event)).seq == 1
+    assert next(push for push in take(client, 2) if not isinstance(push, ConnectionEvent)).seq == 1
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_the_network_may_cut_and_join_frames_as_it_likes(client: Client, peer: P
 def test_a_frame_of_one_mebibyte_is_taken(client: Client, peer: Peer) -> None:
     frame = b'{"msgid":23,"id":2,"state":"online","pad":"'
     peer.raw(frame + b"x" * (1_048_576 - len(frame) - 2) + b'"}\n')
-    assert take(client, 1) == [Presence(2, "online")]
+    assert take(client, 1) == [PresenceChange(2, "online")]
 
 
 def test_what_does_not_fit_a_frame_is_refused_before_it_is_sent(client: Client, peer: Peer, run: Run) -> None:
@@ -362,7 +362,7 @@ def test_undelivered_pages_are_asked_for_until_there_are_no_more(
     peer.welcome(offlinemsg=[chat_from(2, 1)], more=True)
     login.result(10)
     pushes = client.pushes(10)
-    assert isinstance(next(pushes), Event)
+    assert isinstance(next(pushes), ConnectionEvent)
     assert next(pushes) == Message(with_user(2), 1, 2, "user2", "hi", TIME, offline=True)
     peer.ack(peer.get(MsgId.SYNC), offlinemsg=[chat_from(2, 1)], more=True)
     peer.ack(peer.get(MsgId.SYNC), offlinemsg=[chat_from(2, 2), chat_from(2, 3)], more=False)

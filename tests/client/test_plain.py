@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from greenchat import errors
-from greenchat.client import Client, Event
-from greenchat.client.plain import LONGEST_ANSWER, NotSpoken
-from greenchat.client.tls import connect
+from greenchat.client import Client, ConnectionEvent
+from greenchat.client.dial import connect
+from greenchat.client.plain import MAX_ANSWER, WrongProtocol
 from tests.certificates import Pair
 from tests.client.conftest import SOON
 from tests.client.fake_server import DEADLINE
@@ -60,7 +60,7 @@ def test_a_server_with_tls_gets_no_password(listener: socket.socket, certificate
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "the server does not speak greenchat's protocol"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server does not speak greenchat's protocol"),
         (b'{"error":"what?"}\n', "the server does not speak greenchat's protocol"),
-        (b"{" + b" " * LONGEST_ANSWER, "the server does not speak greenchat's protocol"),
+        (b"{" + b" " * MAX_ANSWER, "the server does not speak greenchat's protocol"),
         (b"{" * 60_000 + b"\n", "the server does not speak greenchat's protocol"),
     ],
 )
@@ -82,7 +82,7 @@ def test_who_does_not_speak_our_protocol_gets_no_password(
 
 
 def test_a_server_that_says_nothing_gets_no_password(listener: socket.socket) -> None:
-    with pytest.raises(NotSpoken, match="the server does not answer"):
+    with pytest.raises(WrongProtocol, match="the server does not answer"):
         connect("127.0.0.1", listener.getsockname()[1], 0.05, None)
     assert drain(listener.accept()[0]) == ECHO
 
@@ -114,4 +114,4 @@ def test_a_server_that_lets_us_not_in_may_say_when_to_come(listener: socket.sock
         with pytest.raises(errors.Disconnected, match="evicted"):
             login.result(DEADLINE)
         accepted.close()
-        assert not [push for push in client.pushes(0) if isinstance(push, Event)]
+        assert not [push for push in client.pushes(0) if isinstance(push, ConnectionEvent)]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from greenchat import errors
-from greenchat.client import Client, Event, Message, Push
+from greenchat.client import Client, ConnectionEvent, Message, Push
 from greenchat.protocol.messages import MsgId
 from tests.client.conftest import SOON
 from tests.client.fake_server import FakeServer, Peer, chat_from
@@ -142,7 +142,7 @@ def test_a_forked_child_that_ends_does_not_cut_the_parent(client: Client, peer: 
         status = 1
         try:
             with client:
-                assert (client.online, client.login_state) == (False, None)
+                assert (client.online, client.login_info) == (False, None)
                 for method in (client.find_user, lambda name: next(client.pushes(0))):
                     with pytest.raises(errors.Disconnected, match="fork"):
                         method("bob")
@@ -153,4 +153,4 @@ def test_a_forked_child_that_ends_does_not_cut_the_parent(client: Client, peer: 
     chat = run(client.chat, 2, "still here")
     peer.stored(peer.get(MsgId.ONE_CHAT), 1)
     assert chat.result(10).seq == 1
-    assert not [push for push in client.pushes(0) if isinstance(push, Event)]
+    assert not [push for push in client.pushes(0) if isinstance(push, ConnectionEvent)]

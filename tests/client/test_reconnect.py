@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from greenchat import errors
-from greenchat.client import Backoff, Client, ConnectionLost, Event, with_user
+from greenchat.client import Backoff, Client, ConnectionEvent, ConnectionLost, with_user
 from greenchat.protocol.messages import MsgId
 from tests.client.conftest import SOON
 from tests.client.fake_server import TIME, FakeServer, Peer, chat_from
@@ -30,7 +30,7 @@ def events(client: Client, last: str) -> list[Any]:
     seen: list[Any] = []
     for push in client.pushes(10):
         seen.append(push)
-        if isinstance(push, Event) and push.kind == last:
+        if isinstance(push, ConnectionEvent) and push.kind == last:
             return seen
     raise AssertionError(f"no {last} after {seen}")
 
@@ -68,7 +68,7 @@ def test_a_message_whose_ack_was_lost_is_sent_again_under_its_cid(
     peer.stored(again, 1)
     assert chat.result(10).seq == 1
     peer.send(chat_from(2, 2))
-    assert [push.seq for push in client.pushes(0.05) if not isinstance(push, Event)] == [2]
+    assert [push.seq for push in client.pushes(0.05) if not isinstance(push, ConnectionEvent)] == [2]
 
 
 def test_messages_of_a_conversation_are_sent_again_in_their_order(
@@ -278,7 +278,7 @@ def test_a_logout_during_a_renewal_ends_the_token(server: FakeServer, run: Run) 
         peer.ack(peer.get(MsgId.LOGINOUT))
         logout.result(10)
         left.result(10)
-        assert client.login_state is None
+        assert client.login_info is None
 
 
 def test_a_renewal_that_fails_goes_on_as_a_lost_connection(server: FakeServer, run: Run) -> None:
@@ -307,7 +307,7 @@ def test_a_bye_that_means_stay_away_ends_it(
     assert [push.reason for push in events(client, "ended")] == [reason]
     with pytest.raises(errors.Disconnected, match=reason):
         chat.result(10)
-    assert (client.online, client.login_state) == (False, None)
+    assert (client.online, client.login_info) == (False, None)
     login = run(client.login, "ann", "secret")
     server.accept().welcome()
     login.result(10)
@@ -327,7 +327,7 @@ def test_attempts_go_on_while_the_server_is_away(server: FakeServer, client: Cli
     kinds = [push.kind for push in islice(client.pushes(10), 4)]  # type: ignore[union-attr]
     assert kinds == ["lost", "retry", "retry", "retry"]
     assert not client.online
-    assert client.login_state
+    assert client.login_info
 
 
 def test_backoff_doubles_up_to_its_cap_with_full_jitter() -> None:

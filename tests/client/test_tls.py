@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from greenchat.client import Client, Event, Message
-from greenchat.client.tls import TlsError, TlsSocket, Untrusted, connect
+from greenchat.client import Client, ConnectionEvent, Message
+from greenchat.client.dial import connect
+from greenchat.client.tls import TlsClientSocket, TlsError, UntrustedCertificate
 from greenchat.errors import Disconnected
 from greenchat.protocol.messages import MsgId
 from tests.certificates import Authority, Pair
@@ -79,7 +80,7 @@ def test_a_lost_connection_comes_back_over_tls(server: FakeServer, client: Clien
 
 def kinds(client: Client, count: int) -> list[str]:
     """Return the kinds of the next events."""
-    return [push.kind for push in islice(client.pushes(DEADLINE), count) if isinstance(push, Event)]
+    return [push.kind for push in islice(client.pushes(DEADLINE), count) if isinstance(push, ConnectionEvent)]
 
 
 def test_a_client_that_is_closed_says_so(client: Client, peer: Peer, run: Run) -> None:
@@ -99,7 +100,7 @@ def test_much_at_a_time_in_both_directions_is_not_mixed_up(
     accepting = threading.Thread(target=lambda: wrapped.append(ours.wrap_socket(theirs, server_side=True)))
     accepting.start()
     mine.settimeout(DEADLINE)
-    tls = TlsSocket(mine, context, "localhost")
+    tls = TlsClientSocket(mine, context, "localhost")
     accepting.join(DEADLINE)
     (other,) = wrapped
     mirror = threading.Thread(target=reflect, args=(other,))
@@ -123,7 +124,7 @@ def reflect(sock: ssl.SSLSocket) -> None:
     sock.unwrap().shutdown(socket.SHUT_WR)
 
 
-def write_in_pieces(tls: TlsSocket, stream: bytes) -> None:
+def write_in_pieces(tls: TlsClientSocket, stream: bytes) -> None:
     for place in range(0, len(stream), 10_007):
         tls.sendall(stream[place : place + 10_007])
     tls.shutdown(socket.SHUT_WR)
@@ -166,7 +167,7 @@ def test_what_comes_with_the_end_of_the_handshake_is_read(
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"", "the server closed the connection instead of agreeing on TLS"),
+        (b"", "the server closed the connection during the TLS handshake"),
         (b'{"msgid":14,"errno":3}\n', "there is no TLS with this server: wrong version number"),
         (b"\x15\x03\x03\x00\x02\x02\x28", "there is no TLS with this server: sslv3 alert handshake failure"),
     ],
@@ -196,7 +197,7 @@ def test_a_server_without_a_trusted_certificate_is_told_so_too(server: FakeServe
     connecting = run(connect, "localhost", server.port, DEADLINE, ssl.create_default_context())
     with pytest.raises(ssl.SSLError, match="alert unknown ca"):
         server.accept()
-    with pytest.raises(Untrusted):
+    with pytest.raises(UntrustedCertificate):
         connecting.result(DEADLINE)
 
 
@@ -204,7 +205,7 @@ def test_a_connection_that_is_tampered_with_is_lost(server: FakeServer, client: 
     with socket.socket(fileno=peer._sock.detach()) as raw:
         raw.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
         lost = next(client.pushes(DEADLINE))
-        assert isinstance(lost, Event)
+        assert isinstance(lost, ConnectionEvent)
         assert (lost.kind, lost.reason) == (
             "lost",
             "TLS with the server broke: decryption failed or bad record mac",

@@ -15,7 +15,17 @@ from typing import Any
 import pytest
 
 from greenchat import errors
-from greenchat.client import Backoff, Client, Event, Message, Presence, Push, Recall, in_group, with_user
+from greenchat.client import (
+    Backoff,
+    Client,
+    ConnectionEvent,
+    Message,
+    MessageRecall,
+    PresenceChange,
+    Push,
+    in_group,
+    with_user,
+)
 from tests.system.server import DEADLINE, Server, environment
 
 
@@ -56,14 +66,14 @@ def test_every_request_is_understood(server: Server) -> None:
         ann.typing(in_group(group))
         ann.read(in_group(group), first.seq)
         recalled = ann.recall(in_group(group), first.seq)
-        assert bob.next(Recall)[:4] == (in_group(group), recalled.seq, ann.id, first.seq)
+        assert bob.next(MessageRecall)[:4] == (in_group(group), recalled.seq, ann.id, first.seq)
         gone, recall = ann.history(in_group(group), day=first.time[:10]).entries
         assert (gone.text, recall.seq) == (None, recalled.seq)
         bob.leave_group(group)
         with pytest.raises(errors.NotAMember):
             bob.group_chat(group, "too late")
         bob.block(ann.id)
-        assert ann.next(Presence) == (bob.id, "offline")
+        assert ann.next(PresenceChange) == (bob.id, "offline")
         with pytest.raises(errors.Blocked):
             ann.chat(bob.id, "hi")
         bob.unblock(ann.id)
@@ -142,10 +152,10 @@ def test_a_client_outlives_its_first_token(tmp_path: Path) -> None:
         expired = monotonic() + lifetime + 1.0
         while monotonic() < expired:
             push = next(ann.pushes(DEADLINE))
-            assert isinstance(push, Event)
+            assert isinstance(push, ConnectionEvent)
             assert push.kind in ("connected", "renewed")
-        assert bob.next(Presence) == (first.id, "online")
-        assert not [push for push in bob.got.queue if isinstance(push, Presence)]
+        assert bob.next(PresenceChange) == (first.id, "online")
+        assert not [push for push in bob.got.queue if isinstance(push, PresenceChange)]
         server.kill()
         server.start()
         assert ann.find_user("ann")["id"] == first.id

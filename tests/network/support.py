@@ -13,7 +13,7 @@ from gevent import socket
 from gevent.event import Event
 from gevent.queue import Queue
 
-from greenchat.client.tls import TlsSocket
+from greenchat.client.tls import TlsClientSocket
 from greenchat.network.limits import Limits
 from greenchat.network.listener import ChatServer
 
@@ -77,7 +77,7 @@ class Client:
         if receive_buffer:
             self.sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF, receive_buffer)
         self.sock.connect(address)
-        self.wire = TlsSocket(self.sock, tls, "localhost") if tls else self.sock
+        self.wire = TlsClientSocket(self.sock, tls, "localhost") if tls else self.sock
         self.buffer = b""
 
     def send(self, data: bytes) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 import pytest
 
-from greenchat.client.tls import TlsError, TlsSocket, Untrusted
+from greenchat.client.tls import TlsClientSocket, TlsError, UntrustedCertificate
 from greenchat.errors import ConfigError
 from greenchat.metrics import EVICTIONS
 from greenchat.network import places
@@ -138,10 +138,10 @@ def test_a_handshake_that_comes_byte_by_byte_succeeds(serve: Serve, monkeypatch:
             gevent.sleep(0)
 
     served = serve()
-    whole = TlsSocket._say
-    monkeypatch.setattr(TlsSocket, "_say", lambda self: drip(self._sock, self._outgoing.read()))
+    whole = TlsClientSocket._flush
+    monkeypatch.setattr(TlsClientSocket, "_flush", lambda self: drip(self._sock, self._outgoing.read()))
     client = served.connect()
-    monkeypatch.setattr(TlsSocket, "_say", whole)
+    monkeypatch.setattr(TlsClientSocket, "_flush", whole)
     client.send(b"ping\n")
     assert client.frame() == b"ping"
 
@@ -174,7 +174,9 @@ def test_a_client_that_does_not_trust_the_server_goes_with_one_line(
 ) -> None:
     served = serve()
     served.tls = ssl.create_default_context()
-    with pytest.raises(Untrusted, match=r"is not trusted: unable to get local issuer certificate$"):
+    with pytest.raises(
+        UntrustedCertificate, match=r"is not trusted: unable to get local issuer certificate$"
+    ):
         served.connect()
     assert "user=- ended: bad TLS handshake (tlsv1 alert unknown ca) after" in end()
 
@@ -347,7 +349,7 @@ def shown(served: Served, other: Authority) -> bool:
     served.tls = ssl.create_default_context(cafile=other.cert)
     try:
         return bool(served.connect())
-    except Untrusted:
+    except UntrustedCertificate:
         return False
 
 

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 
 from redis import Redis
 
-from greenchat.client import Client, Event, Message
+from greenchat.client import Client, ConnectionEvent, Message
 from lab.cluster.smoke_test import check
 from lab.servers.mariadb import MariaDb
 from lab.servers.nginx import Nginx
@@ -95,7 +95,8 @@ def test_after_a_restore_as_on_the_page_no_client_goes_on_and_new_ones_hear_all(
         (statement,) = re.findall(r'^mariadb chat -e "(DELETE .*)"$', PAGE, re.M)
         mariadb.run(statement, database="chat_restored")
         server.start()
-        assert next(push for push in ann.pushes() if isinstance(push, Event) and push.kind == "ended")
+        events = (push for push in ann.pushes() if isinstance(push, ConnectionEvent))
+        assert next(event for event in events if event.kind == "ended")
     with Client("127.0.0.1", server.port) as ann, Client("127.0.0.1", server.port) as bob:
         ann.login("ann", "pw")
         bob.login("bob", "pw")

@@ -255,7 +255,7 @@ def test_a_server_without_tls_is_told(start: Start, context: ssl.SSLContext) -> 
     server = start()
     assert refusal(server, context) in (
         "the server does not answer as one with TLS does",
-        "the server closed the connection instead of agreeing on TLS",
+        "the server closed the connection during the TLS handshake",
         "there is no TLS with this server: wrong version number",
     )
     with Client(server) as plain:

@@ -14,18 +14,22 @@ from typing import NoReturn
 
 from greenchat.client.client import Client
 from greenchat.client.connector import CONNECT_TIMEOUT
-from greenchat.client.plain import NotSpoken
-from greenchat.client.pushes import Event, Login, Push
+from greenchat.client.dial import connect
+from greenchat.client.plain import WrongProtocol
+from greenchat.client.pushes import ConnectionEvent, LoginInfo, Push
 from greenchat.client.terminal.commands import Over, Talk, completions, execute, show_friends, show_groups
 from greenchat.client.terminal.names import is_id, unquoted, written
 from greenchat.client.terminal.roster import Roster
 from greenchat.client.terminal.screen import Interrupted, Screen, open_screen, show
 from greenchat.client.terminal.text import describe, harmless, sentence
-from greenchat.client.tls import Untrusted, connect
+from greenchat.client.tls import UntrustedCertificate
 from greenchat.errors import AlreadyOnline, BadCredentials, GreenchatError
 
 TROUBLE = (GreenchatError, TimeoutError)
-HINTS = {Untrusted: "--tls-ca FILE names another authority", NotSpoken: "for one with TLS add --tls"}
+HINTS = {
+    UntrustedCertificate: "--tls-ca FILE names another authority",
+    WrongProtocol: "for one with TLS add --tls",
+}
 MENU = ("1. login", "2. register", "3. quit")
 
 
@@ -102,7 +106,7 @@ class Terminal:
                 login = client.login(user, password, device=self._device, force=True)
             return self._talk(client, login)
 
-    def _talk(self, client: Client, login: Login) -> bool:
+    def _talk(self, client: Client, login: LoginInfo) -> bool:
         """Show what comes and do what is said, until either ends; False to end the program."""
         talk = Talk(client, Roster(login), show)
         show(f"Welcome, {written(login.name)}! Your id is {login.id}. Try help.")
@@ -144,7 +148,7 @@ class Terminal:
         line = describe(push, talk.roster)
         if line:
             show(line)
-        if isinstance(push, Event) and push.kind == "ended":
+        if isinstance(push, ConnectionEvent) and push.kind == "ended":
             self.failed = True
             self._screen.interrupt()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenchat.client.pushes import Event, Frame, Login, Message, Presence, Push
+from greenchat.client.pushes import ConnectionEvent, Frame, LoginInfo, Message, PresenceChange, Push
 from greenchat.client.terminal.names import likeness, looks_like_another, written
 
 
@@ -17,7 +17,7 @@ class Roster:
         unknown: ids of groups that were heard of, and are not among ``groups``.
     """
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, login: LoginInfo) -> None:
         self.me = login.id
         self.unknown: set[int] = set()
         self._names: dict[int, str] = {}
@@ -25,7 +25,7 @@ class Roster:
         self.learn_name(login.id, login.name)
         self.refresh(login)
 
-    def refresh(self, login: Login) -> None:
+    def refresh(self, login: LoginInfo) -> None:
         """Take over what a login says."""
         self.friends: dict[int, Frame] = {friend["id"]: dict(friend) for friend in login.friends}
         self.groups: dict[int, Frame] = {group["id"]: group for group in login.groups}
@@ -57,9 +57,9 @@ class Roster:
             self.learn_name(push.sender, push.name)
             if push.conversation.kind == "groupid" and push.conversation.id not in self.groups:
                 self.unknown.add(push.conversation.id)
-        elif isinstance(push, Presence) and push.user in self.friends:
+        elif isinstance(push, PresenceChange) and push.user in self.friends:
             self.friends[push.user]["state"] = push.state
-        elif isinstance(push, Event) and push.login:
+        elif isinstance(push, ConnectionEvent) and push.login:
             self.refresh(push.login)
 
     def user(self, userid: int) -> str:

@@ -7,7 +7,14 @@ from datetime import datetime
 
 from prompt_toolkit.utils import get_cwidth
 
-from greenchat.client.pushes import Conversation, Event, Message, Presence, Push, Recall
+from greenchat.client.pushes import (
+    ConnectionEvent,
+    Conversation,
+    Message,
+    MessageRecall,
+    PresenceChange,
+    Push,
+)
 from greenchat.client.terminal.names import escaped, steers, written
 from greenchat.client.terminal.roster import Roster
 from greenchat.errors import Disconnected
@@ -64,12 +71,12 @@ def describe(push: Push, roster: Roster) -> str | None:
             place = _place(conversation, sender, roster)
             said = "(recalled)" if text is None else text
             return f"{clock(time)} [{seq}] {roster.user(sender)}{place}: {said}"
-        case Recall(conversation, seq, sender, target, time):
+        case MessageRecall(conversation, seq, sender, target, time):
             place = _place(conversation, sender, roster)
             return f"{clock(time)} [{seq}] {roster.user(sender)}{place}: (took back message {target})"
-        case Presence(user, state):
+        case PresenceChange(user, state):
             return f"{roster.user(user)} is {state}."
-        case Event():
+        case ConnectionEvent():
             return _event(push)
     return None
 
@@ -104,7 +111,7 @@ def _place(conversation: Conversation, sender: int, roster: Roster) -> str:
     return f" to {roster.user(conversation.id)}" if sender == roster.me else ""
 
 
-def _event(event: Event) -> str | None:
+def _event(event: ConnectionEvent) -> str | None:
     if event.kind == "lost":
         return (
             f"The connection is lost ({_REASONS.get(event.reason, event.reason)}). It comes back by itself."

@@ -7,7 +7,16 @@ from unittest.mock import Mock
 import pytest
 
 from greenchat import errors
-from greenchat.client import Client, Login, Message, Page, Recall, Stored, in_group, with_user
+from greenchat.client import (
+    Client,
+    HistoryPage,
+    LoginInfo,
+    Message,
+    MessageRecall,
+    StoredEntry,
+    in_group,
+    with_user,
+)
 from greenchat.client.terminal.commands import COMMANDS, Over, Talk, completions, execute
 from greenchat.client.terminal.roster import Roster
 from tests.client.fake_server import TIME
@@ -16,14 +25,16 @@ from tests.client.fake_server import TIME
 @pytest.fixture
 def talk() -> Talk:
     bob = {"id": 2, "name": "bob", "state": "online"}
-    roster = Roster(Login(1, "ann", "T", "", "", [bob], [{"id": 5, "groupname": "team", "groupdesc": "we"}]))
+    roster = Roster(
+        LoginInfo(1, "ann", "T", "", "", [bob], [{"id": 5, "groupname": "team", "groupdesc": "we"}])
+    )
     client = Mock(spec=Client)
-    client.chat.return_value = client.group_chat.return_value = Stored(with_user(2), 3, TIME)
+    client.chat.return_value = client.group_chat.return_value = StoredEntry(with_user(2), 3, TIME)
     client.find_user.return_value = {"id": 8, "name": "zoe"}
     client.find_group.return_value = {"id": 9, "groupname": "others"}
     client.add_friend.return_value = {"id": 8, "name": "zoe", "state": "online"}
     client.join_group.return_value = {"id": 9, "groupname": "others"}
-    client.history.return_value = Page([], False)
+    client.history.return_value = HistoryPage([], False)
     return Talk(client, roster, Mock())
 
 
@@ -120,12 +131,12 @@ def test_recall_without_a_number_takes_back_the_last_own_message(talk: Talk) -> 
         Message(with_user(2), 1, 1, "ann", "first", TIME),
         Message(with_user(2), 2, 1, "ann", None, TIME),
         Message(with_user(2), 3, 2, "bob", "theirs", TIME),
-        Recall(with_user(2), 4, 1, 2, TIME),
+        MessageRecall(with_user(2), 4, 1, 2, TIME),
     ]
-    talk.client.history.return_value = Page(entries, False)  # type: ignore[attr-defined]
+    talk.client.history.return_value = HistoryPage(entries, False)  # type: ignore[attr-defined]
     execute("recall:bob", talk)
     talk.client.recall.assert_called_once_with(with_user(2), 1)  # type: ignore[attr-defined]
-    talk.client.history.return_value = Page(entries[2:], False)  # type: ignore[attr-defined]
+    talk.client.history.return_value = HistoryPage(entries[2:], False)  # type: ignore[attr-defined]
     with pytest.raises(errors.NoSuchMessage):
         execute("recall:bob", talk)
 

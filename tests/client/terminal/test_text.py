@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 import pytest
 
 from greenchat import errors
-from greenchat.client import Event, Login, Message, Presence, Recall, Typing, in_group, with_user
+from greenchat.client import (
+    ConnectionEvent,
+    LoginInfo,
+    Message,
+    MessageRecall,
+    PresenceChange,
+    TypingNotice,
+    in_group,
+    with_user,
+)
 from greenchat.client.terminal.roster import Roster
 from greenchat.client.terminal.text import clock, describe, harmless, printable, sentence
 from greenchat.model.instants import to_instant
@@ -16,7 +25,7 @@ NOW = to_instant(datetime.now(UTC).timestamp())
 @pytest.fixture
 def roster() -> Roster:
     bob = {"id": 2, "name": "bob", "state": "offline"}
-    return Roster(Login(1, "ann", "T", "", "", [bob], [{"id": 5, "groupname": "team", "groupdesc": ""}]))
+    return Roster(LoginInfo(1, "ann", "T", "", "", [bob], [{"id": 5, "groupname": "team", "groupdesc": ""}]))
 
 
 @pytest.mark.parametrize(
@@ -98,18 +107,18 @@ def test_pushes_are_described_with_names_and_numbers(roster: Roster) -> None:
         (Message(with_user(2), 3, 2, "bob", "hi", NOW), f"{time} [3] bob: hi"),
         (Message(with_user(2), 4, 1, "ann", "yo", NOW), f"{time} [4] me to bob: yo"),
         (Message(in_group(5), 1, 2, "bob", None, NOW), f"{time} [1] bob in #team: (recalled)"),
-        (Recall(in_group(5), 2, 7, 1, NOW), f"{time} [2] user 7 in #team: (took back message 1)"),
-        (Presence(2, "online"), "bob is online."),
-        (Typing(with_user(2), 2), None),
-        (Event("connected"), None),
+        (MessageRecall(in_group(5), 2, 7, 1, NOW), f"{time} [2] user 7 in #team: (took back message 1)"),
+        (PresenceChange(2, "online"), "bob is online."),
+        (TypingNotice(with_user(2), 2), None),
+        (ConnectionEvent("connected"), None),
         (
-            Event("lost", "shutdown", 1.0),
+            ConnectionEvent("lost", "shutdown", 1.0),
             "The connection is lost (the server stops). It comes back by itself.",
         ),
-        (Event("retry", "refused", 1.0), None),
-        (Event("back"), "The connection is back."),
-        (Event("ended", "replaced"), "You have logged in from elsewhere: this login has ended."),
-        (Event("ended", "odd"), "You are logged out (odd). Log in again."),
+        (ConnectionEvent("retry", "refused", 1.0), None),
+        (ConnectionEvent("back"), "The connection is back."),
+        (ConnectionEvent("ended", "replaced"), "You have logged in from elsewhere: this login has ended."),
+        (ConnectionEvent("ended", "odd"), "You are logged out (odd). Log in again."),
     ]
     assert [describe(push, roster) for push, _ in said] == [line for _, line in said]
 
@@ -153,7 +162,7 @@ def test_a_group_that_is_only_heard_of_is_remembered(roster: Roster) -> None:
 
 
 def test_the_roster_learns_from_what_it_hears(roster: Roster) -> None:
-    roster.hear(Presence(2, "online"))
+    roster.hear(PresenceChange(2, "online"))
     roster.hear(Message(with_user(9), 1, 9, "new", "hi", NOW))
     assert roster.friends[2]["state"] == "online"
     assert (roster.user_id("new"), roster.user(9), roster.user(1), roster.group_id("team")) == (
@@ -162,5 +171,5 @@ def test_the_roster_learns_from_what_it_hears(roster: Roster) -> None:
         "me",
         5,
     )
-    roster.hear(Event("back", login=Login(1, "ann", "T", "", "", [], [])))
+    roster.hear(ConnectionEvent("back", login=LoginInfo(1, "ann", "T", "", "", [], [])))
     assert (roster.friends, roster.groups) == ({}, {})
