@@ -47,6 +47,10 @@ EXPECTED = re.compile(
 """The lines that a server logs when all is well, whatever its clients do."""
 
 
+DIALECT = r"WARNING greenchat\.protocol\.originals: \S+ speaks another protocol: .*"
+"""The line of a first NUL-ended frame that is no request of an original client."""
+
+
 def environment(more: dict[str, str]) -> dict[str, str]:
     """Return ours, but for settings of a server."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("GREENCHAT_")}

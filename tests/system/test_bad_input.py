@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.conftest import CALM
-from tests.system.server import DEADLINE, Client, Server, join
+from tests.system.server import DEADLINE, DIALECT, Client, Server, join
 
 MAX_FRAME = 65_536
 LOGIN_TIMEOUT = 1.0
@@ -63,10 +63,6 @@ class Pair:
         self._thread.join(DEADLINE)
         for client in self._clients:
             client.sock.close()
-
-
-DIALECT = r"WARNING greenchat\.protocol\.originals: \S+ speaks another protocol: .*"
-"""The line of a first NUL-ended frame that is no request of an original client."""
 
 
 @pytest.fixture(scope="module")

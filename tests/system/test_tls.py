@@ -21,7 +21,7 @@ from greenchat import errors
 from greenchat.client import Backoff, Message
 from greenchat.client import Client as Library
 from tests.certificates import Authority, Pair
-from tests.system.server import DEADLINE, Client, Server, command, environment
+from tests.system.server import DEADLINE, DIALECT, Client, Server, command, environment
 
 Start = Callable[..., Server]
 
@@ -252,7 +252,7 @@ def test_a_server_that_is_not_trusted_is_not_talked_to(
 
 def test_a_server_without_tls_is_told(start: Start, context: ssl.SSLContext) -> None:
     """What it makes of a ClientHello depends on the bytes that were drawn for that."""
-    server = start()
+    server = start(expected=(DIALECT,))
     assert refusal(server, context) in (
         "the server does not answer as one with TLS does",
         "the server closed the connection during the TLS handshake",
