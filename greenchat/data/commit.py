@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import itemgetter
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ LOCK_PAUSE = 0.2
 LOCK_PATIENCE = 5.0
 """Seconds after which such messages are refused with Busy."""
 
+_BUG = "a bug in a delivery"
+
 BREATH = 256
 """Continuations after which the loop may turn: about 3 ms of work."""
 
@@ -43,6 +46,8 @@ class Operation(NamedTuple):
     args: tuple[Any, ...]
     waiter: Waiter
 
+
+_MESSAGE: Callable[[Append], Message] = itemgetter(0)
 
 Append = tuple[Message, Delivery]
 """A message, and what is to happen once it is stored: a plain tuple, as there is one for each."""
@@ -137,26 +142,27 @@ class GroupCommit:
         """Entries that are not in a transaction yet."""
         return len(self._queue) + len(self._aside)
 
-    @property
-    def full(self) -> bool:
-        """True if the queue is more than half full."""
-        return self.queued > self._max_queue // 2
-
     def close(self) -> None:
         """Take nothing more: from now on all is refused with Busy; what waits is still committed."""
         self._closing = True
         self._aside_is_due = True
         self._max_queue = 0
 
-    def append(self, message: Message, delivery: Delivery) -> None:
-        """Queue a message; ``delivery`` is told what came of it.  Never raises or switches."""
-        if len(self._queue) + len(self._aside) >= self._max_queue:
-            _tell(delivery, Busy())
-            return
+    def append(self, message: Message, delivery: Delivery) -> bool:
+        """Queue a message; ``delivery`` is told what came of it.  Never raises or switches.
+
+        Returns:
+            True if the queue, with this message, is more than half full.
+        """
+        queued = len(self._queue) + len(self._aside)
+        if queued >= self._max_queue:
+            _refuse(delivery, Busy())
+            return False
         if not self._queue:
             self._since = monotonic()
         self._queue.append((message, delivery))
         self._runner.wake()
+        return queued >= self._max_queue // 2
 
     def run(self, call: Callable[..., Any], *args: Any) -> Any:
         """Queue ``call(connection, *args)``, wait, and return or raise what it does.  May switch.
@@ -235,7 +241,7 @@ class GroupCommit:
         return told
 
     def _commit(self, batch: Batch) -> None:
-        messages = [message for message, _ in batch.appends]
+        messages = list(map(_MESSAGE, batch.appends))
         if not messages and not batch.operations:
             return
         begun = monotonic()
@@ -250,7 +256,8 @@ class GroupCommit:
         else:
             COMMIT_SECONDS.observe(monotonic() - begun)
             COMMIT_BATCH.observe(len(messages))
-            self._note(results)
+            if results or self._health.failing:
+                self._note(results)
             self._finish(batch, outcomes, results)
 
     def _settle(self, batch: Batch, doubt: InDoubt) -> bool:
@@ -274,10 +281,12 @@ class GroupCommit:
         return True
 
     def _note(self, results: list[Any]) -> None:
-        troubles = [result for result in results if isinstance(result, TROUBLE)]
-        for trouble in troubles:
-            self._health.failed(trouble)
-        if not troubles:
+        troubled = False
+        for result in results:
+            if isinstance(result, TROUBLE):
+                self._health.failed(result)
+                troubled = True
+        if not troubled:
             self._health.well()
 
     def _finish(self, batch: Batch, outcomes: list[Outcome], results: list[Any]) -> None:
@@ -285,7 +294,13 @@ class GroupCommit:
         if self._locked or Locked in map(type, outcomes):
             told = self._put_aside(batch, outcomes)
         for place, ((_, delivery), outcome) in enumerate(told, 1):
-            _tell(delivery, outcome)
+            if isinstance(outcome, RequestError):
+                _refuse(delivery, outcome)
+            elif isinstance(outcome, Stored):
+                try:
+                    delivery.stored(*outcome)
+                except Exception:
+                    log.exception(_BUG)
             if place % BREATH == 0:
                 self._runner.breathe()
         if batch.appends and batch.since is not None:
@@ -313,21 +328,18 @@ class GroupCommit:
         behind = self._take(len(self._queue))
         behind.appends[:0] = aside
         for place, (_, delivery) in enumerate(batch.appends + behind.appends, 1):
-            _tell(delivery, Busy())
+            _refuse(delivery, Busy())
             if place % BREATH == 0:
                 self._runner.breathe()
         for operation in batch.operations + behind.operations:
             operation.waiter.set_exception(Busy())
 
 
-def _tell(delivery: Delivery, outcome: Outcome) -> None:
+def _refuse(delivery: Delivery, error: RequestError) -> None:
     try:
-        if isinstance(outcome, Stored):
-            delivery.stored(*outcome)
-        elif isinstance(outcome, RequestError):
-            delivery.failed(outcome)
+        delivery.failed(error)
     except Exception:
-        log.exception("a bug in a delivery")
+        log.exception(_BUG)
 
 
 def run_all(db: Connection, operations: Sequence[Operation]) -> list[Any]:

@@ -75,7 +75,8 @@ class SqlStore:
         self._max_groups = max_groups
         self._max_members = max_members
         self._max_devices = max_devices
-        self._commit = GroupCommit(self._transact, runner, max_batch=max_batch, max_queue=max_queue)
+        transact = database.retrying(self._transact)
+        self._commit = GroupCommit(transact, runner, max_batch=max_batch, max_queue=max_queue)
         self.append = self._commit.append  # once for each message: without a call between
         self._marks = marks.Marks(runner.waiter)
         self._marks_timer = False
@@ -270,10 +271,6 @@ class SqlStore:
     def queued(self) -> int:
         return self._commit.queued
 
-    @property
-    def full(self) -> bool:
-        return self._commit.full
-
     def entry(self, conversation: int, seq: int) -> records.Entry:
         return self._read(log.entry, conversation, seq)
 
@@ -381,7 +378,7 @@ class SqlStore:
                 result = call(db, *args)
             return result
 
-        return self._database.patiently(attempt)
+        return self._database.retrying(attempt)()
 
     def _write_marks_soon(self) -> None:
         if not self._marks_timer and self._marks and not self._closed:
@@ -392,18 +389,13 @@ class SqlStore:
         self, messages: Sequence[records.Message], operations: Sequence[Operation], apart: bool
     ) -> tuple[list[Outcome], list[Any]]:
         """Do one transaction, where the runner writes."""
-        return self._database.patiently(partial(self._append, messages, operations, apart))
-
-    def _append(
-        self, messages: Sequence[records.Message], operations: Sequence[Operation], apart: bool
-    ) -> tuple[list[Outcome], list[Any]]:
         clash: Exception | None = None
         for append in APPENDS:
             way = partial(append_free, append=append) if apart else append
             try:
                 with self._database.writing() as db:
                     outcomes = way(db, self._sql, messages) if messages else []
-                    results = run_all(db, operations)
+                    results = run_all(db, operations) if operations else []
             except (IntegrityError, Doubtful) as error:
                 clash = error
             except LockedOut as error:

@@ -274,7 +274,7 @@ class Store(Protocol):
 
     # The log
 
-    def append(self, message: Message, delivery: Delivery) -> None:
+    def append(self, message: Message, delivery: Delivery) -> bool:
         """Take a message for the next transaction; returns at once and never raises.
 
         MUST keep, for each conversation, the order of the calls; MUST give out seq 1, 2, 3 … without
@@ -286,6 +286,10 @@ class Store(Protocol):
         A message from a sender who is not in the group or is blocked by the other user (recalls are not)
         is refused in the transaction.  So none of theirs is committed after ``leave_group`` or ``block``
         has returned, on any server.
+
+        Returns:
+            True if the queue is so long that clients which send should not be read for now; False for a
+            message that has been refused.
         """
 
     def first_stored(self, message: Message) -> First | None:
@@ -300,10 +304,6 @@ class Store(Protocol):
     @property
     def queued(self) -> int:
         """Messages and changes that are not in a transaction yet."""
-
-    @property
-    def full(self) -> bool:
-        """True if the queue is so long that clients which send should not be read for now."""
 
     def entry(self, conversation: int, seq: int) -> Entry:
         """Return one entry.

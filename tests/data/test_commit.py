@@ -301,17 +301,18 @@ def test_a_bug_in_a_delivery_harms_no_other(threaded: SqlStore, caplog: pytest.L
 
 
 def test_a_full_queue_refuses_and_says_so_in_time(store: SqlStore) -> None:
-    told = send(store, 6)
-    assert not store.full
-    told += send(store, 6)
-    assert store.full
+    told = [Told() for _ in range(12)]
+    half_full = [store.append(text(CHAT, 1, f"{place}"), delivery) for place, delivery in enumerate(told)]
+    assert half_full == [False] * 6 + [True] * 6
     assert not any(delivery.outcomes for delivery in told)
-    refused = send(store, 1)[0]
+    assert store.queued == 12
+    refused = Told()
+    assert not store.append(text(CHAT, 1, "too many"), refused)
     assert isinstance(refused.outcomes[0], Busy)
     with pytest.raises(Busy):
         store.add_friend(1, 2, NOW)
     store.commit_waiting()
-    assert not store.full
+    assert store.queued == 0
     assert [delivery.outcomes[0][0] for delivery in told] == list(range(1, 13))  # type: ignore[index]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, make_url, select
 
@@ -15,6 +15,7 @@ from greenchat.data.schema import Device
 from greenchat.model.conversations import of_pair
 from tests.service.turns import Turns
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -56,9 +57,9 @@ class SharedDatabase(SqliteDatabase):
         if not self._connections:
             super().open()
 
-    def _connect(self, begin: str) -> Connection:
+    def _connect(self) -> Connection:
         if self._engine is None:
-            SharedDatabase._engine = super()._connect(begin).engine
+            SharedDatabase._engine = super()._connect().engine
             assert self._engine
         return self._engine.connect()
 
@@ -76,13 +77,16 @@ class SharedDatabase(SqliteDatabase):
             rows = db.execute(select(Device.c.userid, Device.c.device, Device.c.node))
             return {(userid, device): node for userid, device, node in rows if node}
 
-    def patiently(self, transaction: Callable[[], T]) -> T:
-        self._turns.switch()
-        if self.away:
-            raise OSError(5, "the test broke the database")
-        result = transaction()
-        self._turns.switch()
-        return result
+    def retrying(self, transaction: Callable[P, T]) -> Callable[P, T]:
+        def attempt(*args: P.args, **kwargs: P.kwargs) -> T:
+            self._turns.switch()
+            if self.away:
+                raise OSError(5, "the test broke the database")
+            result = transaction(*args, **kwargs)
+            self._turns.switch()
+            return result
+
+        return attempt
 
 
 class _Waiter:

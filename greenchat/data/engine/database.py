@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from greenchat.data.engine.runner import Runner
 from greenchat.data.engine.statements import Statements
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -66,5 +67,5 @@ class Database(Protocol):
     def reading(self) -> AbstractContextManager[Connection]:
         """Return a transaction that reads; it may see more and more of a log that grows meanwhile."""
 
-    def patiently(self, transaction: Callable[[], T]) -> T:
-        """Call a function that does one transaction, and again while that may help and is safe."""
+    def retrying(self, transaction: Callable[P, T]) -> Callable[P, T]:
+        """Return a function that does one transaction, and again while that may help and is safe."""

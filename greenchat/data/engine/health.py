@@ -17,28 +17,31 @@ TROUBLE = (SQLAlchemyError, OSError)
 
 
 class Health:
-    """Whether the database does what it is asked.
+    """The state of one use of the database, for the log.
 
     Args:
-        doing: what is asked of it, for the log.
+        doing: the use: "reading from", "writing to" …
+
+    Attributes:
+        failing: True since a failure until the next success.
     """
 
     def __init__(self, doing: str) -> None:
         self._doing = doing
-        self._failing = False
+        self.failing = False
 
     def failed(self, error: BaseException) -> None:
         """Note a failure.  MUST be called on the loop: loggers have locks that greenlets share."""
         if not isinstance(error, TROUBLE):
             log.error("a bug in %s the database", self._doing, exc_info=error)
-        elif not self._failing:
-            self._failing = True
+        elif not self.failing:
+            self.failing = True
             log.error("%s the database fails: %s", self._doing, explain(error))
 
     def well(self) -> None:
         """Note a success."""
-        if self._failing:
-            self._failing = False
+        if self.failing:
+            self.failing = False
             log.warning("%s the database works again", self._doing)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, repeat
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import gevent
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, Insert, Table, create_engine, event
@@ -24,6 +24,7 @@ from greenchat.data.engine.statements import Bulk, Statements, Update
 from greenchat.data.engine.view import create_view
 from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _TIMEOUTS = ("connect_timeout", "read_timeout", "write_timeout")
@@ -198,20 +199,24 @@ class MysqlDatabase:
         with self._connect(self._pool) as db:
             yield db
 
-    def patiently(self, transaction: Callable[[], T]) -> T:
-        """Try a transaction again after a deadlock or a lost connection, while ``patience`` lasts.
+    def retrying(self, transaction: Callable[P, T]) -> Callable[P, T]:
+        """Return a function that tries again after a deadlock or a lost connection, for ``patience`` seconds.
 
-        That is safe, since one that may have been committed ends in CommitUnknown instead.
+        That is safe, since a transaction that may have been committed ends in CommitUnknown instead.
         """
-        end = monotonic() + self._patience
-        for pause in chain(PAUSES, repeat(PAUSES[-1])):
-            try:
-                return transaction()
-            except (DBAPIError, LockedOut) as error:
-                if not _passes(error) or monotonic() + pause > end:
-                    raise
-            gevent.sleep(pause * random.uniform(0.5, 1))
-        raise AssertionError
+
+        def attempts(*args: P.args, **kwargs: P.kwargs) -> T:
+            end = monotonic() + self._patience
+            for pause in chain(PAUSES, repeat(PAUSES[-1])):
+                try:
+                    return transaction(*args, **kwargs)
+                except (DBAPIError, LockedOut) as error:
+                    if not _passes(error) or monotonic() + pause > end:
+                        raise
+                gevent.sleep(pause * random.uniform(0.5, 1))
+            raise AssertionError
+
+        return attempts
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:

@@ -30,8 +30,18 @@ def _by_driver(db: Connection, text: str, values: tuple[Any, ...]) -> Rows:
     try:
         rows: Rows = driver.execute(text, values).fetchall()
     except sqlite3.Error as error:
-        raise DBAPIError.instance(text, values, error, sqlite3.Error, hide_parameters=True) from error
+        raise as_sqlalchemy_raises(text, error) from error
     return rows
+
+
+def as_sqlalchemy_raises(text: str, error: sqlite3.Error) -> Exception:
+    """Return the exception in which SQLAlchemy wraps an error of the driver.
+
+    Args:
+        text: the statement.
+        error: raised by the driver.
+    """
+    return DBAPIError.instance(text, (), error, sqlite3.Error, hide_parameters=True)
 
 
 def _by_sqlalchemy(db: Connection, text: str, values: tuple[Any, ...]) -> Rows:
@@ -40,15 +50,16 @@ def _by_sqlalchemy(db: Connection, text: str, values: tuple[Any, ...]) -> Rows:
     return result.all() if result.returns_rows else ()
 
 
-_RUN: dict[str, Callable[[Connection, str, tuple[Any, ...]], Rows]] = {
+RUN: dict[str, Callable[[Connection, str, tuple[Any, ...]], Rows]] = {
     "sqlite": _by_driver,
     "mysql": _by_sqlalchemy,
 }
+"""Functions that run SQL text and return its rows, if it is a statement that has any, by dialect."""
 
 
 def run_text(db: Connection, text: str, values: tuple[Any, ...] = ()) -> Rows:
     """Run SQL text in the dialect of the connection, and return its rows, if it is one that has any."""
-    return _RUN[db.dialect.name](db, text, values)
+    return RUN[db.dialect.name](db, text, values)
 
 
 def pieces(keys: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -166,13 +166,19 @@ class Threads(Greenlets):
         read = _Read(call, args, AsyncResult())
         self._reads.append(read)
         self._unread.set()
-        value: T = _reraise(read.outcome.get())
-        return value
+        result: T
+        result, error = read.outcome.get()
+        if error is not None:
+            raise error
+        return result
 
     def write(self, call: Callable[..., T], *args: Any) -> T:
         """Call on the writing thread."""
-        value: T = _reraise(self._writer.apply(_caught, (call, *args)))
-        return value
+        result: T
+        result, error = self._writer.apply(_caught, (call, *args))
+        if error is not None:
+            raise error
+        return result
 
     def close(self) -> None:
         """Let the greenlets finish what waits, then end the threads."""
@@ -214,13 +220,6 @@ def _caught(call: Callable[..., T], *args: Any) -> tuple[T, None] | tuple[None, 
         return call(*args), None
     except Exception as error:
         return None, error
-
-
-def _reraise(outcome: tuple[Any, Exception | None]) -> Any:
-    value, error = outcome
-    if error is not None:
-        raise error
-    return value
 
 
 class Inline:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Insert, Table, bindparam, case, insert, select
 
-from greenchat.data.engine.query import run_text
+from greenchat.data.engine.query import RUN
 from greenchat.data.schema import Conversation, Cursor, Message, ReadMark
 
 Update = Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[Any]]
@@ -28,14 +28,19 @@ class Bulk:
         text = str(statement.values([dict.fromkeys(columns)]).compile(dialect=dialect))
         mark = "?" if dialect.paramstyle == "qmark" else "%s"
         self._head, self._row, self._tail = text.partition(f"({', '.join([mark] * len(columns))})")
+        self._run = RUN[dialect.name]
 
     def run(self, db: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write the rows, each a tuple in the order of the columns."""
         while rows:
-            size = next((size for size in self.sizes if size <= len(rows)), len(rows))
+            size = len(rows)
+            for largest in self.sizes:
+                if largest <= size:
+                    size = largest
+                    break
             some, rows = rows[:size], rows[size:]
             text = f"{self._head}{', '.join([self._row] * size)}{self._tail}"
-            run_text(db, text, tuple(chain.from_iterable(some)))
+            self._run(db, text, tuple(chain.from_iterable(some)))
 
 
 class Statements:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, tuple_, update
@@ -51,6 +52,8 @@ class _Known(NamedTuple):
     place: int
     """Which of the batch it is, or -1."""
 
+
+_CONVERSATION = attrgetter("conversation")
 
 _RECALL = (
     update(Message)
@@ -184,9 +187,11 @@ def was_committed(db: Connection, messages: Sequence[Entering], outcomes: Sequen
 
 def _insert(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
     """Give out the seqs and write the rows; MUST be in the order of the messages."""
-    counts = Counter([message.conversation for message in messages])
+    counts = Counter(map(_CONVERSATION, messages))
     heads = sql.raise_heads(db, counts)
-    last = {conversation: heads[conversation] - count for conversation, count in counts.items()}
+    last: dict[int, int] = {}
+    for conversation, count in counts.items():
+        last[conversation] = heads[conversation] - count
     rows: list[tuple[Any, ...]] = []
     outcomes: list[Outcome] = []
     new = tuple.__new__  # half the time of Stored(…), and there is one for each message

@@ -392,10 +392,10 @@ class Caller:
         if service.draining:  # it might be stored after the last word to the other nodes
             delivery.failed(Busy("this server stops", retry_after=1.0))
             return
-        if self._in_flight >= service.limits.max_in_flight or service.store.full:
+        queue_is_long = service.store.append(message, delivery)
+        if queue_is_long or self._in_flight >= service.limits.max_in_flight:
             self._paused = True
             self.peer.pause()
-        service.store.append(message, delivery)
 
     def acknowledge(self, sender: int, conversation: int, ack: StoredAck, weight: int) -> None:
         """Tell the peer that its message is committed, with what is in the ACK, and how much it weighed."""
