@@ -25,7 +25,7 @@ from greenchat.service.delivery.claims import Claim
 from greenchat.service.delivery.hub import MOMENT
 from greenchat.service.device.catch_up import catch_up
 from greenchat.service.device.holdback import Event, Gate
-from greenchat.service.device.receipts import Position
+from greenchat.service.device.receipts import Receipts
 from greenchat.service.service import Service
 
 _RECALL = b'{"msgid":17,'
@@ -60,7 +60,7 @@ class Caller:
         "_groups",
         "_in_flight",
         "_paused",
-        "_positions",
+        "_receipts",
         "claim",
         "device",
         "doubted_hash",
@@ -85,7 +85,7 @@ class Caller:
         self.entered = 0
         self.gate: Gate | None = None
         self._groups: dict[int, int] | None = None
-        self._positions: dict[int, Position] | None = None
+        self._receipts: Receipts | None = None
         self._in_flight = 0
         self._paused = False
 
@@ -211,8 +211,8 @@ class Caller:
         if gate is not None and gate.expects(conversation):
             if gate.extend(conversation, head):
                 self._catch_up_soon(gate, conversation)
-        elif self._positions is not None:
-            after = self.reached(conversation, cursor)
+        elif self._receipts is not None:
+            after = self._receipts.reached(conversation, cursor)
             if after < head:
                 self.owe(conversation, after)
 
@@ -339,28 +339,27 @@ class Caller:
         self.claim = Claim()
         self.gate = Gate()
         self.gate.shut()
-        self._positions = {}
+        self._receipts = Receipts(partial(self.service.store.move_cursor, userid, device))
         self.service.hub.add(self, userid)
 
     def leave(self) -> None:
         """Be nobody's session any more.  Does not switch."""
         self.service.hub.remove(self, self.id)
         self.peer.drop_paced()  # whoever logs in next on this connection must not be shown it
-        self.user = self.gate = self._groups = self._positions = None
+        self.user = self.gate = self._groups = self._receipts = None
 
     # -- What the device has
 
-    def received(self, conversation: int, seq: int) -> None:
-        """Take note that the device has all of a conversation up to ``seq``."""
-        position = self._position(conversation)
-        if seq > position.received:
-            position.received = seq
-            self._move_cursor(self.id, conversation, position)
+    @property
+    def receipts(self) -> Receipts:
+        """What the device has.
 
-    def reached(self, conversation: int, cursor: int) -> int:
-        """Return up to where the device has a conversation, given its cursor in the database."""
-        position = self._positions.get(conversation) if self._positions else None
-        return cursor if position is None else position.after(cursor)
+        Raises:
+            NotLoggedIn: nobody is, or no longer.
+        """
+        if self._receipts is None:
+            raise NotLoggedIn
+        return self._receipts
 
     def count_as_received_once_written(self, conversation: int, seq: int) -> None:
         """For an original client, which sends no RECEIVED."""
@@ -368,20 +367,7 @@ class Caller:
 
     def _written(self, userid: int, conversation: int, seq: int) -> None:
         if userid == self.user:
-            self.received(conversation, seq)
-
-    def _position(self, conversation: int) -> Position:
-        if self._positions is None:
-            raise NotLoggedIn  # it was replaced while the request was handled
-        position = self._positions.get(conversation)
-        if position is None:
-            position = self._positions[conversation] = Position()
-        return position
-
-    def _move_cursor(self, userid: int, conversation: int, position: Position) -> None:
-        self.service.store.move_cursor(
-            userid, self.device, conversation, position.received, position.own_from, position.own_to
-        )
+            self.receipts.received(conversation, seq)
 
     # -- Messages under way
 
@@ -407,9 +393,8 @@ class Caller:
         else:
             self._send_reply(ack, ack.re)
         if sender == self.user and (self.wire is None or not self._echoes(conversation)):
-            position = self._position(conversation)
-            if position.sent(ack.seq):
-                self._move_cursor(sender, conversation, position)
+            assert self._receipts is not None
+            self._receipts.sent(conversation, ack.seq)
 
     def refuse_message(self, error: RequestError, request: Request, weight: int) -> None:
         """Tell the peer that its message, which weighed so much, was not stored."""

@@ -15,6 +15,7 @@ from greenchat.ports.peer import Peer
 from greenchat.protocol.classic import ClassicWire
 from greenchat.service.delivery.entries import encode_entry
 from greenchat.service.device.holdback import PAGE_MESSAGES, Gate
+from greenchat.service.device.receipts import Receipts
 from greenchat.service.service import Service
 
 PAGE_BYTES = 256 * 1024
@@ -51,8 +52,9 @@ class Reader(Protocol):
             NotLoggedIn
         """
 
-    def reached(self, conversation: int, cursor: int) -> int:
-        """Return up to where the device has a conversation, given its cursor in the database."""
+    @property
+    def receipts(self) -> Receipts:
+        """What the device has."""
 
     def frames_of(self, frame: bytes) -> list[bytes]:
         """Return an entry's frames for this peer."""
@@ -189,9 +191,9 @@ def _reached(reader: Reader, conversation: int) -> int:
     """Return up to where the reader's device has a conversation.  May switch."""
     if reader.user is None:  # it has ended meanwhile
         return 0
-    place = (reader.user, reader.device)
+    place, receipts = (reader.user, reader.device), reader.receipts
     cursors = reader.service.store.cursors(conversation, [place])
-    return reader.reached(conversation, cursors.get(place, 0))
+    return receipts.reached(conversation, cursors.get(place, 0))
 
 
 def raw(items: list[Item]) -> list[msgspec.Raw]:

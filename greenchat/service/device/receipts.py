@@ -1,15 +1,17 @@
-"""How far a device is in a conversation, by what it told us and what it sent itself."""
+"""Keep how far a device has each conversation, by its receipts and by the entries that it sent itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 
-class Position:
+
+class Receipt:
     """What a device has of a conversation (see ``ports.Store.move_cursor``): all numbers are seqs, 0 is none.
 
     Attributes:
-        received: up to where it told that it has all.
-        own_from: where the last run of its own messages begins.
-        own_to: where that ends.
+        received: up to this seq the device has acknowledged all.
+        own_from: the first seq of the last run of its own entries.
+        own_to: the last seq of that run.
     """
 
     __slots__ = ("own_from", "own_to", "received")
@@ -18,10 +20,10 @@ class Position:
         self.received = self.own_from = self.own_to = 0
 
     def sent(self, seq: int) -> bool:
-        """Take note of the device's own message: it counts as received if nothing before it is pending.
+        """Count the device's own entry as received if nothing before it is pending.
 
         Returns:
-            Whether that is new, and no repetition.
+            True if that is new, and no repetition.
         """
         if seq <= self.own_to:
             return False
@@ -33,6 +35,43 @@ class Position:
         return True
 
     def after(self, cursor: int) -> int:
-        """Return up to where the device has the conversation, given its cursor in the database."""
+        """Return up to which seq the device has the conversation, given its cursor in the database."""
         reached = max(cursor, self.received)
         return max(reached, self.own_to) if reached >= self.own_from - 1 else reached
+
+
+class Receipts:
+    """The receipts of one login.
+
+    Args:
+        move: ``move(conversation, received, own_from, own_to)`` moves the device's cursor (see
+            ``ports.Store.move_cursor``).
+    """
+
+    __slots__ = ("_move", "_receipts")
+
+    def __init__(self, move: Callable[[int, int, int, int], None]) -> None:
+        self._move = move
+        self._receipts: dict[int, Receipt] = {}
+
+    def received(self, conversation: int, seq: int) -> None:
+        """Count all entries of a conversation up to ``seq`` as received."""
+        receipt = self._receipts.get(conversation)
+        if receipt is None:
+            receipt = self._receipts[conversation] = Receipt()
+        if seq > receipt.received:
+            receipt.received = seq
+            self._move(conversation, receipt.received, receipt.own_from, receipt.own_to)
+
+    def sent(self, conversation: int, seq: int) -> None:
+        """Count the device's own entry as received, as soon as nothing before it is pending."""
+        receipt = self._receipts.get(conversation)
+        if receipt is None:
+            receipt = self._receipts[conversation] = Receipt()
+        if receipt.sent(seq):
+            self._move(conversation, receipt.received, receipt.own_from, receipt.own_to)
+
+    def reached(self, conversation: int, cursor: int) -> int:
+        """Return up to which seq the device has a conversation, given its cursor in the database."""
+        receipt = self._receipts.get(conversation)
+        return cursor if receipt is None else receipt.after(cursor)

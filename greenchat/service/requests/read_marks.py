@@ -21,7 +21,7 @@ def received(caller: Caller, request: m.Received) -> None:
     conversation, _ = readable(caller, request)
     upto = min(request.seq, _head(caller.service, conversation, request.seq))
     if upto:
-        caller.received(conversation, upto)
+        caller.receipts.received(conversation, upto)
 
 
 def read(caller: Caller, request: m.Read) -> None:

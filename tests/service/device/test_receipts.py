@@ -1,4 +1,4 @@
-"""How far a device is: the rule of the last run of its own messages."""
+"""How far a device is: the rule of the last run of its own entries."""
 
 from __future__ import annotations
 
@@ -6,26 +6,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenchat.service.device.receipts import Position
+from greenchat.service.device.receipts import Receipts
+
+Moves = list[tuple[int, int, int, int]]
 
 
-def follow(events: str) -> tuple[Position, list[bool]]:
-    """Return where a device stands, and which messages it has by what was said.
+def keep(moves: Moves) -> Receipts:
+    """Return receipts that note how they move the cursor."""
+    return Receipts(lambda *move: moves.append(move))
+
+
+def follow(events: str) -> tuple[Receipts, list[bool]]:
+    """Return the receipts of a device for conversation 7, and for each entry whether the device has it.
 
     Args:
-        events: ``m`` is a message of its own, ``o`` another's, a digit says that all up to there is received.
+        events: ``m`` is an entry of its own, ``o`` one of others, a digit receives all up to there.
     """
-    position, has = Position(), []
+    moves: Moves = []
+    receipts, has = keep(moves), list[bool]()
     for event in events:
         if event.isdigit():
             upto = min(int(event), len(has))
-            position.received = max(position.received, upto)
+            receipts.received(7, upto)
             has[:upto] = [True] * upto
         else:
             has.append(event == "m")
             if has[-1]:
-                assert position.sent(len(has))
-    return position, has
+                receipts.sent(7, len(has))
+                assert moves.pop()[3] == len(has)
+    return receipts, has
 
 
 @pytest.mark.parametrize(
@@ -51,38 +60,46 @@ def follow(events: str) -> tuple[Position, list[bool]]:
         ("omom3", 4),
     ],
 )
-def test_own_messages_count_once_nothing_before_them_is_pending(events: str, reached: int) -> None:
-    assert follow(events)[0].after(0) == reached
+def test_own_entries_count_once_nothing_before_them_is_pending(events: str, reached: int) -> None:
+    assert follow(events)[0].reached(7, 0) == reached
 
 
 def test_only_the_last_run_is_remembered() -> None:
-    """What is forgotten comes again, that is all."""
-    assert follow("omom1")[0].after(0) == 1
+    """An entry of an earlier run is offered again."""
+    assert follow("omom1")[0].reached(7, 0) == 1
 
 
 @given(st.text("mo123456789", max_size=12))
-def test_a_device_is_never_further_than_what_it_has(events: str) -> None:
-    position, has = follow(events)
-    assert all(has[: position.after(0)])
+def test_a_device_is_never_further_than_the_entries_it_has(events: str) -> None:
+    receipts, has = follow(events)
+    assert all(has[: receipts.reached(7, 0)])
 
 
 @pytest.mark.parametrize(("cursor", "reached"), [(0, 0), (3, 3), (4, 6), (5, 6), (6, 6), (9, 9)])
 def test_a_cursor_in_the_database_reaches_a_run_too(cursor: int, reached: int) -> None:
-    position = Position()
-    position.sent(5)
-    position.sent(6)
-    assert position.after(cursor) == reached
+    receipts = keep([])
+    receipts.sent(7, 5)
+    receipts.sent(7, 6)
+    assert receipts.reached(7, cursor) == reached
 
 
-def test_a_message_that_is_sent_again_changes_nothing() -> None:
-    position = Position()
-    assert [position.sent(seq) for seq in (5, 6, 5, 6)] == [True, True, False, False]
-    assert (position.own_from, position.own_to) == (5, 6)
+def test_conversations_are_kept_apart() -> None:
+    receipts = keep([])
+    receipts.received(7, 5)
+    assert (receipts.reached(7, 0), receipts.reached(8, 0)) == (5, 0)
 
 
-@pytest.mark.parametrize("seqs", [(1,), (1, 2), (7, 8, 9)])
-def test_a_run_says_where_it_begins_and_ends(seqs: tuple[int, ...]) -> None:
-    position = Position()
-    for seq in seqs:
-        position.sent(seq)
-    assert (position.own_from, position.own_to) == (seqs[0], seqs[-1])
+def test_an_entry_that_is_sent_again_moves_no_cursor() -> None:
+    moves: Moves = []
+    receipts = keep(moves)
+    for seq in (5, 6, 5, 6):
+        receipts.sent(7, seq)
+    assert moves == [(7, 0, 5, 5), (7, 0, 5, 6)]
+
+
+def test_a_receipt_that_was_given_before_moves_no_cursor() -> None:
+    moves: Moves = []
+    receipts = keep(moves)
+    for seq in (5, 4, 5, 6):
+        receipts.received(7, seq)
+    assert moves == [(7, 5, 0, 0), (7, 6, 0, 0)]
