@@ -25,7 +25,9 @@ TEST_REQUIRES = ["pytest>=9.0", "hypothesis>=6.100", "pexpect>=4.9", "ruff>=0.9"
 def version() -> str:
     """Read the version without importing the package, which the build may not be able to do."""
     text = Path(__file__).with_name("greenchat").joinpath("__init__.py").read_text(encoding="utf-8")
-    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)[1]
+    found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    assert found
+    return found[1]
 
 
 setup(

@@ -61,7 +61,7 @@ class Authority:
     def encrypted_key(self) -> Path:
         """Make a key that needs a password."""
         path = self._folder / "encrypted.key"
-        command = [
+        command: list[str | Path] = [
             "openssl",
             "pkey",
             "-in",
@@ -80,7 +80,8 @@ class Authority:
         config.write_text(CONFIG.format(name=name, extensions=extensions))
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if kind == "ec" else ["-newkey", kind]
-        files = ["-config", config, "-out", pair.cert, "-keyout", pair.key]
-        command = ["openssl", "req", "-x509", "-nodes", "-days", "2", *key, *files, *options]
+        files: list[str | Path] = ["-config", config, "-out", pair.cert, "-keyout", pair.key]
+        words = ["req", "-x509", "-nodes", "-days", "2"]
+        command: list[str | Path] = ["openssl", *words, *key, *files, *options]
         subprocess.run(command, check=True, capture_output=True)
         return pair

@@ -235,7 +235,8 @@ def _requirements(lock: str) -> list[str]:
 def _list_in_setup(name: str) -> list[str]:
     for node in ast.parse((ROOT / "setup.py").read_text()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return ast.literal_eval(node.value)
+            found: list[str] = ast.literal_eval(node.value)
+            return found
     raise AssertionError(f"setup.py has no {name}")
 
 

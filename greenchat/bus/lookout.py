@@ -8,7 +8,8 @@ from time import monotonic
 
 import gevent
 
-from greenchat.bus.peers import RETURN, Absences, Peers
+from greenchat.bus import peers
+from greenchat.bus.peers import Absences, Peers
 from greenchat.bus.registry import Registry
 from greenchat.errors import Busy
 from greenchat.model.records import Node
@@ -107,7 +108,7 @@ class Lookout:
 
     def has_left(self, node: Node) -> None:
         """Let the users of a node come back elsewhere, or where it is started anew; then clean up."""
-        gevent.spawn_later(RETURN, self._clean_up, node)
+        gevent.spawn_later(peers.RETURN, self._clean_up, node)
 
     def _drop(self, node: Node) -> None:
         if self._peers.is_there(node) or node.name in self._suspects:  # else it is waited for the cleaning

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import gevent
 import redis
 
-from greenchat.bus import lookout, shared
+from greenchat.bus import lookout, peers, shared
 from greenchat.model.records import Node, Seat
 from tests.bus.contract import CONTRACT, guards
 
@@ -129,7 +129,7 @@ def one_that_leaves_is_forgotten_at_once(url: str) -> None:
         assert not b.sees(1)
         assert b.login(1, "phone") == []
         until(lambda: b.listener.buried + c.listener.buried)
-        gevent.sleep(2 * lookout.RETURN)
+        gevent.sleep(2 * peers.RETURN)
         assert b.listener.buried + c.listener.buried == [a.node]
 
 
@@ -143,7 +143,7 @@ def a_dead_one_is_buried_once(url: str) -> None:
         assert b.login(1, "phone") == [Seat("a", "phone")]
         until(lambda: b.login(1, "phone") == [])
         until(lambda: b.listener.buried + c.listener.buried)
-        until(lambda: not c.bus.nodes([1]) - {"b"})
+        until(lambda: not {*c.bus.nodes([1])} - {"b"})
         gevent.sleep(2 * lookout.GRACE)
         assert b.listener.buried + c.listener.buried == [a.node]
         assert b.listener.caught_up > caught_up[0]
@@ -207,7 +207,13 @@ def one_that_was_stopped_takes_its_lease_again(url: str) -> None:
             keeper.kill()
         until(lambda: b.listener.buried)
         caught_up = a.listener.caught_up
-        until(lambda: a.bus._greet() or a.bus._tick() or b.sees(1))  # one lease may be over before it is seen
+
+        def is_seen() -> bool:  # one lease may be over before it is
+            a.bus._greet()
+            a.bus._tick()
+            return b.sees(1)
+
+        until(is_seen)
         until(lambda: a.listener.caught_up > caught_up)
         assert a.listener.buried == []
 

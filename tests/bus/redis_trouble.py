@@ -35,7 +35,12 @@ def a_lost_subscription_is_noticed(url: str) -> None:
         assert got == sorted(set(got))
         until(lambda: not b.bus.away)
         # The last kill may not have been noticed yet, and this be lost as well.
-        until(lambda: a.tell(b"last") or b.listener.events[-1:] == [b"last"])
+
+        def last_comes() -> bool:
+            a.tell(b"last")
+            return b.listener.events[-1:] == [b"last"]
+
+        until(last_comes)
         assert len(got) == sent or b.listener.caught_up > before or before > 10
         a.login(1, "phone")
         until(lambda: b.sees(1))
@@ -73,7 +78,7 @@ def who_comes_while_it_is_away_is_known_afterwards(url: str) -> None:
     """Also if the lease outlived it: then nothing but the claim itself is missing."""
     with cluster(url, "a", "b") as [a, b]:
         known: list[bool] = []
-        a.listener.catch_up = lambda: known.append(b.sees(1))
+        a.listener.catch_up = lambda: known.append(b.sees(1))  # type: ignore[method-assign]
         a.bus._pulse.lost("it hangs")  # until the next position
         try:
             a.login(1, "phone")
@@ -174,7 +179,7 @@ def _refuses(url: str, cause: str, refuse: Callable[[redis.Redis], object], mend
             caught_up = b.listener.caught_up
             until(lambda: b.listener.caught_up > caught_up + 2)
         finally:
-            redis.Redis.from_url(url).execute_command(*mend.split())
+            redis.Redis.from_url(url).execute_command(*mend.split())  # type: ignore[no-untyped-call]
         until(lambda: not a.bus.away and not b.bus.away)
         until(lambda: b.sees(1))
         assert b.login(1, "pad") == [Seat("a", "phone")]

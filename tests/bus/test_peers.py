@@ -58,7 +58,7 @@ def test_what_waited_for_a_node_that_is_gone_is_not_for_the_next_of_its_name(
 def test_a_frame_that_is_missing_makes_a_node_read_again(peers: Peers) -> None:
     out = Outgoing()
     read: list[Node] = []
-    peers._read_users = read.append  # type: ignore[assignment]
+    peers._read_users = read.append
     for lost in (False, False, True):
         out.tell(7, True)
         frame = out.next(OTHER, ME, 0)
@@ -82,7 +82,7 @@ def test_what_a_node_that_leaves_told_last_is_looked_for_if_it_was_lost(peers: P
     out.next(OTHER, ME, 0)  # lost
     peers.take(out.next(OTHER, ME, 0, leaving=True))
     if reads:
-        peers._read_users = lambda node: gevent.sleep(0)  # type: ignore[assignment, return-value]
+        peers._read_users = lambda node: gevent.sleep(0)
         gevent.sleep(0)
     peers.drop("other", 0)
     gevent.sleep(0)

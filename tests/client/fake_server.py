@@ -36,7 +36,8 @@ class Peer:
         """Return the next frame, whatever it is."""
         line = self._lines.readline()
         assert line, "the client ended the connection"
-        return json.loads(line)
+        frame: dict[str, Any] = json.loads(line)
+        return frame
 
     def get(self, msgid: int) -> dict[str, Any]:
         """Return the next frame of this msgid, passing over heartbeats and RECEIVED; fail at another."""

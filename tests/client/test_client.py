@@ -183,18 +183,31 @@ def test_pushes_come_as_their_types_in_order(client: Client, peer: Peer) -> None
     ]
 
 
-SENSELESS = [
+WRONG: list[dict[str, Any]] = [
+    {"time": "noon"},
+    {"time": 5},
+    {"time": "0001-01-01T00:00:00.000Z"},
+    {"time": "9999-12-31T23:59:59.999Z"},
+    {"seq": "1"},
+    {"seq": 1.5},
+    {"seq": 0},
+    {"seq": -1},
+    {"seq": 2**70},
+    {"name": None},
+    {"name": 5},
+    {"msg": ["a"]},
+    {"toid": {}},
+    {"id": "2"},
+    {"cid": 7},
+]
+"""Fields that make a chat message senseless."""
+
+SENSELESS: list[Any] = [
     {"msgid": 6},
     {"no": "msgid"},
     {"msgid": [1]},
     {"msgid": True},
-    *(chat_from(2, 1) | bad for bad in [{"time": "noon"}, {"time": 5}, {"time": "0001-01-01T00:00:00.000Z"}]),
-    *(chat_from(2, 1) | bad for bad in [{"time": "9999-12-31T23:59:59.999Z"}, {"seq": "1"}, {"seq": 1.5}]),
-    *(
-        chat_from(2, 1) | bad
-        for bad in [{"seq": 0}, {"seq": -1}, {"seq": 2**70}, {"name": None}, {"name": 5}]
-    ),
-    *(chat_from(2, 1) | bad for bad in [{"msg": ["a"]}, {"toid": {}}, {"id": "2"}, {"cid": 7}]),
+    *(chat_from(2, 1) | wrong for wrong in WRONG),
     {"msgid": 17, "id": 2, "target": None, "peerid": 2, "seq": 1, "time": TIME},
     {"msgid": 23, "id": 2, "state": "\x1b[2J"},
     {"msgid": 26, "id": 2},
@@ -367,7 +380,7 @@ def test_undelivered_pages_are_asked_for_until_there_are_no_more(
     peer.ack(peer.get(MsgId.SYNC), offlinemsg=[chat_from(2, 1)], more=True)
     peer.ack(peer.get(MsgId.SYNC), offlinemsg=[chat_from(2, 2), chat_from(2, 3)], more=False)
     peer.send(chat_from(2, 4))
-    assert [(push.seq, push.offline) for push in take(client, 3)] == [(2, True), (3, True), (4, False)]  # type: ignore[union-attr]
+    assert [(push.seq, push.offline) for push in take(client, 3)] == [(2, True), (3, True), (4, False)]
 
 
 @pytest.mark.parametrize("page", [[], [chat_from(2, 1)], [{"msgid": 6, "seq": "?"}]])

@@ -102,9 +102,9 @@ def test_a_number_that_is_given_out_again_is_a_new_entry(inbox: Inbox) -> None:
 def test_the_times_of_the_last_entries_are_remembered(inbox: Inbox) -> None:
     for seq in range(1, LATEST_TIMES + 2):
         finish(inbox, entry(seq), now=0)
-    later = {"time": "2026-11-23T06:00:00.000Z"}
-    assert not inbox.accept(entry(1)._replace(**later), now=0)
-    assert inbox.accept(entry(2)._replace(**later), now=0)
+    later = "2026-11-23T06:00:00.000Z"
+    assert not inbox.accept(entry(1)._replace(time=later), now=0)
+    assert inbox.accept(entry(2)._replace(time=later), now=0)
 
 
 def finish(inbox: Inbox, message: Message, now: float) -> bool:

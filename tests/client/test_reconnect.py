@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from greenchat import errors
-from greenchat.client import Backoff, Client, ConnectionEvent, ConnectionLost, with_user
+from greenchat.client import Backoff, Client, ConnectionEvent, ConnectionLost, Message, with_user
 from greenchat.protocol.messages import MsgId
 from tests.client.conftest import SOON
 from tests.client.fake_server import TIME, FakeServer, Peer, chat_from
@@ -68,7 +68,9 @@ def test_a_message_whose_ack_was_lost_is_sent_again_under_its_cid(
     peer.stored(again, 1)
     assert chat.result(10).seq == 1
     peer.send(chat_from(2, 2))
-    assert [push.seq for push in client.pushes(0.05) if not isinstance(push, ConnectionEvent)] == [2]
+    pushes = [push for push in client.pushes(0.05) if not isinstance(push, ConnectionEvent)]
+    assert [push.seq for push in pushes if isinstance(push, Message)] == [2]
+    assert len(pushes) == 1
 
 
 def test_messages_of_a_conversation_are_sent_again_in_their_order(

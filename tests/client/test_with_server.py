@@ -68,6 +68,7 @@ def test_every_request_is_understood(server: Server) -> None:
         recalled = ann.recall(in_group(group), first.seq)
         assert bob.next(MessageRecall)[:4] == (in_group(group), recalled.seq, ann.id, first.seq)
         gone, recall = ann.history(in_group(group), day=first.time[:10]).entries
+        assert isinstance(gone, Message)
         assert (gone.text, recall.seq) == (None, recalled.seq)
         bob.leave_group(group)
         with pytest.raises(errors.NotAMember):

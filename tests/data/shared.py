@@ -18,7 +18,7 @@ class Told:
     """A delivery that remembers what it was told, and lets a test wait for it."""
 
     def __init__(self, journal: list[object] | None = None) -> None:
-        self.outcomes: list[object] = []
+        self.outcomes: list[Any] = []
         self._journal = journal if journal is not None else []
         self._event = Event()
 
@@ -33,7 +33,7 @@ class Told:
         self._journal.append(self)
         self._event.set()
 
-    def wait(self) -> object:
+    def wait(self) -> Any:
         """Return the one outcome, which must come within 10 s."""
         assert self._event.wait(10), "nothing was told"
         gevent.sleep(0)

@@ -117,7 +117,7 @@ def test_while_one_batch_is_committed_the_next_one_gathers(threaded: SqlStore, d
         while not database.transactions:
             gevent.sleep(0)
     told += send(threaded, 700)
-    assert [delivery.wait()[0] for delivery in told] == list(range(1, 702))  # type: ignore[index]
+    assert [delivery.wait()[0] for delivery in told] == list(range(1, 702))
     assert database.transactions == 2
 
 
@@ -313,7 +313,7 @@ def test_a_full_queue_refuses_and_says_so_in_time(store: SqlStore) -> None:
         store.add_friend(1, 2, NOW)
     store.commit_waiting()
     assert store.queued == 0
-    assert [delivery.outcomes[0][0] for delivery in told] == list(range(1, 13))  # type: ignore[index]
+    assert [delivery.outcomes[0][0] for delivery in told] == list(range(1, 13))
 
 
 def test_what_waits_is_committed_at_the_end_and_nothing_is_taken_after(threaded: SqlStore) -> None:
@@ -417,7 +417,7 @@ def test_an_old_close_never_ends_a_new_login(store: SqlStore, database: Faulty) 
     writing.__enter__()
     with store._marks.taken(opening=(1, "")):
         with pytest.raises(Busy):  # the write of the close fails while the login goes on
-            writing.gen.throw(Busy())  # type: ignore[attr-defined]
+            writing.gen.throw(Busy())
         assert store._marks
     assert not store._marks
 

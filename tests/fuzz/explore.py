@@ -18,6 +18,6 @@ with atheris.instrument_imports(include=["greenchat"], enable_loader_override=Fa
 if __name__ == "__main__":
     logging.getLogger().addHandler(logging.NullHandler())  # what is in the log is in the findings too
     name, *options = sys.argv[1:]
-    known = TARGETS | {"conversations": any_conversation.hypothesis.fuzz_one_input}
+    known = TARGETS | {"conversations": any_conversation.hypothesis.fuzz_one_input}  # type: ignore[attr-defined]
     atheris.Setup([sys.argv[0], *options], known[name])
     atheris.Fuzz()

@@ -130,7 +130,8 @@ class Scene(World):
 
     def _database(self) -> sqlite3.Connection:
         """Return SQLite's own connection, of which there is one for a database in memory."""
-        connection: Any = self.store._database._connections[0]
+        kept: Any = self.store._database
+        connection = kept._connections[0]
         database: sqlite3.Connection = connection.connection.driver_connection
         return database
 

@@ -15,7 +15,8 @@ from greenchat.protocol.lines import MAX_SERVER_FRAME
 from greenchat.protocol.messages import MsgId
 from greenchat.protocol.native import encode
 
-ERRORS = {(kind.errno, kind.error) for kind in [RequestError, *RequestError.__subclasses__()]}
+KINDS: list[type[RequestError]] = [RequestError, *RequestError.__subclasses__()]
+ERRORS = {(kind.errno, kind.error) for kind in KINDS}
 
 OWN_REPLIES: dict[int, type[Struct]] = {
     MsgId.LOGIN_ACK: m.LoginAck,

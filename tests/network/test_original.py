@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 
 import gevent
@@ -56,7 +57,7 @@ def test_what_was_not_written_when_the_connection_ends_is_never_said_to_be(serve
     def many(session: FakeSession, frame: bytes) -> None:
         for number in range(5):
             session.peer.send(b"%d" % number)
-            session.peer.when_written(lambda number=number: written.append(number))  # type: ignore[misc]
+            session.peer.when_written(partial(written.append, number))
         session.peer.close("replaced")
 
     client, session = serve(many).pair()

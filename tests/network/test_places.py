@@ -31,7 +31,7 @@ def come(
 class PeerAt(SimpleNamespace):
     """What is seen of a connection."""
 
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 def refused(found: Places, address: str = "192.0.2.1:1") -> str | None:

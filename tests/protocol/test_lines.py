@@ -29,7 +29,9 @@ CASES = [
 
 @pytest.mark.parametrize(("stream", "frames", "terminator"), CASES)
 @pytest.mark.parametrize("step", [1, 2, 3, 1000])
-def test_a_stream_gives_the_same_frames_however_it_is_cut(stream, frames, terminator, step):
+def test_a_stream_gives_the_same_frames_however_it_is_cut(
+    stream: bytes, frames: list[bytes], terminator: bytes | None, step: int
+) -> None:
     decoder = FrameDecoder()
     got = [frame for at in range(0, len(stream), step) for frame in decoder.feed(stream[at : at + step])]
     complete = frames if terminator is None or stream.endswith(terminator) else frames[:-1]
@@ -38,17 +40,18 @@ def test_a_stream_gives_the_same_frames_however_it_is_cut(stream, frames, termin
 
 
 @given(bodies, st.sampled_from([b"\n", b"\r\n", b"\0"]), st.data())
-def test_frames_survive_any_split(bodies, terminator, data):
+def test_frames_survive_any_split(bodies: list[bytes], terminator: bytes, data: st.DataObject) -> None:
     stream = b"".join(body + terminator for body in bodies)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)))))
-    decoder, got = FrameDecoder(), []
+    decoder = FrameDecoder()
+    got: list[bytes] = []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         got += decoder.feed(stream[start:end])
     assert got == bodies
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20))
-def test_no_bytes_make_the_decoder_raise_anything_else(chunks):
+def test_no_bytes_make_the_decoder_raise_anything_else(chunks: list[bytes]) -> None:
     decoder = FrameDecoder(max_frame=64)
     try:
         for chunk in chunks:
@@ -60,9 +63,10 @@ def test_no_bytes_make_the_decoder_raise_anything_else(chunks):
 
 @pytest.mark.parametrize("terminator", [b"\n", b"\r\n", b"\0"])
 @pytest.mark.parametrize("step", [1, 7, 1000])
-def test_a_frame_of_the_limit_passes_and_one_byte_more_does_not(terminator, step):
+def test_a_frame_of_the_limit_passes_and_one_byte_more_does_not(terminator: bytes, step: int) -> None:
     def feed(body: bytes) -> list[bytes]:
-        decoder, stream, got = FrameDecoder(max_frame=20), b"ok" + terminator + body + terminator, []
+        decoder, stream = FrameDecoder(max_frame=20), b"ok" + terminator + body + terminator
+        got: list[bytes] = []
         for at in range(0, len(stream), step):
             try:
                 got += decoder.feed(stream[at : at + step])
@@ -78,7 +82,7 @@ def test_a_frame_of_the_limit_passes_and_one_byte_more_does_not(terminator, step
 
 
 @pytest.mark.parametrize("step", [1, 100])
-def test_an_endless_line_is_cut_off_soon(step):
+def test_an_endless_line_is_cut_off_soon(step: int) -> None:
     decoder = FrameDecoder(max_frame=1000)
     fed = 0
     with pytest.raises(FrameTooLarge):  # noqa: PT012 - it must raise at some step, not at a certain one
@@ -88,5 +92,5 @@ def test_an_endless_line_is_cut_off_soon(step):
     assert fed <= 1000 + step
 
 
-def test_ten_thousand_frames_in_one_segment():
+def test_ten_thousand_frames_in_one_segment() -> None:
     assert len(FrameDecoder().feed(b'{"msgid":12}\n' * 10_000)) == 10_000

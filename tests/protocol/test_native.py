@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -76,12 +77,12 @@ BAD = [
 
 
 @pytest.mark.parametrize(("frame", "request_"), GOOD)
-def test_a_frame_becomes_its_request(frame, request_):
+def test_a_frame_becomes_its_request(frame: bytes, request_: m.Request) -> None:
     assert decode(frame) == request_
 
 
 @pytest.mark.parametrize(("frame", "re_", "errno", "named"), BAD)
-def test_a_bad_frame_is_explained(frame, re_, errno, named):
+def test_a_bad_frame_is_explained(frame: bytes, re_: int | None, errno: int, named: str) -> None:
     with pytest.raises(MalformedFrame) as caught:
         decode(frame)
     error = caught.value
@@ -90,14 +91,14 @@ def test_a_bad_frame_is_explained(frame, re_, errno, named):
     assert json.loads(encode(failure(error.error, error.re, error.cid)))["errno"] == errno
 
 
-def test_a_readable_cid_is_kept_for_the_reply():
+def test_a_readable_cid_is_kept_for_the_reply() -> None:
     with pytest.raises(MalformedFrame) as caught:
         decode(b'{"msgid":6,"cid":"abc"}')
     assert caught.value.cid == "abc"
 
 
 @pytest.mark.parametrize(("re_", "msgid"), [(None, 14), (1, 2), (4, 5), (15, 16), (6, 11), (99, 11)])
-def test_a_failure_is_told_in_the_reply_of_the_request(re_, msgid):
+def test_a_failure_is_told_in_the_reply_of_the_request(re_: int | None, msgid: int) -> None:
     reply = json.loads(encode(failure(ERRORS["busy"](retry_after=2.0), re_, "c")))
     assert reply["msgid"] == msgid
     assert reply["errno"] == 13
@@ -106,7 +107,7 @@ def test_a_failure_is_told_in_the_reply_of_the_request(re_, msgid):
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_raise_anything_but_malformed_frame(frame):
+def test_no_bytes_raise_anything_but_malformed_frame(frame: bytes) -> None:
     try:
         decode(frame)
     except MalformedFrame:
@@ -124,7 +125,7 @@ field_names = st.sampled_from(
 
 
 @given(st.sampled_from(sorted(m.REQUESTS)), st.dictionaries(field_names, json_values, max_size=5))
-def test_any_json_in_any_field_gives_a_request_or_malformed_frame(msgid, fields):
+def test_any_json_in_any_field_gives_a_request_or_malformed_frame(msgid: int, fields: dict[str, Any]) -> None:
     frame = json.dumps(fields | {"msgid": msgid}).encode()
     try:
         assert m.msgid_of(decode(frame)) == msgid
@@ -132,13 +133,13 @@ def test_any_json_in_any_field_gives_a_request_or_malformed_frame(msgid, fields)
         encode(failure(error.error, error.re, error.cid))
 
 
-def test_the_errors_are_those_of_the_protocol_page():
+def test_the_errors_are_those_of_the_protocol_page() -> None:
     page = Path("docs/protocol.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| (\d+) \| ([a-z_]+)", page, re.M)) - {("0", "ok")}
     assert {(str(kind.errno), name) for name, kind in ERRORS.items()} == listed | {("1", "name_taken")}
 
 
-def test_the_message_ids_are_those_of_the_protocol_page():
+def test_the_message_ids_are_those_of_the_protocol_page() -> None:
     page = Path("docs/protocol.md").read_text(encoding="utf-8")
     listed = {
         (int(number), name) for number, name in re.findall(r"(?:^\||/) (\d+) \|? ?([A-Z_]+)", page, re.M)

@@ -136,7 +136,7 @@ class ClusterNode(World):
         self.start()
 
     @property
-    def time(self) -> float:
+    def time(self) -> float:  # type: ignore[override]
         """Unix seconds."""
         return NOON + self.turns.now
 
@@ -172,6 +172,16 @@ class ClusterNode(World):
     def connect(self, classic: bool = False, **peer: str) -> Line:
         self.lines.append(Line(self, classic, **peer))
         return self.lines[-1]
+
+    def user(self, name: str, **fields: Any) -> Line:
+        return self._line(super().user(name, **fields))
+
+    def log_in(self, who: Person | int, **fields: Any) -> Line:
+        return self._line(super().log_in(who, **fields))
+
+    def _line(self, person: Person) -> Line:
+        assert isinstance(person, Line)
+        return person
 
     def commit(self) -> None:
         """Let everything go on that can."""
@@ -379,7 +389,7 @@ class Cluster:
 # -- Who is there, and what they see
 
 
-def people(cluster: Cluster) -> tuple[Person, Person, Person]:
+def people(cluster: Cluster) -> tuple[Line, Line, Line]:
     """Return ann at node a, bob at b and cem at c."""
     return cluster["a"].user("ann"), cluster["b"].user("bob"), cluster["c"].user("cem")
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from greenchat.model.records import Message
+from greenchat.ports.store import Delivery
 from greenchat.protocol.messages import MsgId
 from tests.service.cluster import Cluster, Line, entries, people
 from tests.service.world import Person
@@ -323,8 +325,14 @@ def test_who_joins_while_a_message_waits_to_be_stored_elsewhere_gets_it(cluster:
     ann, bob, cem = people(cluster)
     groupid = ann.group("g", cem)
     c = cluster["c"]
-    real, kept = c.store.append, []
-    c.store.append = lambda *it: kept.append(it)
+    real = c.store.append
+    kept: list[tuple[Message, Delivery]] = []
+
+    def keep(message: Message, delivery: Delivery) -> bool:
+        kept.append((message, delivery))
+        return False
+
+    c.store.append = keep
     cem.put(MsgId.GROUP_CHAT, groupid=groupid, msg="hi")
     cluster.run()
     c.store.append = real

@@ -43,7 +43,8 @@ def test_a_device_that_has_all_is_not_sent_it_again_where_a_member_was_once(clus
     phone.leave()
     for _ in range(5):
         ann.say(groupid)
-    bob.pushed(), bob.send(MsgId.RECEIVED, groupid=groupid, seq=7)
+    bob.pushed()
+    bob.send(MsgId.RECEIVED, groupid=groupid, seq=7)
     cluster.pass_time(2)
     bob.leave()
     dan.ok(MsgId.ADD_GROUP, groupid=groupid)

@@ -16,7 +16,7 @@ def move(person: Person, node: ClusterNode) -> Line:
     """Let somebody acknowledge all that they have, and go to another node."""
     person.leave()
     person.world.cluster.pass_time(1)  # type: ignore[attr-defined]
-    return node.log_in(person)  # type: ignore[return-value]
+    return node.log_in(person)
 
 
 def received(person: Person, other: Person) -> list[int]:

@@ -79,6 +79,7 @@ class Watch:
     Attributes:
         members: who was in which group, from when to when.
         blocks: who has blocked whom.
+        users: the ids of all who take part.
         requests: the messages and recalls that were sent, by cid.
         sender: whose they are.
         to: the conversations of them.
@@ -102,6 +103,7 @@ class Watch:
         self.numbers = itertools.count(1)
         self.seats: dict[tuple[int, str], Seat] = {}
         self.links: list[Link] = []
+        self.users: list[int] = []
         self.members = Periods(self.cluster, lambda key: self.head(-key[0]))
         self.blocks = Periods(self.cluster, lambda key: self.head(pair(*key)))
         self.requests: dict[str, dict[str, Any]] = {}
@@ -237,7 +239,7 @@ class Watch:
         at: dict[tuple[int, str], str] = {}
         for node in self.cluster.nodes.values():
             for session in node.service.hub.sessions():
-                key = session.user, session.device
+                key = session.id, session.device
                 assert key not in at, f"{key} is online at {at[key]} and {node.me.name}"
                 at[key] = node.me.name
         online = {

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple, Protocol, Self
 
 from lab.servers.program import free_port
 
@@ -188,6 +188,25 @@ class Ended(Exception):
     """Raised if the server has closed the connection."""
 
 
+class Place(Protocol):
+    """Where a server listens."""
+
+    @property
+    def host(self) -> str:
+        """An address."""
+
+    @property
+    def port(self) -> int:
+        """A port of it."""
+
+
+class Address(NamedTuple):
+    """A place of its own: a proxy's, or a server's that the test has not started itself."""
+
+    port: int
+    host: str = "127.0.0.1"
+
+
 class Client:
     """A connection to a server.
 
@@ -201,7 +220,7 @@ class Client:
         token: for the next login.
     """
 
-    def __init__(self, server: Server, terminator: bytes = b"\n", receive_buffer: int = 0) -> None:
+    def __init__(self, server: Place, terminator: bytes = b"\n", receive_buffer: int = 0) -> None:
         self.sock = socket.socket(socket.AF_INET6 if ":" in server.host else socket.AF_INET)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -215,7 +234,7 @@ class Client:
         self._buffer = b""
         self._cids = (f"c{number}" for number in itertools.count(1))
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -290,7 +309,7 @@ class Client:
         self.sock.close()
 
 
-def join(server: Server, name: str, **options: Any) -> Client:
+def join(server: Place, name: str, **options: Any) -> Client:
     """Return a client that is registered and logged in."""
     client = Client(server, **options)
     client.done(4, name=name, password="pw")

@@ -18,6 +18,7 @@ PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 
 def block_with(words: str) -> str:
     """Return the commands of the page that have these words, for the database of the tests."""
+    block: str
     (block,) = [block for block in re.findall(r"^```\n(.*?)^```$", PAGE, re.M | re.S) if words in block]
     return block.replace("greenchat.db", "chat.db")
 

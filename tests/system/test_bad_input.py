@@ -7,7 +7,7 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -490,7 +490,7 @@ def test_resets_while_replies_are_written_leave_no_trace(server: Server) -> None
 
 
 @pytest.fixture
-def strict(start) -> Server:
+def strict(start: Callable[..., Server]) -> Server:
     """A server that does not wait long."""
     strictly = ("--login-timeout", LOGIN_TIMEOUT, "--silent-timeout", 0)
     return start(*strictly, "--heartbeat-interval", 0.1, "--max-missed", 5, calm=False, expected=(DIALECT,))
@@ -510,7 +510,7 @@ def test_a_connection_that_says_much_but_does_not_log_in_is_ended_too(strict: Se
     assert frame["msgid"] == 24
 
 
-def test_the_login_timeout_does_not_depend_on_the_heartbeat_interval(start) -> None:
+def test_the_login_timeout_does_not_depend_on_the_heartbeat_interval(start: Callable[..., Server]) -> None:
     options = ("--login-timeout", LOGIN_TIMEOUT, "--silent-timeout", 0)
     server = start("--heartbeat-interval", 60, *options, calm=False)
     with Client(server) as client:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from collections import Counter, deque
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
@@ -262,7 +263,9 @@ def log_of(server: Server, conversation: int) -> dict[int, str]:
     return dict(server.rows("SELECT seq, body FROM Message WHERE conversation = ?", conversation))
 
 
-def test_a_second_server_on_the_same_database_refuses_to_start(start, tmp_path: Path) -> None:
+def test_a_second_server_on_the_same_database_refuses_to_start(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
     server = start()
     second = subprocess.run(
         command(0, "--store", f"sqlite:///{server.database}"),
@@ -279,7 +282,7 @@ def test_a_second_server_on_the_same_database_refuses_to_start(start, tmp_path: 
         client.done(6, toid=client.id, msg="still here")
 
 
-def test_the_database_of_a_killed_server_is_free_at_once(start) -> None:
+def test_the_database_of_a_killed_server_is_free_at_once(start: Callable[..., Server]) -> None:
     server = start()
     server.kill()
     server.start()

@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
 
 import pytest
 
 from lab.servers.program import free_port
-from tests.system.server import DEADLINE, ROOT, Client, command, environment
-from tests.system.test_life import get
+from tests.system.server import DEADLINE, ROOT, Client, command, environment, get
 
 LINES = 12_000
 """Connections, each of which is a line of the log: more than the queue and a pipe take."""
@@ -51,9 +49,8 @@ class Pipe:
 class Here:
     """Where a server is."""
 
-    host = "127.0.0.1"
-
     def __init__(self) -> None:
+        self.host = "127.0.0.1"
         self.port = free_port()
         self.admin = free_port()
 
@@ -67,12 +64,14 @@ def pipe() -> Iterator[Pipe]:
 
 
 @contextmanager
-def running(folder: Path, here: Here, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    folder: Path, here: Here, *, stdout: int = subprocess.DEVNULL, stderr: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server during the block, which begins when clients can come."""
     options = ["--store", f"sqlite:///{folder}/chat.db", "--admin", f"127.0.0.1:{here.admin}"]
     options += ["--log-level", "debug", "--heartbeat-interval", "60"]
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | streams
-    process = subprocess.Popen(command(here.port, *options), env=environment({}), cwd=ROOT, **streams)
+    words = command(here.port, *options)
+    process = subprocess.Popen(words, env=environment({}), cwd=ROOT, stdout=stdout, stderr=stderr)
     try:
         until = monotonic() + DEADLINE
         while not is_served(here):

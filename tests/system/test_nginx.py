@@ -8,27 +8,19 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
-from typing import NamedTuple
 
 import pytest
 
 from lab.servers.nginx import CONF, Nginx, configuration
 from lab.servers.program import find, free_port
 from tests.servers import need
-from tests.system.server import DEADLINE, Client, Frame, Server
+from tests.system.server import DEADLINE, Address, Client, Frame, Server
 
 Start = Callable[..., Server]
 
 LOGIN = {"name": "ann", "password": "pw"}
 
 STRATEGIES = ("least_conn;", "random two least_conn;", "hash $remote_addr consistent;")
-
-
-class Front(NamedTuple):
-    """Where clients come to."""
-
-    port: int
-    host: str = "127.0.0.1"
 
 
 @pytest.fixture
@@ -61,7 +53,7 @@ def directly(server: Server) -> Client:
 
 def come(nginx: Nginx) -> tuple[Client, str]:
     """Return Ann's connection, and the node that it came to; she is logged in with a new device."""
-    client = Client(Front(nginx.port))
+    client = Client(Address(nginx.port))
     ack: Frame = client.login(**LOGIN, device=str(client.sock.getsockname()[1]))
     return client, ack["server"]
 
@@ -211,7 +203,7 @@ def accepted(folder: Path, text: str) -> bool:
     need("nginx")
     conf = folder / "nginx.conf"
     conf.write_text(text)
-    command = [find("nginx"), "-t", "-q", "-e", "stderr", "-p", folder, "-c", conf]
+    command: list[str | Path] = [find("nginx"), "-t", "-q", "-e", "stderr", "-p", folder, "-c", conf]
     return subprocess.run(command, check=False, timeout=DEADLINE).returncode == 0
 
 

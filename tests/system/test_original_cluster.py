@@ -18,8 +18,7 @@ from lab.servers.node import Node
 from lab.servers.program import free_port
 from tests.servers import need, private_mariadb, private_redis
 from tests.system.original import Person
-from tests.system.server import DEADLINE, Client
-from tests.system.test_nginx import Front
+from tests.system.server import DEADLINE, Address, Client
 
 OPTIONS = ("--proxy-protocol", "--login-timeout", 0.5, "--heartbeat-interval", 60)
 """A modern client must log in at once; a person takes longer."""
@@ -123,10 +122,16 @@ def town(tmp_path: Path) -> Iterator[Town]:
         nginx.start()
         ends.callback(nginx.stop)
         people = [Human(nginx.port, f"human{number}", (1, 1000)[number % 2]) for number in range(CLIENTS)]
-        ends.callback(lambda: [client.die() for human in people for client in human.sessions])
+
+        def die() -> None:
+            for human in people:
+                for client in human.sessions:
+                    client.die()
+
+        ends.callback(die)
         for human in people:
             human.start()
-        modern = ends.enter_context(Client(Front(nginx.port)))  # type: ignore[arg-type]
+        modern = ends.enter_context(Client(Address(nginx.port)))
         modern.done(4, name="modern", password="pw")
         town = Town(fleet, nginx.port, people, modern, modern.login(name="modern", password="pw")["server"])
         sleep(THINKING)

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from supervisor.datatypes import byte_size
@@ -24,7 +23,7 @@ from lab.servers.mariadb import PASSWORD, MariaDb
 from lab.servers.program import free_ports
 from lab.servers.supervisord import CONF, READY, Supervisord
 from tests.servers import private_redis
-from tests.system.server import DEADLINE, ROOT, Client
+from tests.system.server import DEADLINE, ROOT, Address, Client
 
 UNIT = ROOT / "conf" / "greenchat@.service"
 
@@ -83,16 +82,9 @@ def test_a_stop_is_an_orderly_end(supervisord: Supervisord) -> None:
     assert supervisord.server_log(port).endswith("INFO greenchat: stopped\n")
 
 
-class Here(NamedTuple):
-    """Where a server is, as ``Client`` wants it."""
-
-    port: int
-    host: str = "127.0.0.1"
-
-
 def client_of(port: int) -> Client:
     """Return a connection that says itself what nginx would say."""
-    client = Client(Here(port))
+    client = Client(Address(port))
     client.write(b"PROXY UNKNOWN\r\n")
     return client
 
@@ -133,6 +125,7 @@ def test_the_longest_drain_is_waited_for() -> None:
 
 def unit(name: str) -> str:
     """Return a value of the systemd unit."""
+    value: str
     (value,) = re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.M)
     return value
 

@@ -115,7 +115,8 @@ class Person:
         """Wait for the end of the program, and return its status."""
         self._child.expect(pexpect.EOF)
         self._child.wait()
-        return self._child.exitstatus
+        status: int | None = self._child.exitstatus
+        return status
 
     def leave(self) -> None:
         """Be gone in any case."""

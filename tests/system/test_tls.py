@@ -61,11 +61,15 @@ def context(authority: Authority) -> ssl.SSLContext:
 
 
 class TlsClient(Client):
-    """A client with the standard library's TLS."""
+    """A client with the standard library's TLS.
+
+    Attributes:
+        tls: its socket.
+    """
 
     def __init__(self, server: Server, context: ssl.SSLContext, terminator: bytes = b"\n") -> None:
         super().__init__(server, terminator)
-        self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
+        self.tls = self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
 
 
 def joined(server: Server, context: ssl.SSLContext, name: str) -> TlsClient:
@@ -92,7 +96,7 @@ def test_people_talk_over_tls(server: Server, context: ssl.SSLContext) -> None:
         for number in range(50):
             ann.send(6, toid=bob.id, msg=f"{number}{text}"[:4096])
         assert [bob.wait(msgid=6)["seq"] for _ in range(50)] == list(range(1, 51))
-        assert ann.sock.version() == "TLSv1.3"
+        assert ann.tls.version() == "TLSv1.3"
 
 
 def test_a_classic_client_may_use_tls(server: Server, context: ssl.SSLContext) -> None:

@@ -127,7 +127,7 @@ def test_history_takes_a_count(talk: Talk) -> None:
 
 
 def test_recall_without_a_number_takes_back_the_last_own_message(talk: Talk) -> None:
-    entries = [
+    entries: list[Message | MessageRecall] = [
         Message(with_user(2), 1, 1, "ann", "first", TIME),
         Message(with_user(2), 2, 1, "ann", None, TIME),
         Message(with_user(2), 3, 2, "bob", "theirs", TIME),

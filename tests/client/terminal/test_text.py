@@ -11,6 +11,7 @@ from greenchat.client import (
     Message,
     MessageRecall,
     PresenceChange,
+    Push,
     TypingNotice,
     in_group,
     with_user,
@@ -103,7 +104,7 @@ def test_errors_are_sentences(error: Exception, text: str) -> None:
 
 def test_pushes_are_described_with_names_and_numbers(roster: Roster) -> None:
     time = clock(NOW)
-    said = [
+    said: list[tuple[Push, str | None]] = [
         (Message(with_user(2), 3, 2, "bob", "hi", NOW), f"{time} [3] bob: hi"),
         (Message(with_user(2), 4, 1, "ann", "yo", NOW), f"{time} [4] me to bob: yo"),
         (Message(in_group(5), 1, 2, "bob", None, NOW), f"{time} [1] bob in #team: (recalled)"),

@@ -12,6 +12,7 @@ import sys  # noqa: E402
 from collections.abc import Callable, Iterable, Iterator  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 from functools import partial  # noqa: E402
+from time import monotonic  # noqa: E402
 from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
@@ -132,7 +133,7 @@ class Sender:
             assert isinstance(outcome, Busy)
             self.busy += 1
             return
-        seq, _, repeated = outcome  # type: ignore[misc]
+        seq, _, repeated = outcome
         self.acknowledged[cid] = seq
         if not repeated:
             assert seq not in self.new
@@ -173,8 +174,14 @@ def stopped(url: str) -> None:
         store.create_user("ann", "h", NOW)
         assert send(store, text(CHAT, 1, "before", "c0"))[0].wait() == (1, NOW, False)
         ask("SIGSTOP")
-        ticks: list[None] = []
-        ticking = gevent.spawn(lambda: [ticks.append(gevent.sleep(0.05)) for _ in range(1000)])
+        ticks: list[float] = []
+
+        def tick() -> None:
+            while True:
+                gevent.sleep(0.05)
+                ticks.append(monotonic())
+
+        ticking = gevent.spawn(tick)
         told = send(store, *[text(CHAT, 1, f"m{n}", f"c{n}") for n in range(1, 9)])
 
         def fails(call: Callable[[], object]) -> bool:
@@ -184,8 +191,10 @@ def stopped(url: str) -> None:
                 return True
             return False
 
-        reads = [partial(store.head, CHAT)] * 40  # more than the pool has connections
-        writes = [partial(store.add_friend, 1, 1, NOW)] * 3
+        reads: list[Callable[[], object]] = [
+            partial(store.head, CHAT)
+        ] * 40  # more than the pool has connections
+        writes: list[Callable[[], object]] = [partial(store.add_friend, 1, 1, NOW)] * 3
         assert together(*[partial(fails, call) for call in (*reads, *writes)]) == [True] * 43
         assert isinstance(told[0].wait(), Busy)
         turned = len(ticks)
@@ -599,7 +608,7 @@ def closing_a_node_waits_for_the_messages_before(url: str) -> None:
         store.create_user("ann", "h", NOW)
         told = send(store, *[text(CHAT, 1, "hi") for _ in range(3000)])
         store.close_node(HERE, NOW)
-        assert [delivery.outcomes[0][0] for delivery in told] == list(range(1, 3001))  # type: ignore[index]
+        assert [delivery.outcomes[0][0] for delivery in told] == list(range(1, 3001))
 
 
 def a_login_waits_for_the_close_before_it(url: str) -> None:
@@ -615,7 +624,7 @@ def a_login_waits_for_the_close_before_it(url: str) -> None:
                 assert go.wait(DEADLINE)
             write(*args)
 
-        marks_module.write = slow
+        marks_module.write = slow  # type: ignore[assignment]
         store.close_device(1, "a", HERE, NOW)
         assert begun.wait(DEADLINE)
         login = gevent.spawn(store.open_device, 1, "a", HERE, NOW)
@@ -830,9 +839,9 @@ def a_raced_cid(url: str) -> None:
         for round in range(40):
             batch = [text(pair(1, 2 + n % 3), 1, "hi", f"{round}.{n}") for n in range(5)]
             firsts = [send(store, *random.sample(batch, 5)) for store in (one, two)]
-            seqs = [sorted(delivery.wait()[:2] for delivery in told) for told in firsts]  # type: ignore[index]
+            seqs = [sorted(delivery.wait()[:2] for delivery in told) for told in firsts]
             assert seqs[0] == seqs[1]
-            assert sum(not delivery.outcomes[0][2] for told in firsts for delivery in told) == 5  # type: ignore[index]
+            assert sum(not delivery.outcomes[0][2] for told in firsts for delivery in told) == 5
         logs_have_no_gap(one)
 
 

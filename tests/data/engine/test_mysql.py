@@ -180,6 +180,7 @@ def test_a_page_is_found_by_the_logs_key_whatever_the_statistics_say(
         db.exec_driver_sql("INSERT INTO Message SELECT 7, seq, 1, seq, 'text', '', '' FROM seq_1_to_2000")
     given = {"c": 7, "after": 1000, "upto": 1200, "before": 1200, "limit": 200}
     compiled = page.compile(dialect=DIALECTS["mysql"])
+    assert compiled.positiontup
     values = tuple(given[name] for name in compiled.positiontup)
     first, *_ = store._read(lambda db: db.exec_driver_sql(f"EXPLAIN {compiled}", values).all())
     assert (first.table, first.type, first.key) == ("Message", "range", "PRIMARY")

@@ -66,7 +66,12 @@ def test_reads_that_come_meanwhile_share_a_trip_in_order_and_not_too_many(thread
 
 def test_a_trip_that_fails_is_told_and_the_next_is_made(threads: Threads) -> None:
     failures = [OSError("no thread")]
-    threads._reader = Pool(threads._reader, lambda reads: failures and throw(failures.pop()))
+
+    def fail_once(reads: list[Any]) -> None:
+        if failures:
+            raise failures.pop()
+
+    threads._reader = Pool(threads._reader, fail_once)
     with pytest.raises(OSError, match="no thread"):
         threads.read(divmod, 7, 2)
     assert threads.read(divmod, 7, 2) == (3, 1)

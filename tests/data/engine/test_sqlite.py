@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def running(path: Path, **options: int) -> Iterator[SqlStore]:
+def running(path: Path, **options: Any) -> Iterator[SqlStore]:
     store = open_store(f"sqlite:///{path}", **options)
     store.start()
     try:
@@ -242,7 +243,8 @@ def test_a_file_without_a_write_ahead_log_is_refused(path: Path, monkeypatch: py
 
 
 def _driver(store: SqlStore) -> sqlite3.Connection:
-    return store._database._connections[0].connection.dbapi_connection  # type: ignore[attr-defined]
+    connection: sqlite3.Connection = store._database._connections[0].connection.dbapi_connection  # type: ignore[attr-defined]
+    return connection
 
 
 FILE_LIMITED = """

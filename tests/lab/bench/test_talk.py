@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from lab.bench import wire
+from lab.bench.load import Connection, Load
 from lab.bench.talk import RECEIPT_AT, Reader, Talk, Writer, settle
 
 
-class FakeConnection:
+class FakeConnection(Connection):
+    """Remembers what is sent."""
+
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
         self.heard: Callable[[wire.Batch], None] = lambda batch: None
@@ -24,13 +27,16 @@ class FakeConnection:
         self.heard(wire.Batch(b"".join(json.dumps(frame).encode() + b"\n" for frame in frames)))
 
 
-class FakeLoad:
+class FakeLoad(Load):
     """Time does not pass: what has not come will not come."""
+
+    def __init__(self) -> None:
+        pass
 
     def every(self, seconds: float, call: Callable[[], None]) -> None:
         self.confirm = call
 
-    def until(self, done: Callable[[], bool], what: str, seconds: float) -> None:
+    def until(self, done: Callable[[], bool], what: str, seconds: float = 0.0) -> None:
         pass
 
 

@@ -23,6 +23,8 @@ SILENT = 0.3
 class Echo(socketserver.BaseRequestHandler):
     """Sends back what comes, and tells the server."""
 
+    server: EchoServer
+
     def handle(self) -> None:
         while data := self.request.recv(65_536):
             self.server.came.append(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ class Case:
             arrival = Arrival(conversation, seq, row.sender, row.body, how, 10.5 + seq)
             record.connections[connection].arrivals.append(arrival)
 
-    def change(self, place: int, **fields: object) -> None:
+    def change(self, place: int, **fields: Any) -> None:
         """Change a row that was stored."""
         self.rows[place] = self.rows[place]._replace(**fields)
 

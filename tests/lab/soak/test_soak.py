@@ -31,7 +31,9 @@ def a_node_died() -> Verdict:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[End], tuple]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[End], tuple[int, str]]:
     """Return what makes a soak of no length end in some way, and returns status and output."""
 
     def run(end: End) -> tuple[int, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from greenchat.errors import NoSuchGroup
@@ -14,7 +16,7 @@ class Source:
     def __init__(self) -> None:
         self.values: dict[int, object] = {1: "one", 2: "two", 3: "three"}
         self.reads: list[int] = []
-        self.meanwhile = lambda: None
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def load(self, key: int) -> object:
         self.reads.append(key)

@@ -131,7 +131,7 @@ def test_the_word_of_a_session_that_was_taken_over_may_be_lost(cluster: Cluster)
         cluster.lose("c", "b")
     assert bob.peer.closed is None
     cluster.pass_time(2)
-    assert (bob.peer.closed, again.peer.closed) == ("replaced", None)
+    assert [one.peer.closed for one in (bob, again)] == ["replaced", None]
 
 
 # -- While the bus is away

@@ -53,10 +53,12 @@ class World:
         self.meanwhile: Callable[[], object] = lambda: None
         self.when = "cursors"
         hub = Hub()
-        hub.add(self.session, BOB)
-        memberships: Cache[int, Any] = Cache(lambda groupid: {})
+        here: Any = self.session
+        hub.add(here, BOB)
+        store: Any = self
+        memberships: Any = Cache(lambda groupid: {})
         self.sequencer = Sequencer(
-            hub, self, memberships, False, lambda seconds, call: self.later.append(call)
+            hub, store, memberships, False, lambda seconds, call: self.later.append(call)
         )
 
     def cursors(self, conversation: int, devices: object) -> dict[tuple[int, str], int]:

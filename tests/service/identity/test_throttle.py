@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,11 @@ HERE, THERE = "203.0.113.5:1000", "203.0.113.6:1000"
 Make = Callable[..., World]
 
 
-def guess(person: Person, password: str = "wrong", **who: object) -> dict[str, object]:
+def guess(person: Person, password: str = "wrong", **who: Any) -> dict[str, Any]:
     return person.ask(MsgId.LOGIN, password=password, **who)
 
 
-def errnos(person: Person, times: int, **who: object) -> list[object]:
+def errnos(person: Person, times: int, **who: Any) -> list[object]:
     return [guess(person, **who)["errno"] for _ in range(times)]
 
 
@@ -35,9 +36,7 @@ def world(make_world: Make) -> World:
 
 
 @pytest.mark.parametrize("who", [{"name": "ann"}, {"id": 1}, {"name": "nobody"}, {"id": 77}])
-def test_wrong_passwords_lock_an_account_whether_it_exists_or_not(
-    world: World, who: dict[str, object]
-) -> None:
+def test_wrong_passwords_lock_an_account_whether_it_exists_or_not(world: World, who: dict[str, Any]) -> None:
     person = world.connect()
     assert errnos(person, 5, **who) == [1, 1, 1, 1, 11]
     refused = guess(person, **who)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -125,7 +126,9 @@ def test_who_joins_an_empty_group_becomes_its_creator(ann: Person, bob: Person) 
 def test_group_info_pages_through_the_members_by_id(world: World) -> None:
     people = world.users(*[f"u{number}" for number in range(7)])
     groupid = people[0].group("g", *reversed(people[1:]))
-    seen, after, mores = [], 0, []
+    seen: list[int] = []
+    mores: list[bool] = []
+    after = 0
     while not mores or mores[-1]:
         page = people[0].ok(MsgId.GROUP_INFO, groupid=groupid, after=after, limit=3)
         assert page["group"]["count"] == 7
@@ -188,7 +191,7 @@ def test_memberships_hold_across_a_restart(world: World, ann: Person, bob: Perso
 def test_what_is_said_while_somebody_joins_reaches_them_once(world: World, ann: Person, bob: Person) -> None:
     for where in range(8):
         groupid = ann.group(f"g{where}")
-        world.switching(*[lambda: None] * where, lambda groupid=groupid: ann.say(groupid))
+        world.switching(*[lambda: None] * where, partial(ann.say, groupid))
         bob.ok(MsgId.ADD_GROUP, groupid=groupid)
         world.runner.hooks.clear()
         ann.say(groupid)

@@ -120,8 +120,7 @@ def test_the_senders_other_devices_get_it_with_the_cid_and_nobody_else_does(
     groupid = ann.group("g", bob)
     for person in (ann, phone, bob, tablet):
         person.pushed()
-    send = (lambda: phone.say(groupid, cid="c1")) if to_group else (lambda: phone.chat(bob, cid="c1"))
-    assert send() == 1
+    assert (phone.say(groupid, cid="c1") if to_group else phone.chat(bob, cid="c1")) == 1
     (own,) = ann.pushed()
     assert own.pop("cid") == "c1"
     assert own["id"] == ann.id
