@@ -77,6 +77,21 @@ DATA = (
 )
 """The floors of the database."""
 
+OUTSIDE_BUS = {"errors", "model", "ports"}
+
+
+def _bus(*inside: str, libraries: tuple[str, ...] = ()) -> Doors:
+    return Doors(OUTSIDE_BUS | {f"bus/{room}" for room in inside}, set(libraries))
+
+
+BUS = (
+    {"bus/local": _bus()},
+    {"bus/redis": _bus("local", libraries=("redis", "gevent"))},
+    {"bus/cluster": _bus("redis", libraries=("redis", "gevent"))},
+    {"bus": _bus("local", "cluster")},
+)
+"""The floors of the bus."""
+
 FLOORS = (
     {"errors": Doors(pure=True), "metrics": Doors(pure=True), "model": Doors(pure=True)},
     {"config": Doors({"errors"}, pure=True)},
@@ -86,9 +101,9 @@ FLOORS = (
     },
     *SERVICE,
     *DATA,
+    *BUS,
     {
         "network": Doors({"errors", "protocol", "metrics"}, {"gevent"}),
-        "bus": Doors({"errors", "model", "ports"}, {"redis", "gevent"}),
         "client": Doors({"errors", "model", "protocol"}, {"simplejson", "prompt_toolkit"}),
     },
     {"server": Doors(EVERYTHING, EVERYTHING)},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from greenchat.bus.local import LocalBus
-from greenchat.bus.redis import RedisBus
+from greenchat.bus.cluster.bus import RedisBus
+from greenchat.bus.local.bus import LocalBus
 from greenchat.errors import ConfigError
 from greenchat.ports.bus import Bus
 

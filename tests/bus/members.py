@@ -11,9 +11,9 @@ from time import monotonic  # noqa: E402
 
 import gevent  # noqa: E402
 
-from greenchat.bus import lookout, peers  # noqa: E402
-from greenchat.bus import redis as redis_bus  # noqa: E402
-from greenchat.bus.redis import RedisBus  # noqa: E402
+from greenchat.bus.cluster import bus as redis_bus  # noqa: E402
+from greenchat.bus.cluster import failure_detector, nodes  # noqa: E402
+from greenchat.bus.cluster.bus import RedisBus  # noqa: E402
 from greenchat.model.records import Node, Seat  # noqa: E402
 from tests.bus.contract import Recorder  # noqa: E402
 
@@ -25,7 +25,7 @@ CLUSTER = "0123456789abcdef"
 
 # A fifth of what they are, so that nobody waits long.
 redis_bus.LEASE, redis_bus.TICK, redis_bus.STEADY, redis_bus.COMPARE = 1.0, 0.2, 0.2, 0.2
-lookout.GRACE, peers.RETURN, lookout.TRY_AGAIN = 0.8, 0.3, 0.2
+failure_detector.GRACE, nodes.RETURN, failure_detector.TRY_AGAIN = 0.8, 0.3, 0.2
 
 
 def ask(request: str) -> None:

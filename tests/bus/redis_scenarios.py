@@ -11,7 +11,8 @@ from unittest.mock import patch
 import gevent
 import redis
 
-from greenchat.bus import lookout, peers, shared
+from greenchat.bus.cluster import failure_detector, nodes
+from greenchat.bus.redis import counters
 from greenchat.model.records import Node, Seat
 from tests.bus.contract import CONTRACT, guards
 
@@ -129,7 +130,7 @@ def one_that_leaves_is_forgotten_at_once(url: str) -> None:
         assert not b.sees(1)
         assert b.login(1, "phone") == []
         until(lambda: b.listener.buried + c.listener.buried)
-        gevent.sleep(2 * peers.RETURN)
+        gevent.sleep(2 * nodes.RETURN)
         assert b.listener.buried + c.listener.buried == [a.node]
 
 
@@ -144,7 +145,7 @@ def a_dead_one_is_buried_once(url: str) -> None:
         until(lambda: b.login(1, "phone") == [])
         until(lambda: b.listener.buried + c.listener.buried)
         until(lambda: not {*c.bus.nodes([1])} - {"b"})
-        gevent.sleep(2 * lookout.GRACE)
+        gevent.sleep(2 * failure_detector.GRACE)
         assert b.listener.buried + c.listener.buried == [a.node]
         assert b.listener.caught_up > caught_up[0]
         assert c.listener.caught_up > caught_up[1]
@@ -244,7 +245,7 @@ def attempts_are_counted_on_all_nodes(url: str) -> None:
 
 def an_attempt_of_a_dead_node_ends(url: str) -> None:
     """Its place is free when the time of an attempt is over."""
-    with cluster(url, "a", "b") as [a, b], patch.object(shared, "UNDER_WAY", 0.3):
+    with cluster(url, "a", "b") as [a, b], patch.object(counters, "UNDER_WAY", 0.3):
         those = guards("account", allowed=0)
         assert a.bus.begin_attempt(those, "n") == 0
         assert b.bus.begin_attempt(those, "n2") is None

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import gevent
 import redis
 
-from greenchat.bus import lookout
-from greenchat.bus.redis import RedisBus
+from greenchat.bus.cluster import failure_detector
+from greenchat.bus.cluster.bus import RedisBus
 from greenchat.errors import Busy
 from greenchat.model.records import Node, Seat
 from tests.bus.contract import Loader, guards
@@ -79,7 +79,7 @@ def who_comes_while_it_is_away_is_known_afterwards(url: str) -> None:
     with cluster(url, "a", "b") as [a, b]:
         known: list[bool] = []
         a.listener.catch_up = lambda: known.append(b.sees(1))  # type: ignore[method-assign]
-        a.bus._pulse.lost("it hangs")  # until the next position
+        a.bus._health.lost("it hangs")  # until the next position
         try:
             a.login(1, "phone")
         except Busy:
@@ -100,7 +100,7 @@ def redis_may_hang(url: str) -> None:
         until(lambda: not a.bus.away and not b.bus.away)
         a.tell(b"event")
         until(lambda: b.listener.events[-1:] == [b"event"])
-        gevent.sleep(2 * lookout.GRACE)
+        gevent.sleep(2 * failure_detector.GRACE)
         assert a.listener.buried == b.listener.buried == []
 
 
@@ -112,7 +112,7 @@ def redis_may_forget_all(url: str) -> None:
         redis.Redis.from_url(url).flushall()
         until(lambda: b.login(1, "pad") == [Seat("a", "phone")])
         assert b.sees(1)
-        gevent.sleep(2 * lookout.GRACE)
+        gevent.sleep(2 * failure_detector.GRACE)
         assert a.listener.buried == b.listener.buried == []
         assert redis.Redis.from_url(url).ttl(f"greenchat:{CLUSTER}:node:a") >= 0
 
@@ -184,7 +184,7 @@ def _refuses(url: str, cause: str, refuse: Callable[[redis.Redis], object], mend
         until(lambda: b.sees(1))
         assert b.login(1, "pad") == [Seat("a", "phone")]
         assert a.bus.trouble == b.bus.trouble == ""
-        gevent.sleep(2 * lookout.GRACE)
+        gevent.sleep(2 * failure_detector.GRACE)
         assert a.listener.buried == b.listener.buried == []
 
 
@@ -233,7 +233,7 @@ def a_node_that_only_the_database_shows_is_cleaned_up_after(url: str) -> None:
         a.listener.shown = b.listener.shown = [a.node, b.node, lost]
         until(lambda: a.listener.buried + b.listener.buried)
         a.listener.shown = b.listener.shown = [a.node, b.node]
-        gevent.sleep(2 * lookout.GRACE)
+        gevent.sleep(2 * failure_detector.GRACE)
         assert a.listener.buried + b.listener.buried == [lost]
         assert not a.bus.away
         assert not b.bus.away

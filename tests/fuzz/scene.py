@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Container
 from typing import Any
 
-from greenchat.bus.local import LocalBus
+from greenchat.bus.local.bus import LocalBus
 from greenchat.errors import Busy, MalformedFrame
 from greenchat.metrics import HANDLER_ERRORS
 from greenchat.model.records import Node

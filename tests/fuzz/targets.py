@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from ipaddress import ip_address
 
-from greenchat.bus import stream
+from greenchat.bus.cluster import frames as node_frames
 from greenchat.model.records import Node
 from greenchat.protocol.lines import NEWLINE, NUL, FrameDecoder, FrameTooLarge
 from greenchat.protocol.proxy import (
@@ -127,11 +127,11 @@ def _read_header(data: bytes) -> ProxyHeader | str | None:
 def bus(data: bytes) -> None:
     """Decode a frame of another node; one that is decoded can be taken, and sent again as it is."""
     try:
-        frame = stream.decode(data, "me")
+        frame = node_frames.decode(data, "me")
     except ValueError:
         return
-    assert stream.decode(stream.encode(frame), "me") == frame
-    incoming = stream.Incoming()
+    assert node_frames.decode(node_frames.encode(frame), "me") == frame
+    incoming = node_frames.Incoming()
     for number in (frame.number, 1):
         earlier = frame._replace(source=Node(frame.source.name, 1), number=number)
         if incoming.fresh(earlier):

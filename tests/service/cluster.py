@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from greenchat.bus.counters import Counters
+from greenchat.bus.local.counters import Counters
 from greenchat.config import Settings
 from greenchat.data import SqlStore
 from greenchat.data.engine.sqlite import SqliteDatabase

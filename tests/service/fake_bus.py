@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from greenchat.bus.counters import Counters
-from greenchat.bus.directory import Directory
+from greenchat.bus.cluster.directory import Directory
+from greenchat.bus.local.counters import Counters
 from greenchat.errors import Busy
 from greenchat.model.guards import Guard
 from greenchat.model.records import Node, Seat

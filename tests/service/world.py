@@ -9,7 +9,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from greenchat.bus.local import LocalBus
+from greenchat.bus.local.bus import LocalBus
 from greenchat.config import Settings
 from greenchat.data import SqlStore, open_store
 from greenchat.errors import RequestError

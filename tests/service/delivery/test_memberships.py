@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from greenchat.bus.local import LocalBus
+from greenchat.bus.local.bus import LocalBus
 from greenchat.data.queries import groups
 from greenchat.protocol.messages import MsgId
 from greenchat.service.delivery.hub import Hub

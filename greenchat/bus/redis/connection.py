@@ -32,7 +32,7 @@ PAUSES = (0.0, 0.05, 0.2, 0.5)
 Command = tuple[Any, ...]
 
 
-class Link:
+class RedisServer:
     """Where Redis is, and how it is connected to.
 
     Args:
@@ -102,7 +102,7 @@ class Commands:
 
     def __init__(
         self,
-        link: Link,
+        link: RedisServer,
         first: Callable[[Ask], None],
         posts: Callable[[], list[Command]],
         failed: Callable[[Exception], None],
@@ -192,7 +192,7 @@ class Subscription:
 
     def __init__(
         self,
-        link: Link,
+        link: RedisServer,
         channel: str,
         subscribed: Callable[[], None],
         received: Callable[[bytes], None],

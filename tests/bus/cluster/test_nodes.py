@@ -5,8 +5,8 @@ from __future__ import annotations
 import gevent
 import pytest
 
-from greenchat.bus.peers import Peers
-from greenchat.bus.stream import Frame, Incoming, Outgoing
+from greenchat.bus.cluster.frames import Frame, Incoming, Outgoing
+from greenchat.bus.cluster.nodes import OtherNodes
 from greenchat.model.records import Node
 from tests.bus.contract import Recorder
 
@@ -14,19 +14,19 @@ ME, OTHER = Node("me", 1), Node("other", 1)
 
 
 @pytest.fixture
-def peers() -> Peers:
+def peers() -> OtherNodes:
     """All that this node knows: nobody yet."""
-    return Peers(ME, Recorder(), lambda node: set(), lambda: None, lambda node: None)
+    return OtherNodes(ME, Recorder(), lambda node: set(), lambda: None, lambda node: None)
 
 
-def sent(peers: Peers) -> Frame:
+def sent(peers: OtherNodes) -> Frame:
     """Return the next frame to the other node."""
     peer = peers.get("other")
     assert peer is not None
     return peer.out.next(ME, OTHER, 0)
 
 
-def test_a_node_that_was_forgotten_notices_that_it_was_told_nothing_meanwhile(peers: Peers) -> None:
+def test_a_node_that_was_forgotten_notices_that_it_was_told_nothing_meanwhile(peers: OtherNodes) -> None:
     """It was cut off for so long that it was taken for dead, but has not forgotten us."""
     there = Incoming()
     peers.meet(OTHER)
@@ -41,7 +41,7 @@ def test_a_node_that_was_forgotten_notices_that_it_was_told_nothing_meanwhile(pe
 
 @pytest.mark.parametrize("noticed", [True, False], ids=["dropped", "replaced"])
 def test_what_waited_for_a_node_that_is_gone_is_not_for_the_next_of_its_name(
-    peers: Peers, noticed: bool
+    peers: OtherNodes, noticed: bool
 ) -> None:
     """It may be an hour old: whose session was to end has another, and who was here has left."""
     out = peers.meet(OTHER).out
@@ -55,7 +55,7 @@ def test_what_waited_for_a_node_that_is_gone_is_not_for_the_next_of_its_name(
     assert Incoming().take(frame)  # and it looks for itself
 
 
-def test_a_frame_that_is_missing_makes_a_node_read_again(peers: Peers) -> None:
+def test_a_frame_that_is_missing_makes_a_node_read_again(peers: OtherNodes) -> None:
     out = Outgoing()
     read: list[Node] = []
     peers._read_users = read.append
@@ -72,7 +72,9 @@ def test_a_frame_that_is_missing_makes_a_node_read_again(peers: Peers) -> None:
 
 
 @pytest.mark.parametrize("reads", [False, True], ids=["at once", "while it is read"])
-def test_what_a_node_that_leaves_told_last_is_looked_for_if_it_was_lost(peers: Peers, reads: bool) -> None:
+def test_what_a_node_that_leaves_told_last_is_looked_for_if_it_was_lost(
+    peers: OtherNodes, reads: bool
+) -> None:
     out, listener = Outgoing(), peers._listener
     assert isinstance(listener, Recorder)
     peers.take(out.next(OTHER, ME, 0))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenchat.bus import stream
-from greenchat.bus.directory import Directory
-from greenchat.bus.stream import MOST_EVENTS, Frame, Incoming, Outgoing, decode, encode
+from greenchat.bus.cluster import frames as module
+from greenchat.bus.cluster.directory import Directory
+from greenchat.bus.cluster.frames import MOST_EVENTS, Frame, Incoming, Outgoing, decode, encode
 from greenchat.model.records import Node
 
 A, B = Node("a", 1), Node("b", 7)
@@ -211,9 +211,9 @@ def test_the_directory_knows_who_is_where(steps: list[tuple[str, int, str]]) -> 
 
 
 def test_the_frame_of_this_page_is_the_one_that_is_documented() -> None:
-    """``stream``'s first page names the fields."""
+    """The page of ``frames`` names the fields."""
     head = encode(Frame(A, 1, B, 2, [3], [4], True, [b"x"])).partition(b"\n")[0].decode()
-    assert stream.__doc__
+    assert module.__doc__
     assert all(
         f'"{name}"' in head for name in ("src", "epoch", "n", "seen", "here", "left", "leaving", "sizes")
     )

@@ -21,9 +21,9 @@ from time import time
 
 import gevent
 
-from greenchat.bus.counters import Counters
-from greenchat.bus.link import Command, Commands
-from greenchat.bus.registry import GENERATION
+from greenchat.bus.local.counters import Counters
+from greenchat.bus.redis.connection import Command, Commands
+from greenchat.bus.redis.registry import GENERATION
 from greenchat.errors import Busy
 from greenchat.model.guards import UNDER_WAY, Guard
 
@@ -87,7 +87,7 @@ return locks
 _OUTCOMES = {True: "right", False: "wrong", None: ""}
 
 
-class Shared:
+class RedisCounters:
     """A part of ``RedisBus``: see ``ports.Bus``.
 
     While Redis is away, friends are read from the store, and each node counts and locks for itself.

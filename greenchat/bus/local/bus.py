@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from greenchat.bus.counters import Counters
+from greenchat.bus.local.counters import Counters
 from greenchat.model.records import Node, Seat
 from greenchat.ports.bus import BusListener
 

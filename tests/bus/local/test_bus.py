@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from greenchat.bus import open_bus
-from greenchat.bus.local import FRIENDS
+from greenchat.bus.local.bus import FRIENDS
 from greenchat.errors import ConfigError
 from greenchat.model.records import Node
 from greenchat.ports.bus import Bus

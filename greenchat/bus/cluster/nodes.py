@@ -8,8 +8,8 @@ from time import monotonic
 import gevent
 from gevent.event import Event
 
-from greenchat.bus.directory import Directory
-from greenchat.bus.stream import Frame, Incoming, Outgoing
+from greenchat.bus.cluster.directory import Directory
+from greenchat.bus.cluster.frames import Frame, Incoming, Outgoing
 from greenchat.errors import Busy
 from greenchat.model.records import Node
 from greenchat.ports.bus import BusListener
@@ -21,7 +21,7 @@ TRY_AGAIN = 0.5
 """Seconds after which a node's users are read again, if that failed."""
 
 
-class Peer:
+class OtherNode:
     """Another node.
 
     Attributes:
@@ -43,7 +43,7 @@ class Peer:
         self.since: dict[int, bool] = {}
 
 
-class Peers:
+class OtherNodes:
     """All other nodes that are alive, as far as this one knows.
 
     Args:
@@ -67,15 +67,15 @@ class Peers:
         self._read_users = read_users
         self._greet = greet
         self._replaced = replaced
-        self._peers: dict[str, Peer] = {}
+        self._peers: dict[str, OtherNode] = {}
         self._outs: dict[str, Outgoing] = {}
         self._progress = Event()
         self.directory = Directory()
 
-    def __iter__(self) -> Iterator[Peer]:
+    def __iter__(self) -> Iterator[OtherNode]:
         return iter(list(self._peers.values()))
 
-    def get(self, name: str) -> Peer | None:
+    def get(self, name: str) -> OtherNode | None:
         """Return a peer by its name."""
         return self._peers.get(name)
 
@@ -88,7 +88,7 @@ class Peers:
         """Return the names of all."""
         return list(self._peers)
 
-    def meet(self, node: Node) -> Peer:
+    def meet(self, node: Node) -> OtherNode:
         """Take up a node that has come, or has been started anew."""
         # The numbers go on: it may have taken frames already that it found by its name.  One is left
         # out: it may have known us all the time, and it was told nothing while we did not know it.
@@ -98,7 +98,7 @@ class Peers:
         if before is not None:
             self.drop(node.name, RETURN)
             self._replaced(before.node)
-        peer = self._peers[node.name] = Peer(node, out)
+        peer = self._peers[node.name] = OtherNode(node, out)
         self._greet()
         return peer
 
@@ -112,7 +112,7 @@ class Peers:
         self._listener.moved(self.directory.drop(name), seconds)
         self._progress.set()
 
-    def take(self, frame: Frame) -> Peer | None:
+    def take(self, frame: Frame) -> OtherNode | None:
         """Make all of a frame, if it is a new one; return who sent it.  Does not switch."""
         peer = self._peers.get(frame.source.name)
         if peer is None or peer.node.incarnation < frame.source.incarnation:
@@ -131,7 +131,7 @@ class Peers:
             peer.taken = frame.number
         return peer
 
-    def _take_users(self, peer: Peer, frame: Frame) -> None:
+    def _take_users(self, peer: OtherNode, frame: Frame) -> None:
         moved = []
         for users, here in ((frame.here, True), (frame.left, False)):
             for userid in users:
@@ -142,7 +142,7 @@ class Peers:
         if moved:
             self._listener.moved(moved, 0)
 
-    def recover(self, peer: Peer) -> None:
+    def recover(self, peer: OtherNode) -> None:
         """Find out what frames that were lost would have told.  Does not switch."""
         peer.lost = True
         if not peer.reading:
@@ -166,7 +166,7 @@ class Peers:
                 if self._peers.get(peer.node.name) is peer and (peer.acked or 0) < number
             }
 
-    def _acknowledged(self, peer: Peer, number: int) -> None:
+    def _acknowledged(self, peer: OtherNode, number: int) -> None:
         greeted = peer.acked is None
         peer.acked = number
         self._progress.set()
@@ -174,7 +174,7 @@ class Peers:
             # Before, it did not know who is here.
             gevent.spawn(self._listener.catch_up)
 
-    def _read(self, peer: Peer) -> None:
+    def _read(self, peer: OtherNode) -> None:
         """Read who is online at a node, and all that may have been lost."""
         try:
             while peer.lost and self._peers.get(peer.node.name) is peer:

@@ -8,9 +8,9 @@ from time import monotonic
 
 import gevent
 
-from greenchat.bus import peers
-from greenchat.bus.peers import Absences, Peers
-from greenchat.bus.registry import Registry
+from greenchat.bus.cluster import nodes
+from greenchat.bus.cluster.nodes import Absences, OtherNodes
+from greenchat.bus.redis.registry import Registry
 from greenchat.errors import Busy
 from greenchat.model.records import Node
 from greenchat.ports.bus import BusListener
@@ -28,7 +28,7 @@ SEPARATED = 600.0
 """Seconds after its cleaning in which a node that the database shows again counts as alive, out of sight."""
 
 
-class Lookout:
+class FailureDetector:
     """Watches the leases of the other nodes.
 
     The database tells of nodes too.  One that it shows and Redis does not is dead, as a rule: Redis has lost
@@ -50,7 +50,7 @@ class Lookout:
         self,
         me: Node,
         registry: Registry,
-        peers: Peers,
+        peers: OtherNodes,
         listener: BusListener,
         away: Callable[[], bool],
     ) -> None:
@@ -108,7 +108,7 @@ class Lookout:
 
     def has_left(self, node: Node) -> None:
         """Let the users of a node come back elsewhere, or where it is started anew; then clean up."""
-        gevent.spawn_later(peers.RETURN, self._clean_up, node)
+        gevent.spawn_later(nodes.RETURN, self._clean_up, node)
 
     def _drop(self, node: Node) -> None:
         if self._peers.is_there(node) or node.name in self._suspects:  # else it is waited for the cleaning

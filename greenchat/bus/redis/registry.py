@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from greenchat.bus.link import Ask, Command, Commands
+from greenchat.bus.redis.connection import Ask, Command, Commands
 from greenchat.model.records import Node, Seat
 
 CLEANING = 30

@@ -13,7 +13,7 @@ SILENT = "it does not answer"
 """The cause of being away, if nothing else is known."""
 
 
-class Pulse:
+class BusHealth:
     """The state of the two connections to Redis.
 
     Redis counts as working while the lease was written on the command connection that is open now, and a

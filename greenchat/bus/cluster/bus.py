@@ -4,7 +4,8 @@ Redis does not part channels by database, so that of a node is ``greenchat:CLUST
 
 Redis may be stopped, restarted, emptied, restored from an old dump, demoted, full, or another server that
 has taken the address over.  All of these are one case: after each new connection a node first writes its
-whole lease, then has the others read it, and reads theirs; and a refusal ends the connection (see ``pulse``).
+whole lease, then has the others read it, and reads theirs; and a refusal ends the connection
+(see ``health``).
 """
 
 from __future__ import annotations
@@ -17,13 +18,22 @@ from time import monotonic
 import gevent
 import redis
 
-from greenchat.bus import stream
-from greenchat.bus.link import ANSWER, TROUBLE, Ask, Command, Commands, Link, Subscription, exchange
-from greenchat.bus.lookout import Lookout
-from greenchat.bus.peers import RETURN, Peers
-from greenchat.bus.pulse import Pulse
-from greenchat.bus.registry import Registry, newest_incarnation, prefix
-from greenchat.bus.shared import Shared
+from greenchat.bus.cluster import frames
+from greenchat.bus.cluster.failure_detector import FailureDetector
+from greenchat.bus.cluster.health import BusHealth
+from greenchat.bus.cluster.nodes import RETURN, OtherNodes
+from greenchat.bus.redis.connection import (
+    ANSWER,
+    TROUBLE,
+    Ask,
+    Command,
+    Commands,
+    RedisServer,
+    Subscription,
+    exchange,
+)
+from greenchat.bus.redis.counters import RedisCounters
+from greenchat.bus.redis.registry import Registry, newest_incarnation, prefix
 from greenchat.errors import BusAway, Busy, StartupError
 from greenchat.model.records import Node, Seat
 from greenchat.ports.bus import BusListener
@@ -53,7 +63,7 @@ START = 5.0
 """Seconds that the first position may take to come back."""
 
 
-class RedisBus(Shared):
+class RedisBus(RedisCounters):
     """The bus of a cluster (see ``ports.Bus``).
 
     Args:
@@ -67,8 +77,8 @@ class RedisBus(Shared):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self._link = Link(url)
-        self._pulse = Pulse()
+        self._link = RedisServer(url)
+        self._health = BusHealth()
         self._open = False
         self._was_away = True
         self._due = False
@@ -79,18 +89,18 @@ class RedisBus(Shared):
 
     @property
     def away(self) -> bool:
-        return self._pulse.away or bool(self._lookout.separated)
+        return self._health.away or bool(self._failure_detector.separated)
 
     @property
     def lag(self) -> float:
-        return self._pulse.age
+        return self._health.age
 
     @property
     def trouble(self) -> str:
-        if self._pulse.away:
-            return f"Redis is away: {self._pulse.cause}"
-        if self._lookout.separated:
-            names = ", ".join(sorted(node.name for node in self._lookout.separated))
+        if self._health.away:
+            return f"Redis is away: {self._health.cause}"
+        if self._failure_detector.separated:
+            names = ", ".join(sorted(node.name for node in self._failure_detector.separated))
             return f"other nodes are on another Redis: {names}"
         return ""
 
@@ -110,12 +120,14 @@ class RedisBus(Shared):
     def start(self, node: Node, listener: BusListener, others: Iterable[Node]) -> None:
         self._me = node
         self._listener = listener
-        self._pulse = Pulse()
+        self._health = BusHealth()
         self._commands = Commands(self._link, self._first, self._posts, self._failed)
         self._registry = Registry(self._commands, self._cluster, node, LEASE)
-        self._peers = Peers(node, listener, self._registry.users, self._greet, self._has_left)
-        self._lookout = Lookout(node, self._registry, self._peers, listener, lambda: self._pulse.away)
-        self._lookout.suspect(others)
+        self._peers = OtherNodes(node, listener, self._registry.users, self._greet, self._has_left)
+        self._failure_detector = FailureDetector(
+            node, self._registry, self._peers, listener, lambda: self._health.away
+        )
+        self._failure_detector.suspect(others)
         self._subscription = Subscription(
             self._link, self._channel(node.name), self._subscribed, self._received, self._lost
         )
@@ -124,13 +136,13 @@ class RedisBus(Shared):
             self._wait_for_position()
             self._tick()
         except Busy:
-            cause = self._pulse.cause
+            cause = self._health.cause
             self.close()
             raise BusAway(f"the bus at {self._link.where} does not serve: {cause}") from None
         self._keepers = [
             gevent.spawn(self._for_ever, TICK, self._tick),
             gevent.spawn(self._for_ever, PULSE, self._greet),
-            gevent.spawn(self._for_ever, COMPARE, self._lookout.compare),
+            gevent.spawn(self._for_ever, COMPARE, self._failure_detector.compare),
             gevent.spawn(self._watch),
         ]
 
@@ -138,10 +150,10 @@ class RedisBus(Shared):
         if not self._open:
             return
         self._open = False
-        self._lookout.close()
+        self._failure_detector.close()
         gevent.killall(self._keepers)
         try:
-            if not self._pulse.away:
+            if not self._health.away:
                 self._registry.leave(*self._frames(leaving=True))
         except Busy:
             logger.info("the bus is away: this node's lease will run out")
@@ -191,7 +203,7 @@ class RedisBus(Shared):
     def _first(self, ask: Ask) -> None:
         """Write the whole lease on a new connection: this Redis may have an old one, or none.  May switch."""
         self._enter(ask)
-        self._pulse.written()
+        self._health.written()
         # The lease may have run out: then others are about to mark the users here offline.
         gevent.spawn_later(LEASE, self._listener.catch_up)
         for peer in self._peers:
@@ -214,7 +226,7 @@ class RedisBus(Shared):
             self._recover_lease()
         elif there > self._me.incarnation:
             self._listener.superseded()
-        self._lookout.look_around(nodes)
+        self._failure_detector.look_around(nodes)
         if self._unclaimed and not self.away:
             gevent.spawn(self._claim_again)
 
@@ -225,7 +237,7 @@ class RedisBus(Shared):
         """
         logger.warning("the lease of this node was gone; taking it again")
         self._enter(self._commands.ask)
-        gevent.spawn(self._lookout.compare)
+        gevent.spawn(self._failure_detector.compare)
         gevent.spawn(self._listener.catch_up)
         gevent.spawn_later(LEASE, self._listener.catch_up)
 
@@ -240,7 +252,7 @@ class RedisBus(Shared):
         self._listener.catch_up()
 
     def _has_left(self, node: Node) -> None:
-        self._lookout.has_left(node)
+        self._failure_detector.has_left(node)
 
     # -- What goes out
 
@@ -254,10 +266,10 @@ class RedisBus(Shared):
             if due or peer.out.waits:
                 taken = Node(peer.node.name, peer.node.incarnation if peer.taken is not None else 0)
                 frame = peer.out.next(self._me, taken, peer.taken or 0, leaving)
-                yield "PUBLISH", self._channel(peer.node.name), stream.encode(frame)
+                yield "PUBLISH", self._channel(peer.node.name), frames.encode(frame)
         if due:
-            own = stream.Outgoing().next(self._me, self._me, 0)._replace(number=self._pulse.turn)
-            yield "PUBLISH", self._channel(self._me.name), stream.encode(own)
+            own = frames.Outgoing().next(self._me, self._me, 0)._replace(number=self._health.turn)
+            yield "PUBLISH", self._channel(self._me.name), frames.encode(own)
 
     def _greet(self) -> None:
         """Send positions without waiting for the next tick."""
@@ -266,7 +278,7 @@ class RedisBus(Shared):
 
     def _failed(self, error: Exception) -> None:
         """Note that the command connection has ended, and end the other: they belong to one server."""
-        self._pulse.refused(str(error))
+        self._health.refused(str(error))
         for peer in self._peers:
             peer.out.lose()
         if self._open:
@@ -282,12 +294,12 @@ class RedisBus(Shared):
 
     def _received(self, content: bytes) -> None:
         try:
-            frame = stream.decode(content, self._me.name)
+            frame = frames.decode(content, self._me.name)
         except ValueError as error:
             logger.warning("on this node's channel: %s", error)
             return
         if frame.source == self._me:
-            self._pulse.heard(frame.number)
+            self._health.heard(frame.number)
         elif frame.source.name != self._me.name:
             peer = self._peers.take(frame)
             if peer is not None and frame.leaving:
@@ -295,7 +307,7 @@ class RedisBus(Shared):
                 self._has_left(peer.node)
 
     def _lost(self, error: Exception) -> None:
-        self._pulse.lost(str(error))
+        self._health.lost(str(error))
 
     # -- Whether Redis is away
 
@@ -322,18 +334,18 @@ class RedisBus(Shared):
 
     def _turned(self, away: bool) -> None:
         self._was_away = away
-        self._lookout.begin_anew()
+        self._failure_detector.begin_anew()
         if away:
             logger.error("%s; the database is looked into each second", self.trouble)
         else:
             logger.warning("the bus works again")
-            gevent.spawn(self._lookout.compare)
+            gevent.spawn(self._failure_detector.compare)
         gevent.spawn(self._listener.catch_up)
 
     def _wait_for_position(self) -> None:
         self._greet()
         with gevent.Timeout(START, Busy):
-            while self._pulse.away:
+            while self._health.away:
                 gevent.sleep(0.01)
         self._was_away = False
 

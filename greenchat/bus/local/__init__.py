@@ -1,0 +1,1 @@
+"""The bus of a server that is alone, and its counters."""

@@ -1,0 +1,1 @@
+"""Redis: connections, the registry of nodes and devices, and what the nodes share besides."""
