@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Protocol
 
-from greenchat.errors import Busy, NotLoggedIn, RequestError
+from greenchat.errors import NotLoggedIn, RequestError
 from greenchat.model.conversations import group_of, of_group, of_pair
-from greenchat.model.records import Message, Span
+from greenchat.model.records import Span
 from greenchat.ports.peer import Peer
-from greenchat.ports.store import Delivery
 from greenchat.protocol.classic import ClassicWire
 from greenchat.protocol.messages import (
     LAST_ORIGINAL,
@@ -24,6 +22,7 @@ from greenchat.protocol.native import TOLD_OF_UNANSWERED, encode, failure
 from greenchat.service.delivery.claims import Claim
 from greenchat.service.delivery.hub import MOMENT
 from greenchat.service.device.catch_up import catch_up
+from greenchat.service.device.flow import Flow
 from greenchat.service.device.holdback import Event, Gate
 from greenchat.service.device.receipts import Receipts
 from greenchat.service.service import Service
@@ -32,12 +31,6 @@ _RECALL = b'{"msgid":17,'
 
 NO_CLAIM = Claim()
 """Of all that are not logged in."""
-
-
-class Weighed(Delivery, Protocol):
-    """A delivery that counts as so many messages while it is under way."""
-
-    weight: int
 
 
 class Caller:
@@ -53,18 +46,18 @@ class Caller:
         entered: the login's number (see ``Hub``).
         doubted_hash: of a password that may have been set here: the answer to it was lost.
         wire: of an original client; None for others, and before its first frame.
+        flow: the messages under way to the database.
         gate: keeps live messages behind pages; None while there is nothing to keep back.
     """
 
     __slots__ = (
         "_groups",
-        "_in_flight",
-        "_paused",
         "_receipts",
         "claim",
         "device",
         "doubted_hash",
         "entered",
+        "flow",
         "gate",
         "name",
         "peer",
@@ -83,11 +76,10 @@ class Caller:
         self.doubted_hash: str | None = None
         self.claim = NO_CLAIM
         self.entered = 0
+        self.flow = Flow(service, peer)
         self.gate: Gate | None = None
         self._groups: dict[int, int] | None = None
         self._receipts: Receipts | None = None
-        self._in_flight = 0
-        self._paused = False
 
     @property
     def id(self) -> int:
@@ -369,25 +361,10 @@ class Caller:
         if userid == self.user:
             self.receipts.received(conversation, seq)
 
-    # -- Messages under way
+    # -- Messages
 
-    def append(self, message: Message, delivery: Weighed) -> None:
-        """Give a message to the store; with too many under way, read no more from the peer for now."""
-        self._in_flight += delivery.weight
-        service = self.service
-        if service.draining:  # it might be stored after the last word to the other nodes
-            delivery.failed(Busy("this server stops", retry_after=1.0))
-            return
-        queue_is_long = service.store.append(message, delivery)
-        if queue_is_long or self._in_flight >= service.limits.max_in_flight:
-            self._paused = True
-            self.peer.pause()
-
-    def acknowledge(self, sender: int, conversation: int, ack: StoredAck, weight: int) -> None:
-        """Tell the peer that its message is committed, with what is in the ACK, and how much it weighed."""
-        self._in_flight -= weight
-        if self._paused:
-            self._go_on()
+    def acknowledge(self, sender: int, conversation: int, ack: StoredAck) -> None:
+        """Tell the peer that its message is committed; the device has it by that."""
         if self.wire is None:  # not by _send_reply: this is done for each message
             self.peer.send(encode(ack))
         else:
@@ -395,17 +372,3 @@ class Caller:
         if sender == self.user and (self.wire is None or not self._echoes(conversation)):
             assert self._receipts is not None
             self._receipts.sent(conversation, ack.seq)
-
-    def refuse_message(self, error: RequestError, request: Request, weight: int) -> None:
-        """Tell the peer that its message, which weighed so much, was not stored."""
-        self._in_flight -= weight
-        if self._paused:
-            self._go_on()
-        self.refuse(error, msgid_of(request), request.cid)
-
-    def _go_on(self) -> None:
-        """Read again if few enough messages are under way."""
-        service = self.service
-        if self._in_flight <= service.limits.max_in_flight // 2 and not service.draining:
-            self._paused = False
-            self.peer.resume()

@@ -33,7 +33,7 @@ def one_chat(caller: Caller, request: m.OneChat) -> None:
     except RequestError as refusal:
         _refuse(caller, request, message, refusal)
     else:
-        caller.append(message, EntryDelivery(caller, request, message, None))
+        caller.flow.append(message, EntryDelivery(caller, request, message, None))
 
 
 def group_chat(caller: Caller, request: m.GroupChat) -> None:
@@ -46,7 +46,7 @@ def group_chat(caller: Caller, request: m.GroupChat) -> None:
     except RequestError as refusal:
         _refuse(caller, request, message, refusal)
     else:
-        caller.append(message, EntryDelivery(caller, request, message, membership))
+        caller.flow.append(message, EntryDelivery(caller, request, message, membership))
 
 
 def recall(caller: Caller, request: m.Recall) -> None:
@@ -63,7 +63,7 @@ def recall(caller: Caller, request: m.Recall) -> None:
     except RequestError as refusal:
         _refuse(caller, request, message, refusal)
     else:
-        caller.append(message, EntryDelivery(caller, request, message, membership))
+        caller.flow.append(message, EntryDelivery(caller, request, message, membership))
 
 
 def _check_recall(caller: Caller, request: m.Recall) -> None:
@@ -125,21 +125,27 @@ class EntryDelivery:
 
     def stored(self, seq: int, time: str, repeated: bool) -> None:
         """Acknowledge the sender, then deliver to everybody else."""
-        caller, message = self._caller, self._message
-        conversation, sender, cid, kind, body, _ = message
+        caller, service = self._caller, self._caller.service
+        conversation, sender, cid, kind, body, _ = self._message
         ack = m.StoredAck(re=m.msgid_of(self._request), cid=UNSET if cid is None else cid, seq=seq, time=time)
-        caller.acknowledge(sender, conversation, ack, self.weight)
+        caller.flow.done(self.weight)
+        caller.acknowledge(sender, conversation, ack)
         if repeated:
-            caller.service.router.remind(conversation, seq)
-        else:
-            MESSAGES_STORED.value += 1
-            self._deliver(Entry(conversation, seq, sender, self._name, cid, kind, body, time))
+            service.router.remind(conversation, seq)
+            return
+        MESSAGES_STORED.value += 1
+        entry = Entry(conversation, seq, sender, self._name, cid, kind, body, time)
+        # Not by the membership that was read when the message came: users have joined or left since.
+        members = {} if self._membership is None else service.memberships.get(-conversation)
+        own = service.router.has_others(sender, caller)
+        service.router.post(posted(entry, own=own), members, caller)
 
     def failed(self, error: RequestError) -> None:
         """Tell the sender; there is nothing to deliver."""
         if isinstance(error, Blocked | NotAMember):
             self._forget_permission()
-        self._caller.refuse_message(error, self._request, self.weight)
+        self._caller.flow.done(self.weight)
+        self._caller.refuse(error, m.msgid_of(self._request), self._request.cid)
 
     def _forget_permission(self) -> None:
         """Drop what this node thought when the message came: the transaction knew better."""
@@ -149,11 +155,3 @@ class EntryDelivery:
             service.memberships.forget(groupid)
         else:
             service.forget_block(sender, peer_of(conversation, sender))
-
-    def _deliver(self, entry: Entry) -> None:
-        caller = self._caller
-        service = caller.service
-        # Not by the membership that was read when the message came: users have joined or left since.
-        members = {} if self._membership is None else service.memberships.get(-entry.conversation)
-        own = service.router.has_others(entry.sender, caller)
-        service.router.post(posted(entry, own=own), members, caller)
