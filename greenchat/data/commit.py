@@ -152,7 +152,7 @@ class GroupCommit:
         """Queue a message; ``delivery`` is told what came of it.  Never raises or switches.
 
         Returns:
-            True if the queue, with this message, is more than half full.
+            True if the queue was more than half full before.
         """
         queued = len(self._queue) + len(self._aside)
         if queued >= self._max_queue:
@@ -162,7 +162,7 @@ class GroupCommit:
             self._since = monotonic()
         self._queue.append((message, delivery))
         self._runner.wake()
-        return queued >= self._max_queue // 2
+        return queued > self._max_queue // 2
 
     def run(self, call: Callable[..., Any], *args: Any) -> Any:
         """Queue ``call(connection, *args)``, wait, and return or raise what it does.  May switch.

@@ -21,8 +21,8 @@ class Flow:
     """The messages of one connection that are under way to the database.
 
     The connection is not read when ``max_in_flight`` of them are under way, or more than half of the commit
-    queue is taken.  It is read again when half of ``max_in_flight`` or fewer are left: with one limit for both,
-    reading would stop and go on with each message.
+    queue is taken.  It is read again when half of ``max_in_flight`` or fewer are left; with one limit for
+    both, reading would stop and go on with each message.
 
     Args:
         service: shared by the sessions of this node.
