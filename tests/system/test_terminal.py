@@ -158,10 +158,10 @@ def test_two_people_chat_in_terminals(people: tuple[Person, Person]) -> None:
     bob.types("chat:1:while you were away")
     bob.sees("sent [2]")
     bob.types("recall:#team")
-    bob.sees("Message 1 is taken back.")
+    bob.sees("Message 1 is recalled.")
     ann.logs_in("ann")
     ann.sees("#team (id 1): all of us [ann (online, creator), bob (online)]")
-    ann.sees("(took back message 1)")
+    ann.sees("(recalled message 1)")
     bob.sees("ann is online.")
     ann.types("history:bob:1")
     ann.sees("[2] bob: while you were away")
@@ -427,7 +427,7 @@ def test_a_script_may_drive_the_client(server: Server) -> None:
         "Choose 1, 2 or 3.",
         "  #team (id 1): x [bob (online, creator)]",
         "bob is your friend now, and offline.",
-        "Message 2 is taken back.",
+        "Message 2 is recalled.",
     ):
         assert line in said
     assert any(line.endswith("[1] me to bob: \\x1b[2Jhi") for line in said)
@@ -436,9 +436,9 @@ def test_a_script_may_drive_the_client(server: Server) -> None:
     assert [line.split(" ", 1)[1] for line in offline if "] ann" in line] == [
         "[1] ann: \\x1b[2Jhi",
         "[2] ann: (recalled)",
-        "[3] ann: (took back message 2)",
+        "[3] ann: (recalled message 2)",
     ]
-    assert offline[-1] == "You take no messages from ann any more."
+    assert offline[-1] == "You have blocked ann."
     assert not [line for line in script(server, "1", "bob", "secret") if "] ann" in line]
 
 

@@ -1,1 +1,1 @@
-"""The terminal program: menu, commands, and the lines it prints.  The library imports nothing of it."""
+"""The terminal program: a menu, commands and printed lines.  The library imports nothing of it."""

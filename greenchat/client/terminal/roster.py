@@ -1,21 +1,22 @@
-"""The people and groups that a logged-in user knows by name."""
+"""Names of the users and groups that a logged-in user has met."""
 
 from __future__ import annotations
 
 from greenchat.client.pushes import ConnectionEvent, Frame, LoginInfo, Message, PresenceChange, Push
-from greenchat.client.terminal.names import likeness, looks_like_another, written
+from greenchat.client.terminal.names import is_confusable, quote, skeleton
 
 
 class Roster:
-    """Friends and groups as of the login and what was heard since.
-
-    One thread hears while another asks: each change is one assignment, and who iterates, copies first.
+    """Keep the friends, groups and names of the login and of the pushes since.
 
     Attributes:
-        me: the user's id.
-        friends, groups: by id, as on the wire.
-        unknown: ids of groups that were heard of, and are not among ``groups``.
+        me: id of the user.
+        friends, groups: objects of the wire, by id.
+        unknown: ids of groups that sent messages and are not in ``groups``.
     """
+
+    # One thread updates while another reads.  So each change is one assignment, and readers copy before they
+    # iterate.
 
     def __init__(self, login: LoginInfo) -> None:
         self.me = login.id
@@ -26,33 +27,33 @@ class Roster:
         self.refresh(login)
 
     def refresh(self, login: LoginInfo) -> None:
-        """Take over what a login says."""
+        """Replace friends and groups by those of a login."""
         self.friends: dict[int, Frame] = {friend["id"]: dict(friend) for friend in login.friends}
         self.groups: dict[int, Frame] = {group["id"]: group for group in login.groups}
         for user in [*login.friends, *(user for group in login.groups for user in group.get("users", []))]:
             self.learn_name(user["id"], user["name"])
 
     def add_friend(self, friend: Frame) -> None:
-        """Know a friend."""
+        """Add or replace a friend."""
         self.friends[friend["id"]] = dict(friend)
         self.learn_name(friend["id"], friend["name"])
 
     def add_group(self, group: Frame) -> None:
-        """Know a group and, where they are named, its members."""
+        """Add or replace a group, and learn the names of its members."""
         self.groups[group["id"]] = group
         self.unknown.discard(group["id"])
         for user in group.get("users", []):
             self.learn_name(user["id"], user["name"])
 
     def learn_name(self, userid: int, name: str) -> None:
-        """Know what a user is called."""
+        """Set the name of a user."""
         if self._names.get(userid) != name:
-            self._alike.get(likeness(self._names.get(userid, "")), set()).discard(userid)
-            self._alike.setdefault(likeness(name), set()).add(userid)
+            self._alike.get(skeleton(self._names.get(userid, "")), set()).discard(userid)
+            self._alike.setdefault(skeleton(name), set()).add(userid)
             self._names[userid] = name
 
-    def hear(self, push: Push) -> None:
-        """Learn from a push."""
+    def update(self, push: Push) -> None:
+        """Apply a push."""
         if isinstance(push, Message):
             self.learn_name(push.sender, push.name)
             if push.conversation.kind == "groupid" and push.conversation.id not in self.groups:
@@ -62,27 +63,27 @@ class Roster:
         elif isinstance(push, ConnectionEvent) and push.login:
             self.refresh(push.login)
 
-    def user(self, userid: int) -> str:
-        """Return what to call a user: nobody else, and nothing else that the terminal writes, is called so.
+    def user_name(self, userid: int) -> str:
+        """Return the quoted name of a user, different for each user; ``me`` for the one at the terminal.
 
-        A name that is easily mistaken for another has the id behind it.
+        A name that looks like another one is followed by the id.
         """
         if userid == self.me:
             return "me"
         name = self._names.get(userid)
         if name is None:
             return f"user {userid}"
-        is_alike = len(self._alike[likeness(name)]) > 1 or looks_like_another(name)
-        return f"{written(name)} (id {userid})" if is_alike else written(name)
+        is_alike = len(self._alike[skeleton(name)]) > 1 or is_confusable(name)
+        return f"{quote(name)} (id {userid})" if is_alike else quote(name)
 
-    def group(self, groupid: int) -> str:
-        """Return what to call a group, without the ``#``; digits alone are an id."""
-        return written(str(self.groups[groupid]["groupname"])) if groupid in self.groups else str(groupid)
+    def group_name(self, groupid: int) -> str:
+        """Return the quoted name of a group, without the ``#``; the id if the name is not known."""
+        return quote(str(self.groups[groupid]["groupname"])) if groupid in self.groups else str(groupid)
 
     def user_id(self, name: str) -> int | None:
-        """Return the id of a user whose name is known."""
+        """Return the id of a user; None if the name is not known."""
         return next((userid for userid, known in list(self._names.items()) if known == name), None)
 
     def group_id(self, name: str) -> int | None:
-        """Return the id of one of the user's groups."""
+        """Return the id of one of the user's groups; None if there is none of the name."""
         return next((key for key, group in list(self.groups.items()) if group["groupname"] == name), None)

@@ -1,4 +1,4 @@
-"""Where the terminal reads and prints: a prompt below the messages, or plain lines for scripts."""
+"""Input and output: a prompt below the messages in a terminal, plain lines for scripts."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.utils import is_dumb_terminal
 
-from greenchat.client.terminal.text import printable
+from greenchat.client.terminal.text import safe_lines
 
 Complete = Callable[[str], list[str]]
 
 
 class Interrupted(Exception):
-    """Raised by ``command`` after ``interrupt``: there is no login any more to give commands in."""
+    """Raised by ``command`` after ``interrupt``: the login has ended."""
 
 
 class Screen(Protocol):
-    """The terminal's means to read; ``ask`` and ``command`` raise EOFError when the input ends."""
+    """Read answers and commands; both methods raise EOFError when the input ends."""
 
     def ask(self, question: str, hidden: bool = False) -> str:
-        """Ask a question and return the answer."""
+        """Show a question and return the answer; a hidden one is not shown."""
 
     def command(self, complete: Complete) -> str:
-        """Return the next command."""
+        """Return the next command line; ``complete`` returns the completions of its beginning."""
 
     def interrupt(self) -> None:
-        """Have ``command`` raise Interrupted, now or when it is called; from any thread."""
+        """Make ``command`` raise Interrupted, now or at its next call; any thread may call this."""
 
     def reset(self) -> None:
-        """Forget an interrupt that nobody saw."""
+        """Forget an interrupt that ``command`` has not raised."""
 
 
 def show(text: str) -> None:
-    """Print a text: the one way out, and what comes from others is made harmless here."""
+    """Print a text, with control characters escaped.  Everything that is printed passes here."""
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    print("\n".join(printable(text, columns)), flush=True)
+    print("\n".join(safe_lines(text, columns)), flush=True)
 
 
-class _Shown(logging.Handler):
-    """Show what the library logs: it quotes the server, and has no other harmless way to the terminal."""
+class _ScreenHandler(logging.Handler):
+    """Show the library's log by ``show``, because it quotes the server."""
 
     def emit(self, record: logging.LogRecord) -> None:
         show(f"({record.getMessage()})")
@@ -63,9 +63,9 @@ class _Shown(logging.Handler):
 
 @contextlib.contextmanager
 def open_screen() -> Iterator[Screen]:
-    """Open the prompt in a terminal; plain lines where input or output is none, or a dumb one."""
-    log, shown = logging.getLogger("greenchat"), _Shown(logging.WARNING)
-    log.addHandler(shown)
+    """Open a prompt; plain lines if input or output is no terminal, or a dumb one."""
+    log, handler = logging.getLogger("greenchat"), _ScreenHandler(logging.WARNING)
+    log.addHandler(handler)
     try:
         if sys.stdin.isatty() and sys.stdout.isatty() and not is_dumb_terminal():
             with patch_stdout():
@@ -73,41 +73,43 @@ def open_screen() -> Iterator[Screen]:
         else:
             yield PlainScreen()
     finally:
-        log.removeHandler(shown)
+        log.removeHandler(handler)
 
 
 @contextlib.contextmanager
-def _unseen(terminal: int) -> Iterator[None]:
-    """Show nothing of what is typed at a terminal; do nothing where it is none."""
+def _without_echo(terminal: int) -> Iterator[None]:
+    """Switch the echo of a terminal off; do nothing if the descriptor is none."""
     if not os.isatty(terminal):
         yield
         return
     before = termios.tcgetattr(terminal)
-    blind = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
-    termios.tcsetattr(terminal, termios.TCSADRAIN, blind)
+    silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(terminal, termios.TCSADRAIN, silent)
     try:
         yield
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
-class PlainScreen:
-    """Lines in, lines out."""
+class PlainScreen(Screen):
+    """Read and print plain lines."""
 
     def __init__(self) -> None:
-        self._tail = b""
+        self._rest = b""
         self._stop, self._stopper = os.pipe()
         if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of few letters shows all the same
+            sys.stdout.reconfigure(
+                errors="backslashreplace"
+            )  # print escapes if the encoding lacks a character
 
     def ask(self, question: str, hidden: bool = False) -> str:
-        """Print the question as a line, and read one; a hidden answer shows nowhere."""
-        with _unseen(sys.stdin.fileno()) if hidden else contextlib.nullcontext():
+        """Print the question as a line, and read the answer as one; a hidden answer is not echoed."""
+        with _without_echo(sys.stdin.fileno()) if hidden else contextlib.nullcontext():
             show(question)
             return self._line([])
 
     def command(self, complete: Complete) -> str:
-        """Read a command.  A backslash at the end of a line takes the next one too; two there are one."""
+        """Read a command line.  A backslash at its end continues it on the next line; two stand for one."""
         command = ""
         while True:
             line = self._line([self._stop])
@@ -119,7 +121,7 @@ class PlainScreen:
             command += "\n"
 
     def interrupt(self) -> None:
-        """Wake the read."""
+        """Wake the thread that reads."""
         os.write(self._stopper, b"!")
 
     def reset(self) -> None:
@@ -129,21 +131,21 @@ class PlainScreen:
 
     def _line(self, stops: list[int]) -> str:
         stdin = sys.stdin.fileno()
-        while b"\n" not in self._tail:
+        while b"\n" not in self._rest:
             ready = select.select([stdin, *stops], [], [])[0]
             if self._stop in ready:
                 os.read(self._stop, 1)
                 raise Interrupted
             data = os.read(stdin, 65_536)
-            if not data and not self._tail:
+            if not data and not self._rest:
                 raise EOFError
-            self._tail += data or b"\n"  # the last line may lack its end
-        line, _, self._tail = self._tail.partition(b"\n")
+            self._rest += data or b"\n"  # the last line may have no newline
+        line, _, self._rest = self._rest.partition(b"\n")
         return line.decode(errors="replace").rstrip("\r")
 
 
-class PromptScreen:
-    """A line being typed, with history and completion; messages appear above it."""
+class PromptScreen(Screen):
+    """Read with a prompt, history and completion; messages are printed above it."""
 
     def __init__(self) -> None:
         self._questions: PromptSession[str] = PromptSession(history=DummyHistory())
@@ -153,7 +155,7 @@ class PromptScreen:
         self._stopped = threading.Event()
 
     def ask(self, question: str, hidden: bool = False) -> str:
-        """Ask; a hidden answer shows as stars, and none is kept in the history."""
+        """Ask; a hidden answer is shown as asterisks, and no answer is kept in the history."""
         while True:
             try:
                 return self._questions.prompt(question + " ", is_password=hidden)
@@ -161,7 +163,7 @@ class PromptScreen:
                 continue
 
     def command(self, complete: Complete) -> str:
-        """Read a command; Ctrl-C clears it, Ctrl-D ends the input."""
+        """Read a command line; Ctrl-C clears it, Ctrl-D ends the input."""
         while True:
             try:
                 return self._commands.prompt(
@@ -175,7 +177,7 @@ class PromptScreen:
         self._stopped.set()
         loop = self._commands.app.loop
         if loop:
-            with contextlib.suppress(RuntimeError):  # the prompt has just ended; the next one checks
+            with contextlib.suppress(RuntimeError):  # the prompt has just ended; pre_run checks the next one
                 loop.call_soon_threadsafe(self._check)
 
     def reset(self) -> None:
@@ -190,7 +192,7 @@ class PromptScreen:
 
 
 def _keys() -> KeyBindings:
-    """Return the keys of the prompt: Enter ends a command, and Alt-Enter a line of it."""
+    """Return the key bindings: Enter ends the command, Alt-Enter begins a new line."""
     keys = KeyBindings()
 
     @keys.add("enter", filter=has_focus(DEFAULT_BUFFER))

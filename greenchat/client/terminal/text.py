@@ -1,4 +1,4 @@
-"""The terminal's output: harmless lines, local times, and sentences for errors."""
+"""Text for the terminal: pushes and errors as lines, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -10,53 +10,60 @@ from prompt_toolkit.utils import get_cwidth
 from greenchat.client.pushes import (
     ConnectionEvent,
     Conversation,
+    Entry,
     Message,
     MessageRecall,
     PresenceChange,
     Push,
 )
-from greenchat.client.terminal.names import escaped, steers, written
+from greenchat.client.terminal.names import escape, is_control, quote
 from greenchat.client.terminal.roster import Roster
 from greenchat.errors import Disconnected
 from greenchat.model.instants import to_seconds
 
 MARGIN = "      | "
-"""Before each further line of a text: no line of ours begins like that, so that a text can forge none."""
+"""Prefix of the second and further lines of a text.
+
+No line of the program begins so, and a message cannot forge one.
+"""
 
 NARROWEST = 20
-"""Columns that a terminal must have for lines to be folded."""
+"""Columns below which lines are not folded."""
 
 
-def harmless(line: str) -> str:
-    """Return the line with all that could steer a terminal written out as escapes.
+def escape_controls(line: str) -> str:
+    """Return a line with its control and format characters escaped; all other Unicode stays.
 
     Control characters could move the cursor, retitle the window or forge another line; format characters
-    could reorder what is read, or hide in it.  All other Unicode stays.
+    could reorder or hide text.
+
+    >>> escape_controls("\\x1b[2Jhi")
+    '\\\\x1b[2Jhi'
     """
-    return "".join(escaped(char) if steers(char) else char for char in line)
+    return "".join(escape(char) if is_control(char) else char for char in line)
 
 
-def printable(text: str, columns: int = 0) -> Iterator[str]:
-    """Yield the harmless lines of a text, the second and further ones behind a margin.
+def safe_lines(text: str, columns: int = 0) -> Iterator[str]:
+    """Yield the lines of a text, with control characters escaped and a margin from the second line on.
 
     Args:
-        text: with newlines where further lines begin.
-        columns: of the terminal.  Lines are folded before its edge, where otherwise a text of the right
-            length could go on like a line of ours.  0: they are not folded.
+        text: may have newlines.
+        columns: width of the terminal.  Lines are folded before its edge: a terminal that wraps them could
+            make the end of a message look like a line of the program.  0: do not fold.
     """
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n")):
-        yield from _folded(f"{MARGIN if number else ''}{harmless(line)}", columns)
+        yield from _folded(f"{MARGIN if number else ''}{escape_controls(line)}", columns)
 
 
-def clock(instant: str, now: datetime | None = None) -> str:
-    """Return an instant in local time: ``HH:MM``, with the date if it is not today's."""
+def local_time(instant: str, now: datetime | None = None) -> str:
+    """Return an instant in local time: ``HH:MM``, with the date unless it is today."""
     then = datetime.fromtimestamp(to_seconds(instant))
     today = (now or datetime.now()).date()
     return then.strftime("%H:%M" if then.date() == today else "%Y-%m-%d %H:%M")
 
 
-def sentence(error: Exception) -> str:
-    """Return what an error says as a sentence, in words for people: the wire's names mean nothing to them."""
+def error_sentence(error: Exception) -> str:
+    """Return an error as a sentence for people, with words in place of the wire's names."""
     text = _reason(error.reason) if isinstance(error, Disconnected) else str(error)
     field, colon, rest = text.partition(": ")
     text = f"{_FIELDS[field]} is not accepted: {rest}" if colon and field in _FIELDS else text
@@ -65,17 +72,13 @@ def sentence(error: Exception) -> str:
 
 
 def describe(push: Push, roster: Roster) -> str | None:
-    """Return the line that tells of a push; None for what a terminal keeps quiet about."""
+    """Return a push as a line; None for a push that is not shown."""
     match push:
-        case Message(conversation, seq, sender, _, text, time):
-            place = _place(conversation, sender, roster)
-            said = "(recalled)" if text is None else text
-            return f"{clock(time)} [{seq}] {roster.user(sender)}{place}: {said}"
-        case MessageRecall(conversation, seq, sender, target, time):
-            place = _place(conversation, sender, roster)
-            return f"{clock(time)} [{seq}] {roster.user(sender)}{place}: (took back message {target})"
+        case Message() | MessageRecall():
+            sender = roster.user_name(push.sender) + _place(push.conversation, push.sender, roster)
+            return f"{local_time(push.time)} [{push.seq}] {sender}: {_content(push)}"
         case PresenceChange(user, state):
-            return f"{roster.user(user)} is {state}."
+            return f"{roster.user_name(user)} is {state}."
         case ConnectionEvent():
             return _event(push)
     return None
@@ -83,17 +86,17 @@ def describe(push: Push, roster: Roster) -> str | None:
 
 def user_line(user: dict[str, object]) -> str:
     """Return a friend as a line."""
-    return f"  {written(str(user['name']))} (id {user['id']}) {user['state']}"
+    return f"  {quote(str(user['name']))} (id {user['id']}) {user['state']}"
 
 
 def group_line(group: dict[str, object], members: str = "") -> str:
     """Return a group as a line."""
     desc = f": {group['groupdesc']}" if group.get("groupdesc") else ""
-    return f"  #{written(str(group['groupname']))} (id {group['id']}){desc}{members}"
+    return f"  #{quote(str(group['groupname']))} (id {group['id']}){desc}{members}"
 
 
 def member_names(group: dict[str, list[dict[str, object]]]) -> str:
-    """Return the members of a group, or how many there are where the server did not name them."""
+    """Return the names of a group's members, or their number if the server sent no names."""
     names = ", ".join(_member(user) for user in group.get("users", []))
     if not names and group.get("count"):
         names = f"{group['count']} members"
@@ -102,13 +105,19 @@ def member_names(group: dict[str, list[dict[str, object]]]) -> str:
 
 def _member(user: dict[str, object]) -> str:
     creator = ", creator" if user["role"] == "creator" else ""
-    return f"{written(str(user['name']))} ({user['state']}{creator})"
+    return f"{quote(str(user['name']))} ({user['state']}{creator})"
+
+
+def _content(entry: Entry) -> str:
+    if isinstance(entry, MessageRecall):
+        return f"(recalled message {entry.target})"
+    return "(recalled)" if entry.text is None else entry.text
 
 
 def _place(conversation: Conversation, sender: int, roster: Roster) -> str:
     if conversation.kind == "groupid":
-        return f" in #{roster.group(conversation.id)}"
-    return f" to {roster.user(conversation.id)}" if sender == roster.me else ""
+        return f" in #{roster.group_name(conversation.id)}"
+    return f" to {roster.user_name(conversation.id)}" if sender == roster.me else ""
 
 
 def _event(event: ConnectionEvent) -> str | None:
@@ -128,7 +137,7 @@ def _reason(reason: str) -> str:
 
 
 def _folded(line: str, columns: int) -> Iterator[str]:
-    """Yield the pieces of a line that fit, cut at a blank if possible; the further ones have a margin."""
+    """Yield the pieces of a line, cut at a blank if possible, with a margin from the second piece on."""
     while columns >= NARROWEST and (end := _fitting(line, columns)) < len(line):
         blank = line.rfind(" ", len(MARGIN), end + 1)
         cut = blank if blank > end // 2 else end
@@ -138,7 +147,7 @@ def _folded(line: str, columns: int) -> Iterator[str]:
 
 
 def _fitting(line: str, columns: int) -> int:
-    """Return how many characters of a line fit into so many columns."""
+    """Return the number of characters of a line that fit into a width."""
     width = 0
     for place, char in enumerate(line):
         width += get_cwidth(char)
@@ -150,15 +159,15 @@ def _fitting(line: str, columns: int) -> int:
 _ENDS = {
     "replaced": "You have logged in from elsewhere: this login has ended.",
     "bad_credentials": "You were logged out while the connection was away. Log in again.",
-    "protocol": "The server did not understand this program, and ended the login. Log in again.",
+    "protocol": "The server did not understand this program and ended the login. Log in again.",
 }
 
 _REASONS = {
-    "evicted": "the server has heard nothing of us in time, or has no room",
-    "protocol": "it did not understand this program",
+    "evicted": "the server received no heartbeat in time, or has too many connections",
+    "protocol": "the server did not understand this program",
     "replaced": "you have logged in from elsewhere",
     "shutdown": "the server stops",
-    "slow_consumer": "too much waited for us",
+    "slow_consumer": "this program did not receive its messages fast enough",
     "bad_credentials": "you were logged out",
 }
 

@@ -17,13 +17,13 @@ from greenchat.client import (
     in_group,
     with_user,
 )
-from greenchat.client.terminal.commands import COMMANDS, Over, Talk, completions, execute
+from greenchat.client.terminal.commands import COMMANDS, CommandContext, LoginEnded, completions, execute
 from greenchat.client.terminal.roster import Roster
 from tests.client.fake_server import TIME
 
 
 @pytest.fixture
-def talk() -> Talk:
+def context() -> CommandContext:
     bob = {"id": 2, "name": "bob", "state": "online"}
     roster = Roster(
         LoginInfo(1, "ann", "T", "", "", [bob], [{"id": 5, "groupname": "team", "groupdesc": "we"}])
@@ -35,11 +35,11 @@ def talk() -> Talk:
     client.add_friend.return_value = {"id": 8, "name": "zoe", "state": "online"}
     client.join_group.return_value = {"id": 9, "groupname": "others"}
     client.history.return_value = HistoryPage([], False)
-    return Talk(client, roster, Mock())
+    return CommandContext(client, roster, Mock())
 
 
-def shown(talk: Talk) -> list[str]:
-    return [call.args[0] for call in talk.show.call_args_list]  # type: ignore[attr-defined]
+def shown(context: CommandContext) -> list[str]:
+    return [call.args[0] for call in context.show.call_args_list]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,12 @@ def shown(talk: Talk) -> list[str]:
         ("loginout", "logout", ()),
     ],
 )
-def test_a_line_calls_the_client(talk: Talk, line: str, method: str, arguments: tuple[Any, ...]) -> None:
-    with suppress(Over):
-        execute(line, talk)
-    getattr(talk.client, method).assert_called_once_with(*arguments)
+def test_a_line_calls_the_client(
+    context: CommandContext, line: str, method: str, arguments: tuple[Any, ...]
+) -> None:
+    with suppress(LoginEnded):
+        execute(line, context)
+    getattr(context.client, method).assert_called_once_with(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -90,12 +92,12 @@ def test_a_line_calls_the_client(talk: Talk, line: str, method: str, arguments: 
         ('history:"#x"', "#x"),
     ],
 )
-def test_in_quotes_stands_a_name(talk: Talk, line: str, name: str) -> None:
-    execute(line, talk)
-    talk.client.find_user.assert_called_once_with(name)  # type: ignore[attr-defined]
+def test_in_quotes_stands_a_name(context: CommandContext, line: str, name: str) -> None:
+    execute(line, context)
+    context.client.find_user.assert_called_once_with(name)  # type: ignore[attr-defined]
 
 
-def test_groups_are_asked_for_anew(talk: Talk) -> None:
+def test_groups_are_asked_for_anew(context: CommandContext) -> None:
     bob = {"id": 2, "name": "bob", "state": "offline", "role": "normal"}
     now = {
         5: {"group": {"id": 5, "groupname": "team", "count": 1}, "users": [bob], "more": False},
@@ -107,38 +109,38 @@ def test_groups_are_asked_for_anew(talk: Talk) -> None:
             raise errors.NotAMember
         return now[groupid]
 
-    talk.client.group_info.side_effect = group_info  # type: ignore[attr-defined]
-    talk.roster.unknown.update((6, 7))
-    execute("groups", talk)
-    assert shown(talk) == ["Groups:", "  #six (id 6) [101 members]", "  #team (id 5) [bob (offline)]"]
+    context.client.group_info.side_effect = group_info  # type: ignore[attr-defined]
+    context.roster.unknown.update((6, 7))
+    execute("groups", context)
+    assert shown(context) == ["Groups:", "  #six (id 6) [101 members]", "  #team (id 5) [bob (offline)]"]
     del now[5]
-    execute("groups", talk)
-    assert shown(talk)[3:] == ["Groups:", "  #six (id 6) [101 members]"]
+    execute("groups", context)
+    assert shown(context)[3:] == ["Groups:", "  #six (id 6) [101 members]"]
 
 
-def test_history_takes_a_count(talk: Talk) -> None:
-    execute("history:bob", talk)
-    execute("history:#team:7", talk)
-    assert talk.client.history.call_args_list == [  # type: ignore[attr-defined]
+def test_history_takes_a_count(context: CommandContext) -> None:
+    execute("history:bob", context)
+    execute("history:#team:7", context)
+    assert context.client.history.call_args_list == [  # type: ignore[attr-defined]
         ((with_user(2),), {"limit": 20}),
         ((in_group(5),), {"limit": 7}),
     ]
-    assert shown(talk)[-1] == "(that is all)"
+    assert shown(context)[-1] == "(that is all)"
 
 
-def test_recall_without_a_number_takes_back_the_last_own_message(talk: Talk) -> None:
+def test_recall_without_a_number_takes_back_the_last_own_message(context: CommandContext) -> None:
     entries: list[Message | MessageRecall] = [
         Message(with_user(2), 1, 1, "ann", "first", TIME),
         Message(with_user(2), 2, 1, "ann", None, TIME),
         Message(with_user(2), 3, 2, "bob", "theirs", TIME),
         MessageRecall(with_user(2), 4, 1, 2, TIME),
     ]
-    talk.client.history.return_value = HistoryPage(entries, False)  # type: ignore[attr-defined]
-    execute("recall:bob", talk)
-    talk.client.recall.assert_called_once_with(with_user(2), 1)  # type: ignore[attr-defined]
-    talk.client.history.return_value = HistoryPage(entries[2:], False)  # type: ignore[attr-defined]
+    context.client.history.return_value = HistoryPage(entries, False)  # type: ignore[attr-defined]
+    execute("recall:bob", context)
+    context.client.recall.assert_called_once_with(with_user(2), 1)  # type: ignore[attr-defined]
+    context.client.history.return_value = HistoryPage(entries[2:], False)  # type: ignore[attr-defined]
     with pytest.raises(errors.NoSuchMessage):
-        execute("recall:bob", talk)
+        execute("recall:bob", context)
 
 
 @pytest.mark.parametrize(
@@ -154,32 +156,36 @@ def test_recall_without_a_number_takes_back_the_last_own_message(talk: Talk) -> 
         ("addfriend", "write addfriend:ID"),
     ],
 )
-def test_a_line_that_lacks_something_says_how_to_write_it(talk: Talk, line: str, says: str) -> None:
+def test_a_line_that_lacks_something_says_how_to_write_it(
+    context: CommandContext, line: str, says: str
+) -> None:
     with pytest.raises(errors.BadRequest, match=says):
-        execute(line, talk)
-    assert not talk.client.mock_calls  # type: ignore[attr-defined]
+        execute(line, context)
+    assert not context.client.mock_calls  # type: ignore[attr-defined]
 
 
-def test_help_names_every_command(talk: Talk) -> None:
-    execute("help", talk)
-    text = "\n".join(shown(talk))
+def test_help_names_every_command(context: CommandContext) -> None:
+    execute("help", context)
+    text = "\n".join(shown(context))
     assert all(command.usage in text for command in COMMANDS.values())
 
 
 @pytest.mark.parametrize(("line", "quits"), [("quit", True), ("loginout", False)])
-def test_quit_ends_the_program_and_loginout_the_login(talk: Talk, line: str, quits: bool) -> None:
-    with pytest.raises(Over) as raised:
-        execute(line, talk)
+def test_quit_ends_the_program_and_loginout_the_login(
+    context: CommandContext, line: str, quits: bool
+) -> None:
+    with pytest.raises(LoginEnded) as raised:
+        execute(line, context)
     assert raised.value.quit == quits
 
 
-def test_commands_and_known_names_are_completed(talk: Talk) -> None:
-    assert completions("cha", talk.roster) == ["chat:"]
-    assert completions("q", talk.roster) == ["quit"]
-    assert completions("chat:b", talk.roster) == ["chat:bob:"]
-    assert completions("groupchat:", talk.roster) == ["groupchat:team:"]
-    assert completions("history:", talk.roster) == ["history:bob", "history:#team"]
-    assert completions("chat:bob:b", talk.roster) == []
-    assert completions("dance:", talk.roster) == []
-    talk.roster.add_friend({"id": 9, "name": "a: b", "state": "online"})
-    assert completions("chat：", talk.roster) == ["chat：bob:", 'chat："a: b":']
+def test_commands_and_known_names_are_completed(context: CommandContext) -> None:
+    assert completions("cha", context.roster) == ["chat:"]
+    assert completions("q", context.roster) == ["quit"]
+    assert completions("chat:b", context.roster) == ["chat:bob:"]
+    assert completions("groupchat:", context.roster) == ["groupchat:team:"]
+    assert completions("history:", context.roster) == ["history:bob", "history:#team"]
+    assert completions("chat:bob:b", context.roster) == []
+    assert completions("dance:", context.roster) == []
+    context.roster.add_friend({"id": 9, "name": "a: b", "state": "online"})
+    assert completions("chat：", context.roster) == ["chat：bob:", 'chat："a: b":']

@@ -17,7 +17,7 @@ from greenchat.client import (
     with_user,
 )
 from greenchat.client.terminal.roster import Roster
-from greenchat.client.terminal.text import clock, describe, harmless, printable, sentence
+from greenchat.client.terminal.text import describe, error_sentence, escape_controls, local_time, safe_lines
 from greenchat.model.instants import to_instant
 
 NOW = to_instant(datetime.now(UTC).timestamp())
@@ -42,11 +42,11 @@ def roster() -> Roster:
     ],
 )
 def test_what_steers_a_terminal_is_written_out_and_all_else_stays(text: str, shown: str) -> None:
-    assert harmless(text) == shown
+    assert escape_controls(text) == shown
 
 
 def test_further_lines_of_a_text_stand_behind_a_margin() -> None:
-    assert list(printable("09:00 [1] bob: one\r\n09:00 [2] eve: forged\rx\n")) == [
+    assert list(safe_lines("09:00 [1] bob: one\r\n09:00 [2] eve: forged\rx\n")) == [
         "09:00 [1] bob: one",
         "      | 09:00 [2] eve: forged\\rx",
         "      | ",
@@ -70,14 +70,14 @@ def test_further_lines_of_a_text_stand_behind_a_margin() -> None:
 )
 def test_a_line_does_not_reach_over_the_edge_of_the_terminal(text: str, lines: list[str]) -> None:
     """Beyond it the text would go on at the left, where our lines begin."""
-    assert list(printable(text, 30)) == lines
+    assert list(safe_lines(text, 30)) == lines
 
 
 def test_times_are_local_with_the_date_where_it_is_not_today() -> None:
     local = datetime(2026, 11, 23, 9, 5)
     instant = to_instant(local.timestamp())
-    assert clock(instant, now=datetime(2026, 11, 23, 23, 59)) == "09:05"
-    assert clock(instant, now=datetime(2026, 11, 24)) == "2026-11-23 09:05"
+    assert local_time(instant, now=datetime(2026, 11, 23, 23, 59)) == "09:05"
+    assert local_time(instant, now=datetime(2026, 11, 24)) == "2026-11-23 09:05"
 
 
 @pytest.mark.parametrize(
@@ -99,16 +99,16 @@ def test_times_are_local_with_the_date_where_it_is_not_today() -> None:
     ],
 )
 def test_errors_are_sentences(error: Exception, text: str) -> None:
-    assert sentence(error) == text
+    assert error_sentence(error) == text
 
 
 def test_pushes_are_described_with_names_and_numbers(roster: Roster) -> None:
-    time = clock(NOW)
+    time = local_time(NOW)
     said: list[tuple[Push, str | None]] = [
         (Message(with_user(2), 3, 2, "bob", "hi", NOW), f"{time} [3] bob: hi"),
         (Message(with_user(2), 4, 1, "ann", "yo", NOW), f"{time} [4] me to bob: yo"),
         (Message(in_group(5), 1, 2, "bob", None, NOW), f"{time} [1] bob in #team: (recalled)"),
-        (MessageRecall(in_group(5), 2, 7, 1, NOW), f"{time} [2] user 7 in #team: (took back message 1)"),
+        (MessageRecall(in_group(5), 2, 7, 1, NOW), f"{time} [2] user 7 in #team: (recalled message 1)"),
         (PresenceChange(2, "online"), "bob is online."),
         (TypingNotice(with_user(2), 2), None),
         (ConnectionEvent("connected"), None),
@@ -142,35 +142,35 @@ def test_pushes_are_described_with_names_and_numbers(roster: Roster) -> None:
     ],
 )
 def test_nobody_is_called_like_another_or_like_a_line_of_ours(roster: Roster, name: str, called: str) -> None:
-    roster.hear(Message(with_user(9), 1, 9, name, "hi", NOW))
-    assert roster.user(9) == called
+    roster.update(Message(with_user(9), 1, 9, name, "hi", NOW))
+    assert roster.user_name(9) == called
     line = describe(Message(in_group(5), 1, 9, name, "hi", NOW), roster)
-    assert line == f"{clock(NOW)} [1] {called} in #team: hi"
+    assert line == f"{local_time(NOW)} [1] {called} in #team: hi"
 
 
 def test_names_that_are_alike_have_the_ids_behind_them(roster: Roster) -> None:
     roster.learn_name(9, "Bob")
-    assert (roster.user(2), roster.user(9)) == ("bob (id 2)", "Bob (id 9)")
+    assert (roster.user_name(2), roster.user_name(9)) == ("bob (id 2)", "Bob (id 9)")
     roster.learn_name(9, "robert")
-    assert (roster.user(2), roster.user(9)) == ("bob", "robert")
+    assert (roster.user_name(2), roster.user_name(9)) == ("bob", "robert")
 
 
 def test_a_group_that_is_only_heard_of_is_remembered(roster: Roster) -> None:
-    roster.hear(Message(in_group(8), 1, 2, "bob", "hi", NOW))
-    assert (roster.unknown, roster.group(8)) == ({8}, "8")
+    roster.update(Message(in_group(8), 1, 2, "bob", "hi", NOW))
+    assert (roster.unknown, roster.group_name(8)) == ({8}, "8")
     roster.add_group({"id": 8, "groupname": "8"})
-    assert (roster.unknown, roster.group(8)) == (set(), '"8"')
+    assert (roster.unknown, roster.group_name(8)) == (set(), '"8"')
 
 
 def test_the_roster_learns_from_what_it_hears(roster: Roster) -> None:
-    roster.hear(PresenceChange(2, "online"))
-    roster.hear(Message(with_user(9), 1, 9, "new", "hi", NOW))
+    roster.update(PresenceChange(2, "online"))
+    roster.update(Message(with_user(9), 1, 9, "new", "hi", NOW))
     assert roster.friends[2]["state"] == "online"
-    assert (roster.user_id("new"), roster.user(9), roster.user(1), roster.group_id("team")) == (
+    assert (roster.user_id("new"), roster.user_name(9), roster.user_name(1), roster.group_id("team")) == (
         9,
         "new",
         "me",
         5,
     )
-    roster.hear(ConnectionEvent("back", login=LoginInfo(1, "ann", "T", "", "", [], [])))
+    roster.update(ConnectionEvent("back", login=LoginInfo(1, "ann", "T", "", "", [], [])))
     assert (roster.friends, roster.groups) == ({}, {})
