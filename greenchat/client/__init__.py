@@ -13,13 +13,14 @@ A bot that answers every message::
 ``docs/client.md`` tells the rest.
 """
 
-from greenchat.client.backoff import Backoff
 from greenchat.client.client import Client, HistoryPage, StoredEntry
-from greenchat.client.pending import ConnectionLost
-from greenchat.client.pushes import (
+from greenchat.client.core.backoff import Backoff
+from greenchat.client.core.pending import ConnectionLost
+from greenchat.client.core.pushes import (
     ConnectionEvent,
     Conversation,
     Entry,
+    Frame,
     LoginInfo,
     Message,
     MessageRecall,
@@ -38,6 +39,7 @@ __all__ = [
     "ConnectionLost",
     "Conversation",
     "Entry",
+    "Frame",
     "HistoryPage",
     "LoginInfo",
     "Message",

@@ -12,13 +12,13 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
-from greenchat.client.backoff import Backoff
 from greenchat.client.connector import Connector
+from greenchat.client.core.backoff import Backoff
+from greenchat.client.core.pending import BEFORE_LOGIN, UNREADABLE, PendingRequest
+from greenchat.client.core.pushes import Frame, LoginInfo, Push
+from greenchat.client.core.session import ClientSession
 from greenchat.client.dial import connect
-from greenchat.client.pending import BEFORE_LOGIN, UNREADABLE, PendingRequest
 from greenchat.client.push_queue import PushQueue
-from greenchat.client.pushes import Frame, LoginInfo, Push
-from greenchat.client.session import ClientSession
 from greenchat.errors import BadCredentials, Disconnected
 from greenchat.protocol.messages import MsgId
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from greenchat.client.base import BaseClient, nothing, parsed
-from greenchat.client.parsing import parse_entries, parse_group, parse_user
-from greenchat.client.pending import encode_frame
-from greenchat.client.pushes import Conversation, Entry, Frame, in_group, with_user
+from greenchat.client.core.parsing import parse_entries, parse_group, parse_user
+from greenchat.client.core.pending import encode_frame
+from greenchat.client.core.pushes import Conversation, Entry, Frame, in_group, with_user
 from greenchat.protocol.messages import MsgId
 
 CHAT_TIMEOUT = 30.0

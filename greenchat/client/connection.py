@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import simplejson
 
+from greenchat.client.core.pushes import Frame
+from greenchat.client.core.sender import Transport
 from greenchat.client.dial import Socket
-from greenchat.client.pushes import Frame
-from greenchat.client.sender import Transport
 from greenchat.client.tls import READ_SIZE
 from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE, FrameDecoder
 

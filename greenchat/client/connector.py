@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 
 from greenchat.client.connection import ClientConnection
+from greenchat.client.core.session import RENEWAL, ClientSession
 from greenchat.client.dial import Socket
-from greenchat.client.session import RENEWAL, ClientSession
 from greenchat.errors import Disconnected, GreenchatError
 
 CONNECT_TIMEOUT = 5.0

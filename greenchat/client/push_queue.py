@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 
 from greenchat.client.connector import join
-from greenchat.client.pushes import Push
-from greenchat.client.receiver import QueuedPush, Receiver
+from greenchat.client.core.pushes import Push
+from greenchat.client.core.receiver import QueuedPush, Receiver
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from greenchat.client.client import Client
-from greenchat.client.pushes import Conversation, Message, in_group, with_user
+from greenchat.client import Client, Conversation, Message, in_group, with_user
 from greenchat.client.terminal.names import QUOTED, is_id, quote, unquote
 from greenchat.client.terminal.roster import Roster
 from greenchat.client.terminal.text import describe, group_line, member_names, user_line

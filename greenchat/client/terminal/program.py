@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NoReturn
 
-from greenchat.client.client import Client
+from greenchat.client import Client, ConnectionEvent, LoginInfo, Push
 from greenchat.client.connector import CONNECT_TIMEOUT
 from greenchat.client.dial import connect
 from greenchat.client.plain import WrongProtocol
-from greenchat.client.pushes import ConnectionEvent, LoginInfo, Push
 from greenchat.client.terminal.commands import (
     CommandContext,
     LoginEnded,

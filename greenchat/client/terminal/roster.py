@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenchat.client.pushes import ConnectionEvent, Frame, LoginInfo, Message, PresenceChange, Push
+from greenchat.client import ConnectionEvent, Frame, LoginInfo, Message, PresenceChange, Push
 from greenchat.client.terminal.names import is_confusable, quote, skeleton
 
 

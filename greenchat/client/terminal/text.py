@@ -7,7 +7,7 @@ from datetime import datetime
 
 from prompt_toolkit.utils import get_cwidth
 
-from greenchat.client.pushes import (
+from greenchat.client import (
     ConnectionEvent,
     Conversation,
     Entry,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from greenchat.client.backoff import Backoff
-from greenchat.client.pushes import Conversation, Entry
+from greenchat.client.core.backoff import Backoff
+from greenchat.client.core.pushes import Conversation, Entry
 
 
 class Paging:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import simplejson
 
-from greenchat.client.pushes import Frame
+from greenchat.client.core.pushes import Frame
 from greenchat.errors import BadRequest, Busy, Disconnected, RateLimited, RequestError, TooLarge
 from greenchat.protocol.lines import MAX_REQUEST_FRAME
 from greenchat.protocol.messages import MsgId

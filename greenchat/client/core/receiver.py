@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from greenchat.client.backoff import Backoff
-from greenchat.client.inbox import Inbox
-from greenchat.client.paging import Paging
-from greenchat.client.parsing import InvalidField, parse_push
-from greenchat.client.pending import PendingRequest
-from greenchat.client.pushes import ConnectionEvent, Entry, Frame, Push
-from greenchat.client.sender import Sender
+from greenchat.client.core.backoff import Backoff
+from greenchat.client.core.inbox import Inbox
+from greenchat.client.core.paging import Paging
+from greenchat.client.core.parsing import InvalidField, parse_push
+from greenchat.client.core.pending import PendingRequest
+from greenchat.client.core.pushes import ConnectionEvent, Entry, Frame, Push
+from greenchat.client.core.sender import Sender
 from greenchat.protocol.messages import MsgId
 
 SYNC_KEY = "sync"

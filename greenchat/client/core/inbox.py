@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from greenchat.client.pushes import Conversation, Entry, Frame, Message, Push
+from greenchat.client.core.pushes import Conversation, Entry, Frame, Message, Push
 from greenchat.protocol.messages import MsgId
 
 RECEIPT_DELAY = 0.1

@@ -8,11 +8,11 @@ import secrets
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from greenchat.client.backoff import Backoff
-from greenchat.client.inbox import Inbox
-from greenchat.client.parsing import parse_error
-from greenchat.client.pending import BEFORE_LOGIN, TRANSIENT, PendingRequest, RequestQueue, encode_frame
-from greenchat.client.pushes import Frame, LoginInfo
+from greenchat.client.core.backoff import Backoff
+from greenchat.client.core.inbox import Inbox
+from greenchat.client.core.parsing import parse_error
+from greenchat.client.core.pending import BEFORE_LOGIN, TRANSIENT, PendingRequest, RequestQueue, encode_frame
+from greenchat.client.core.pushes import Frame, LoginInfo
 from greenchat.protocol.messages import MsgId
 
 HEARTBEAT = encode_frame({"msgid": int(MsgId.HEARTBEAT)})

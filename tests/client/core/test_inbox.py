@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from greenchat.client.inbox import LATEST_TIMES, OWN_MESSAGES, Inbox
-from greenchat.client.pushes import Message, in_group, with_user
+from greenchat.client.core.inbox import LATEST_TIMES, OWN_MESSAGES, Inbox
+from greenchat.client.core.pushes import Message, in_group, with_user
 from greenchat.protocol.messages import MsgId
 from tests.client.fake_server import TIME
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from greenchat.client.pushes import (
+from greenchat.client.core.pushes import (
     Conversation,
     Entry,
     Frame,

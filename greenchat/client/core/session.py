@@ -37,12 +37,12 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from greenchat.client.backoff import Backoff
-from greenchat.client.parsing import parse_heartbeat, parse_login, parse_seconds
-from greenchat.client.pending import BEFORE_LOGIN, TRANSIENT, ConnectionLost, PendingRequest
-from greenchat.client.pushes import ConnectionEvent, Conversation, Frame, LoginInfo
-from greenchat.client.receiver import Receiver
-from greenchat.client.sender import ActiveLogin, Sender, Transport
+from greenchat.client.core.backoff import Backoff
+from greenchat.client.core.parsing import parse_heartbeat, parse_login, parse_seconds
+from greenchat.client.core.pending import BEFORE_LOGIN, TRANSIENT, ConnectionLost, PendingRequest
+from greenchat.client.core.pushes import ConnectionEvent, Conversation, Frame, LoginInfo
+from greenchat.client.core.receiver import Receiver
+from greenchat.client.core.sender import ActiveLogin, Sender, Transport
 from greenchat.errors import (
     AlreadyLoggedIn,
     AlreadyOnline,
