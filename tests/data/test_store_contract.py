@@ -17,6 +17,7 @@ from greenchat.errors import (
     AlreadyOnline,
     BadCredentials,
     BadRequest,
+    Blocked,
     Busy,
     GroupNameTaken,
     NameTaken,
@@ -811,6 +812,24 @@ class StoreContract:
         assert all("cid" in str(outcome) for outcome in told[1:])
         assert store.entry(pair(ann, bob), 1).body == "hi"
         assert self.append(store, text(pair(ann, bob), ann, "next")) == [(2, NOW, False)]
+
+    def test_nobody_writes_who_is_blocked_or_no_member(self, store: SqlStore, users: list[int]) -> None:
+        ann, bob, cem = users[:3]
+        chat, group = pair(ann, bob), store.create_group(bob, "g", "", NOW)
+        store.join_group(ann, group, NOW)
+        allowed = [text(chat, bob, "hi"), text(pair(ann, cem), ann, "hi"), text(pair(ann, ann), ann, "hi")]
+        both = text(chat, ann, "hi"), text(-group, ann, "hi")
+        assert self.append(store, *both, *allowed) == [(seq, NOW, False) for seq in (1, 1, 2, 1, 1)]
+        store.block(bob, ann)
+        store.leave_group(ann, group)
+        outcomes = self.append(store, *both, *allowed, text(-group, cem, "hi"), text(-group, bob, "hi"))
+        refused = [type(outcomes[place]) for place in (0, 1, 5)]
+        assert refused == [Blocked, NotAMember, NotAMember]
+        assert [outcomes[place] for place in (2, 3, 4, 6)] == [(seq, NOW, False) for seq in (3, 2, 2, 2)]
+        assert self.append(store, recall(chat, ann, 1)) == [(4, NOW, False)]
+        store.unblock(bob, ann)
+        store.join_group(ann, group, NOW)
+        assert self.append(store, *both) == [(5, NOW, False), (3, NOW, False)]
 
     def test_a_recall_is_an_entry_and_blanks_its_target(self, store: SqlStore, users: list[int]) -> None:
         ann, chat = users[0], pair(users[0], users[1])

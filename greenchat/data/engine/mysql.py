@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, repeat
 from time import monotonic
@@ -18,9 +19,9 @@ from sqlalchemy.pool import QueuePool
 from greenchat.data.engine.database import CommitUnknown, LockedOut
 from greenchat.data.engine.health import explain
 from greenchat.data.engine.install import set_up
-from greenchat.data.engine.query import DIALECTS
+from greenchat.data.engine.query import DIALECTS, run_text
 from greenchat.data.engine.runner import Greenlets, Runner
-from greenchat.data.engine.statements import Bulk, Statements, Update
+from greenchat.data.engine.statements import Bulk, Pair, Statements, Update
 from greenchat.data.engine.view import create_view
 from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
 
@@ -96,16 +97,31 @@ class MysqlStatements(Statements):
 
     bulk = _Bulk
 
+    # So each pair is looked up by a primary key.  Tuples behind IN are not: for 200 of groups and 200 of
+    # users, MariaDB 10.11 takes the index of the second column and 9 to 17 ms; this takes 2 ms (measured).
+    pairs = """
+        JSON_TABLE(%s, '$[*]' COLUMNS (conversation BIGINT PATH '$[0]', sender BIGINT PATH '$[1]')) AS asked
+    """
+
     def upsert(self, table: Table, column: str, update: Update) -> Insert:
         """Return an INSERT … ON DUPLICATE KEY UPDATE."""
         insert = mysql.insert(table)
         return insert.on_duplicate_key_update({column: update(table.c[column], insert.inserted[column])})
 
-    def heads(self, db: Connection, conversations: Iterable[int]) -> dict[int, int]:
-        """Read with the numbers in the text: as parameters they cost 8 % of the CPU of a batch."""
-        ids = ", ".join(map(str, conversations)) or "NULL"
-        rows = db.exec_driver_sql(f"SELECT id, last_seq FROM `Conversation` WHERE id IN ({ids})")
+    def raise_heads_unless(
+        self, db: Connection, counts: Mapping[int, int], condition: str, pairs: Iterable[Pair]
+    ) -> Mapping[int, int] | None:
+        """Read the heads and judge the pairs by one statement: a second would take 0.2 ms of CPU."""
+        self.add_counts.run(db, sorted(counts.items()))
+        judged = f"SELECT conversation, NULL FROM {self.pairs} WHERE {condition}"
+        rows = run_text(db, f"{_heads(counts)} UNION ALL {judged}", (json.dumps(list(pairs)),))
+        if len(rows) > len(counts):
+            return None
         return {row[0]: row[1] for row in rows}
+
+    def heads(self, db: Connection, conversations: Iterable[int]) -> dict[int, int]:
+        """Read them as they are committed, or changed by this transaction."""
+        return {row[0]: row[1] for row in run_text(db, _heads(conversations))}
 
     def locked(self, db: Connection, conversations: Iterable[int]) -> set[int]:
         """Ask which are there, then lock those that nobody has locked, without waiting for the others."""
@@ -113,6 +129,12 @@ class MysqlStatements(Statements):
         ids = ", ".join(map(str, there)) or "NULL"
         free = f"SELECT id FROM `Conversation` WHERE id IN ({ids}) ORDER BY id FOR UPDATE SKIP LOCKED"
         return there - {row[0] for row in db.exec_driver_sql(free)}
+
+
+def _heads(conversations: Iterable[int]) -> str:
+    """Return a SELECT with the numbers in its text: as parameters they cost 8 % of the CPU of a batch."""
+    ids = ", ".join(map(str, conversations)) or "NULL"
+    return f"SELECT id, last_seq FROM `Conversation` WHERE id IN ({ids})"
 
 
 class MysqlDatabase:

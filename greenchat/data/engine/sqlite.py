@@ -78,6 +78,10 @@ class SqliteStatements(Statements):
     """
 
     bulk = _Bulk
+    pairs = """
+        (SELECT json_extract(value, '$[0]') AS conversation, json_extract(value, '$[1]') AS sender
+        FROM json_each(?))
+    """
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)

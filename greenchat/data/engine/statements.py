@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Insert, Table, bindparam, case, insert, select
 
-from greenchat.data.engine.query import RUN
+from greenchat.data.engine.query import RUN, run_text
 from greenchat.data.schema import Conversation, Cursor, Message, ReadMark
 
 Update = Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[Any]]
 """The new value of a column, from the one that is there and the one that was to be inserted."""
+
+
+Pair = tuple[int, int]
+"""A conversation, and a user who writes to it."""
 
 
 class Bulk:
@@ -47,9 +52,13 @@ class Statements:
     """The statements of the append path and of the marks, for one dialect.
 
     A subclass says how an upsert is spelled, and how many rows are written at a time.
+
+    Attributes:
+        pairs: a table with the columns ``conversation`` and ``sender``, made of one parameter: a JSON array.
     """
 
     bulk: type[Bulk]
+    pairs: str
 
     def __init__(self, dialect: Dialect) -> None:
         self.add_messages = self.bulk(insert(Message), [column.name for column in Message.c], dialect)
@@ -70,6 +79,19 @@ class Statements:
         # In id order, so that writers on other servers lock the rows in the same order as this one.
         self.add_counts.run(db, sorted(counts.items()))
         return self.heads(db, counts)
+
+    def raise_heads_unless(
+        self, db: Connection, counts: Mapping[int, int], condition: str, pairs: Iterable[Pair]
+    ) -> Mapping[int, int] | None:
+        """Do ``raise_heads``, and return None if an SQL condition is true for one of the pairs."""
+        heads = self.raise_heads(db, counts)
+        # Last, as the heads are locked by now.
+        return None if self.pairs_where(db, condition, pairs) else heads
+
+    def pairs_where(self, db: Connection, condition: str, pairs: Iterable[Pair]) -> set[Pair]:
+        """Return the pairs for which an SQL condition is true."""
+        text = f"SELECT conversation, sender FROM {self.pairs} WHERE {condition}"
+        return {(row[0], row[1]) for row in run_text(db, text, (json.dumps(list(pairs)),))}
 
     def locked(self, db: Connection, conversations: Iterable[int]) -> set[int]:
         """Return the conversations whose counters other programs have locked; lock those of the others."""

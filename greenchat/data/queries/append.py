@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, select, tuple_, update
 
 from greenchat.data.engine.query import pieces
 from greenchat.data.engine.statements import Statements
-from greenchat.data.queries.permission import lock_heads, refusals
+from greenchat.data.queries.permission import lock_heads, raise_heads, refusals
 from greenchat.data.schema import Message
 from greenchat.errors import BadRequest, NoSuchMessage, RequestError
 from greenchat.model.records import First
@@ -94,11 +94,11 @@ def append_new(db: Connection, sql: Statements, messages: Sequence[Entering]) ->
     for message in messages:
         if message.kind == "recall" and not _recall(db, message):
             raise Doubtful
-    outcomes = _insert(db, sql, messages)
-    # Last, as the heads are locked by now.
-    if refusals(db, messages):
+    counts = Counter(map(_CONVERSATION, messages))
+    heads = raise_heads(db, sql, counts, messages)
+    if heads is None:
         raise Doubtful
-    return outcomes
+    return _insert(db, sql, messages, counts, heads)
 
 
 def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
@@ -110,7 +110,7 @@ def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) ->
         IntegrityError: another server stored one of them meanwhile; roll back and try again.
     """
     lock_heads(db, {message.conversation for message in messages})
-    refused = refusals(db, messages)
+    refused = refusals(db, sql, messages)
     known = _known(db, messages)
     outcomes: dict[int, Outcome] = {}
     first_of: dict[int, int] = {}
@@ -134,7 +134,10 @@ def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) ->
                 known[message.sender, message.cid] = _Known(
                     message.conversation, message.kind, message.body, message.time, 0, place
                 )
-    outcomes.update(zip(new, _insert(db, sql, list(new.values())), strict=True))
+    entering = list(new.values())
+    counts = Counter(map(_CONVERSATION, entering))
+    inserted = _insert(db, sql, entering, counts, sql.raise_heads(db, counts))
+    outcomes.update(zip(new, inserted, strict=True))
     for place, first_place in first_of.items():
         stored = outcomes[first_place]
         assert isinstance(stored, Stored)
@@ -185,10 +188,14 @@ def was_committed(db: Connection, messages: Sequence[Entering], outcomes: Sequen
     return True
 
 
-def _insert(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
-    """Give out the seqs and write the rows; MUST be in the order of the messages."""
-    counts = Counter(map(_CONVERSATION, messages))
-    heads = sql.raise_heads(db, counts)
+def _insert(
+    db: Connection,
+    sql: Statements,
+    messages: Sequence[Entering],
+    counts: Mapping[int, int],
+    heads: Mapping[int, int],
+) -> list[Outcome]:
+    """Give out the seqs up to the heads and write the rows; MUST be in the order of the messages."""
     last: dict[int, int] = {}
     for conversation, count in counts.items():
         last[conversation] = heads[conversation] - count

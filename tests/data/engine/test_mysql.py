@@ -197,6 +197,27 @@ def test_a_commit_waits_for_nothing_but_the_server(store: SqlStore) -> None:
     assert session == ("READ-COMMITTED", "ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION", 1, 3)
 
 
+def test_a_batch_takes_four_statements(mariadb: MariaDb, store: SqlStore) -> None:
+    """Each is a round trip.  The second reads the heads and refusals, when the first has locked the heads."""
+    for name in ("ann", "bob"):
+        store.create_user(name, "h", NOW)
+    group = store.create_group(1, "tea", "", NOW)
+    batch = text(CHAT, 1, "hi", "c"), text(-group, 1, "tea?", "d"), text(CHAT, 2, "ho", "e")
+    append(store, *batch)
+    logged = "SELECT argument FROM mysql.general_log WHERE user_host LIKE 'chat%'"
+    mariadb.run("SET GLOBAL log_output = 'TABLE'", "TRUNCATE mysql.general_log", "SET GLOBAL general_log = 1")
+    try:
+        append(store, *[message._replace(cid=None) for message in batch])
+    finally:
+        statements = [argument for (argument,) in mariadb.run("SET GLOBAL general_log = 0", logged)]
+    assert [statement.split()[0] for statement in statements] == ["INSERT", "SELECT", "INSERT", "COMMIT"]
+    plan = store._read(lambda db: db.exec_driver_sql(f"EXPLAIN {statements[1]}").all())
+    assert {(row.table, row.type, row.key) for row in plan if row.table in ("Block", "GroupUser")} == {
+        ("Block", "eq_ref", "PRIMARY"),
+        ("GroupUser", "eq_ref", "PRIMARY"),
+    }
+
+
 # -- The schema
 
 
