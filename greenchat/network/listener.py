@@ -14,12 +14,12 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from greenchat.errors import RateLimited
+from greenchat.network.admission import Admission, TooManyConnections
 from greenchat.network.connection import DEFAULT_ORIGINALS, Connection, OpenSession, refusal
-from greenchat.network.greeting import Greeter
+from greenchat.network.handshake import Handshakes
 from greenchat.network.heartbeat import Heartbeat
 from greenchat.network.limits import DEFAULTS, Limits
 from greenchat.network.outbox import Flusher, Transport
-from greenchat.network.places import Crowded, Places
 from greenchat.network.shaper import Shaper
 from greenchat.network.silent import SilentConnections
 from greenchat.network.tls import Certificate
@@ -98,14 +98,14 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         super().__init__(address)
         self._limits = limits
         self._silent = SilentConnections(limits)
-        self._places = Places(
+        self._admission = Admission(
             limits.max_connections,
             limits.max_connections_per_address,
             limits.max_strangers,
             limits.is_exempt,
             self._silent.give_way,
         )
-        self._greeter = Greeter(self._places, login_timeout, proxies, certificate)
+        self._handshakes = Handshakes(self._admission, login_timeout, proxies, certificate)
         self._encrypts = certificate is not None
         self._originals = originals
         self._patience = 0.0 if self._encrypts else patience
@@ -159,7 +159,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
             retry_after: gives for each client the seconds after which to come back, spread so
                 that not all do at once.
         """
-        self._greeter.close()
+        self._handshakes.close()
         for connection in self.connections:
             connection.close(reason, retry_after())
 
@@ -208,10 +208,10 @@ class ChatServer(StreamServer):  # type: ignore[misc]
     def do_handle(self, sock: Any, address: tuple[Any, ...]) -> None:
         """Greet a newcomer, unless there are far too many."""
         try:
-            self._greeter.greet(sock, address, self._admit)
-        except Crowded as crowded:
+            self._handshakes.begin(sock, address, self._admit)
+        except TooManyConnections as error:
             if not self._encrypts:
-                _say_why(sock, crowded.refusal)
+                _say_why(sock, error.refusal)
             sock.close()
 
     def _admit(self, sock: Transport, address: str, opened: float, error: RateLimited | None) -> None:
@@ -229,7 +229,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
             self._originals,
         )
         self.connections.add(connection)
-        self._places.seat(connection, error)
+        self._admission.register(connection, error)
         if error is not None:
             connection.refuse(error, self._patience)
         super().do_handle(connection)
@@ -247,7 +247,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
     def do_close(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
         self.connections.discard(connection)
-        self._places.leave(connection)
+        self._admission.leave(connection)
         self._silent.remove(connection)
         if not self.connections:
             self._empty.set()

@@ -151,5 +151,5 @@ class Served:
         for client in self.clients:
             client.close()
         self.server.close_all("stopped", lambda: 0.0)
-        self.server._greeter._greetings.join()
+        self.server._handshakes._running.join()
         self.server.wait_closed(1.0)  # so that the next test does not find their ends in its log

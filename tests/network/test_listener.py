@@ -22,7 +22,7 @@ from greenchat.metrics import (
     SENT_BYTES,
     SENT_FRAMES,
 )
-from greenchat.network import listener, places
+from greenchat.network import admission, listener
 from tests.network.support import Client, FakeSession, Served, echo, silent
 
 Serve = Callable[..., Served]
@@ -79,7 +79,7 @@ def test_a_place_that_became_free_is_given_again(serve: Serve) -> None:
 
 
 def test_the_refused_do_not_pile_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "REFUSED_AT_ONCE", 3)
+    monkeypatch.setattr(admission, "REFUSED_AT_ONCE", 3)
     served = serve(max_connections=1)
     served.pair()
     refused = [served.connect() for _ in range(20)]
@@ -128,7 +128,7 @@ def test_one_stranger_too_many_is_told_so_and_who_logs_in_makes_room(serve: Serv
     assert why(served.connect()) == (stranger, "evicted")
     ann.send(b"login\n")
     ann.frame()
-    served.server._places._swept -= places.SWEEP_AGAIN
+    served.server._admission._swept -= admission.SWEEP_AGAIN
     served.pair()
     assert why(served.connect()) == (stranger, "evicted")
 

@@ -18,7 +18,7 @@ import pytest
 from greenchat.client.tls import TlsClientSocket, TlsError, UntrustedCertificate
 from greenchat.errors import ConfigError
 from greenchat.metrics import EVICTIONS
-from greenchat.network import places
+from greenchat.network import admission
 from greenchat.network.tls import PIECE, Certificate
 from tests.certificates import Authority, Pair
 from tests.network.support import Client, FakeSession, Served
@@ -198,7 +198,7 @@ def test_a_handshake_that_is_late_ends_the_connection(bare: Any, end: Ends, hell
 def test_a_client_that_goes_during_the_handshake(bare: Any, end: Ends, how: str, reason: str) -> None:
     served, client, _ = bare()
     client.send(b"\x16\x03\x01")
-    while not len(served.server._greeter):
+    while not len(served.server._handshakes):
         gevent.sleep(0)
     gevent.sleep(0.01)
     getattr(client, how)()
@@ -238,11 +238,11 @@ def test_a_handshake_that_never_ends_counts_for_its_address(bare: Any, tls: Any)
 def test_far_too_many_are_closed_before_they_cost_anything(
     bare: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "REFUSED_AT_ONCE", 1)
+    monkeypatch.setattr(admission, "REFUSED_AT_ONCE", 1)
     served, _, _ = bare(max_connections=1)
     served.connect()
     assert served.connect().rest() == b""
-    assert len(served.server._greeter) == 2
+    assert len(served.server._handshakes) == 2
 
 
 # -- The connection

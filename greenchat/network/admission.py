@@ -34,7 +34,7 @@ flood each newcomer would bring one."""
 TOO_MANY = "too many connections to this server"
 
 
-class Crowded(Exception):
+class TooManyConnections(Exception):
     """Raised if a newcomer is one too many, and there is no time for manners.
 
     Attributes:
@@ -46,7 +46,7 @@ class Crowded(Exception):
         self.refusal = refusal
 
 
-class Places:
+class Admission:
     """Count who is here, and refuse who is one too many.
 
     A newcomer enters as soon as its address is known, is seated when there is a connection for it, and
@@ -77,7 +77,7 @@ class Places:
         self._give_way = give_way
         self._here = 0
         self._refused_here = 0
-        self._greeted = 0  # have entered, and are not seated yet
+        self._in_handshake = 0  # have entered, and are not seated yet
         self._addresses: dict[str, int] = {}
         self._strangers: set[Connection] = set()
         self._refused: set[Connection] = set()
@@ -85,17 +85,17 @@ class Places:
         self._wave = 0
         self._wave_ends = float("-inf")
 
-    def check_crowd(self, greetings: int) -> None:
+    def check_handshakes(self, handshakes: int) -> None:
         """Refuse at once who would have to be greeted first, if there are far too many already.
 
         Args:
-            greetings: how many are being greeted, whether they have entered or not.
+            handshakes: how many are under way, whether they have entered or not.
 
         Raises:
-            Crowded
+            TooManyConnections
         """
-        if self._here - self._greeted + greetings >= self._most + REFUSED_AT_ONCE:
-            raise self._crowded(self._told(TOO_MANY))
+        if self._here - self._in_handshake + handshakes >= self._most + REFUSED_AT_ONCE:
+            raise self._refused_at_once(self._told(TOO_MANY))
 
     def enter(self, address: str) -> RateLimited | None:
         """Count a newcomer in.
@@ -107,23 +107,23 @@ class Places:
             Why it has to leave, None if it may stay.
 
         Raises:
-            Crowded: it has to leave at once, and is not counted.
+            TooManyConnections: it has to leave at once, and is not counted.
         """
         key = self._key(address)
         refusal = self._refusal(key, host_of(address))
         if refusal is not None:
             if self._refused_here >= REFUSED_AT_ONCE:
-                raise self._crowded(refusal)
+                raise self._refused_at_once(refusal)
             CONNECTIONS_REFUSED.value += 1
             self._refused_here += 1
         self._here += 1
-        self._greeted += 1
+        self._in_handshake += 1
         self._addresses[key] = self._addresses.get(key, 0) + 1
         return refusal
 
-    def seat(self, connection: Connection, refusal: RateLimited | None) -> None:
+    def register(self, connection: Connection, refusal: RateLimited | None) -> None:
         """Let a connection stand for who has entered."""
-        self._greeted -= 1
+        self._in_handshake -= 1
         (self._strangers if refusal is None else self._refused).add(connection)
 
     def leave(self, connection: Connection) -> None:
@@ -133,9 +133,9 @@ class Places:
         self._refused.discard(connection)
         self._count_out(connection.address, refused)
 
-    def leave_unseated(self, address: str, refusal: RateLimited | None) -> None:
+    def leave_unregistered(self, address: str, refusal: RateLimited | None) -> None:
         """Count out who has entered and was never seated."""
-        self._greeted -= 1
+        self._in_handshake -= 1
         self._count_out(address, refusal is not None)
 
     def _count_out(self, address: str, refused: bool) -> None:
@@ -148,9 +148,9 @@ class Places:
         else:
             del self._addresses[key]
 
-    def _crowded(self, refusal: RateLimited) -> Crowded:
+    def _refused_at_once(self, refusal: RateLimited) -> TooManyConnections:
         CONNECTIONS_REFUSED.value += 1
-        return Crowded(refusal)
+        return TooManyConnections(refusal)
 
     def _refusal(self, key: str, host: str) -> RateLimited | None:
         here = self._addresses.get(key, 0)
@@ -174,13 +174,13 @@ class Places:
 
     def _too_many_strangers(self) -> bool:
         """Say whether one more would be too many; who has logged in is found when it matters, not before."""
-        if self._greeted + len(self._strangers) < self._max_strangers:
+        if self._in_handshake + len(self._strangers) < self._max_strangers:
             return False
         now = monotonic()
         if now - self._swept >= SWEEP_AGAIN:
             self._swept = now
             self._strangers = {connection for connection in self._strangers if connection.is_stranger}
-        return self._greeted + len(self._strangers) >= self._max_strangers
+        return self._in_handshake + len(self._strangers) >= self._max_strangers
 
     def _key(self, address: str) -> str:
         """Return by what an address is counted."""

@@ -14,7 +14,7 @@ import gevent
 import pytest
 
 from greenchat.metrics import EVICTIONS
-from greenchat.network import places
+from greenchat.network import admission
 from greenchat.protocol.proxy import MAX_HEADER, SIGNATURE
 from tests.network.support import Client, Served
 
@@ -211,7 +211,7 @@ def test_the_clients_addresses_are_counted_and_not_the_proxys(proxied: Serve) ->
 def test_far_too_many_of_an_address_are_closed_behind_their_header(
     proxied: Serve, ends: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "REFUSED_AT_ONCE", 0)
+    monkeypatch.setattr(admission, "REFUSED_AT_ONCE", 0)
     served = proxied(max_connections_per_address=1)
     seven, again = served.connect(), served.connect()
     seven.send(LINE + b"ping\n")
@@ -219,16 +219,16 @@ def test_far_too_many_of_an_address_are_closed_behind_their_header(
     again.send(LINE)
     assert again.rest() == b""
     assert f"{SEVEN} user=- ended: too many connections from your address after" in ends(1)[0]
-    assert served.server._places._here == 1
+    assert served.server._admission._here == 1
 
 
 def test_those_that_say_nothing_do_not_pile_up(proxied: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "REFUSED_AT_ONCE", 3)
+    monkeypatch.setattr(admission, "REFUSED_AT_ONCE", 3)
     served = proxied(max_connections=1)
     silent = [served.connect() for _ in range(4)]
     refused = [served.connect() for _ in range(10)]
     assert [client.last_words()["msgid"] for client in refused] == [24] * 10
-    assert len(served.server._greeter) == len(silent)
+    assert len(served.server._handshakes) == len(silent)
 
 
 def test_close_all_ends_the_greetings_too(proxied: Serve, ends: Callable[[int], list[str]]) -> None:
@@ -257,6 +257,6 @@ def ended_without_a_word(client: Client) -> bool:
 
 def wait_until_greeted(served: Served) -> None:
     """Wait until a greeting is under way, and waits."""
-    while not len(served.server._greeter):
+    while not len(served.server._handshakes):
         gevent.sleep(0)
     gevent.sleep(0.01)

@@ -17,9 +17,9 @@ from gevent.pool import Group
 
 from greenchat.errors import RateLimited
 from greenchat.metrics import EVICTIONS
+from greenchat.network.admission import Admission, TooManyConnections
 from greenchat.network.connection import log_end
 from greenchat.network.outbox import READABLE, Transport
-from greenchat.network.places import Crowded, Places
 from greenchat.network.tls import BrokenTls, Certificate
 from greenchat.protocol.addresses import display, plain
 from greenchat.protocol.proxy import MAX_HEADER, BadProxyHeader, ProxyHeader, read_header
@@ -29,7 +29,7 @@ Admit = Callable[[Transport, str, float, RateLimited | None], None]
 why it may not stay, None if it may."""
 
 
-class Greeter:
+class Handshakes:
     """Greet newcomers, and have those admitted that are who they should be.
 
     The others are closed, each with a line of the log.  There is no BYE for them: before the greeting
@@ -37,7 +37,7 @@ class Greeter:
     same, to be told so, but for a crowd.
 
     Args:
-        places: where newcomers enter, as soon as their address is known.
+        admission: counts newcomers in, as soon as their address is known.
         timeout: seconds that a greeting may take.
         proxies: each connection begins with a PROXY header, and comes from one of these networks.  No
             other MUST be let in: it could pass itself off as any client, and without a header it
@@ -48,22 +48,22 @@ class Greeter:
 
     def __init__(
         self,
-        places: Places,
+        admission: Admission,
         timeout: float,
         proxies: Sequence[IPv4Network | IPv6Network] | None,
         certificate: Certificate | None,
     ) -> None:
-        self._places = places
+        self._admission = admission
         self._timeout = timeout
         self._proxies = proxies
         self._certificate = certificate
-        self._greetings = Group()
+        self._running = Group()
 
     def __len__(self) -> int:
         """Return how many are being greeted."""
-        return len(self._greetings)
+        return len(self._running)
 
-    def greet(self, sock: Any, address: tuple[Any, ...], admit: Admit) -> None:
+    def begin(self, sock: Any, address: tuple[Any, ...], admit: Admit) -> None:
         """Greet a newcomer; at once if nothing is asked of it, else in a greenlet of its own.
 
         Args:
@@ -72,27 +72,27 @@ class Greeter:
             admit: called at the end, if all is well.
 
         Raises:
-            Crowded: it is one too many, and not greeted; the socket is the caller's to close.
+            TooManyConnections: it is one too many, and not greeted; the socket is the caller's to close.
         """
         shown, now = display(address), monotonic()
         if self._proxies is not None and not self._trusts(address[0]):
             sock.close()
             log_end(shown, None, "not in proxy-from", now)
         elif self._proxies is None and self._certificate is None:
-            admit(sock, shown, now, self._places.enter(shown))
+            admit(sock, shown, now, self._admission.enter(shown))
         else:
-            self._places.check_crowd(len(self._greetings))
-            self._greetings.spawn(self._greet, sock, shown, now, admit)
+            self._admission.check_handshakes(len(self._running))
+            self._running.spawn(self._run, sock, shown, now, admit)
 
     def close(self) -> None:
         """End all greetings."""
-        self._greetings.kill(block=False)
+        self._running.kill(block=False)
 
     def _trusts(self, host: str) -> bool:
         address = ip_address(plain(host))
         return any(address in network for network in self._proxies or ())
 
-    def _greet(self, sock: Any, address: str, opened: float, admit: Admit) -> None:
+    def _run(self, sock: Any, address: str, opened: float, admit: Admit) -> None:
         failure: str | None = "stopped"  # without another one only if the greenlet was killed
         wanted = "PROXY header"
         transport: Transport = sock
@@ -101,7 +101,7 @@ class Greeter:
             with gevent.Timeout(self._timeout):
                 if self._proxies is not None:
                     address = _client(sock, address)
-                refusal = self._places.enter(address)
+                refusal = self._admission.enter(address)
                 entered = True
                 wanted = "TLS handshake"
                 if self._certificate is not None:
@@ -112,8 +112,8 @@ class Greeter:
             failure = f"no {wanted} in time"
         except (BadProxyHeader, BrokenTls) as error:
             failure = f"bad {wanted} ({error})"
-        except Crowded as crowded:
-            failure = str(crowded)
+        except TooManyConnections as error:
+            failure = str(error)
         except EOFError:
             failure = "closed by peer"
         except OSError:
@@ -122,7 +122,7 @@ class Greeter:
             if failure:
                 sock.close()
                 if entered:
-                    self._places.leave_unseated(address, refusal)
+                    self._admission.leave_unregistered(address, refusal)
                 log_end(address, None, failure, opened)
         if not failure:
             admit(transport, address, opened, refusal)

@@ -10,21 +10,21 @@ import pytest
 
 from greenchat.errors import RateLimited
 from greenchat.metrics import CONNECTIONS_REFUSED
-from greenchat.network import places
-from greenchat.network.places import REFUSED_AT_ONCE, RETRY_AFTER, Crowded, Places
+from greenchat.network import admission
+from greenchat.network.admission import REFUSED_AT_ONCE, RETRY_AFTER, Admission, TooManyConnections
 
 
-def some(most: int = 1000, of_address: int = 1000, strangers: int = 1000, exempt: str = "") -> Places:
-    return Places(most, of_address, strangers, lambda host: host == exempt)
+def some(most: int = 1000, of_address: int = 1000, strangers: int = 1000, exempt: str = "") -> Admission:
+    return Admission(most, of_address, strangers, lambda host: host == exempt)
 
 
 def come(
-    found: Places, address: str = "192.0.2.1:1", user: int | None = None
+    found: Admission, address: str = "192.0.2.1:1", user: int | None = None
 ) -> tuple[Any, RateLimited | None]:
     """Enter, and be seated."""
     refusal = found.enter(address)
     connection: Any = PeerAt(address=address, is_stranger=user is None)
-    found.seat(connection, refusal)
+    found.register(connection, refusal)
     return connection, refusal
 
 
@@ -34,7 +34,7 @@ class PeerAt(SimpleNamespace):
     __hash__ = object.__hash__  # type: ignore[assignment]
 
 
-def refused(found: Places, address: str = "192.0.2.1:1") -> str | None:
+def refused(found: Admission, address: str = "192.0.2.1:1") -> str | None:
     """Return the reason for which one more is refused, who then leaves."""
     connection, refusal = come(found, address)
     found.leave(connection)
@@ -42,7 +42,7 @@ def refused(found: Places, address: str = "192.0.2.1:1") -> str | None:
         return None
     assert refusal.errno == 11
     assert refusal.retry_after is not None
-    assert RETRY_AFTER[0] <= refusal.retry_after <= places.LONGEST_WAIT
+    assert RETRY_AFTER[0] <= refusal.retry_after <= admission.LONGEST_WAIT
     return str(refusal)
 
 
@@ -64,7 +64,7 @@ def test_for_a_newcomer_a_connection_may_be_ended_given_how_many_its_address_has
         asked.append(here)
         return here < 2
 
-    found = Places(1000, 1000, 2, lambda host: False, give_way)
+    found = Admission(1000, 1000, 2, lambda host: False, give_way)
     for address in ("192.0.2.1:1", "192.0.2.2:1", "192.0.2.2:2", "192.0.2.2:3"):
         come(found, address)
     assert asked == [1, 2]
@@ -72,14 +72,14 @@ def test_for_a_newcomer_a_connection_may_be_ended_given_how_many_its_address_has
 
 
 def test_in_a_wave_the_refused_are_spread_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    def longest(found: Places, count: int) -> float:
+    def longest(found: Admission, count: int) -> float:
         waits = [found._told("x").retry_after for _ in range(count)]
         assert min(wait or 0.0 for wait in waits) >= RETRY_AFTER[0]
         return max(wait or 0.0 for wait in waits)
 
     assert longest(some(), 100) <= 5.2
     assert 7.0 < longest(some(), 2_000) <= 9.0
-    assert longest(some(), 50_000) <= places.LONGEST_WAIT
+    assert longest(some(), 50_000) <= admission.LONGEST_WAIT
     found = some()
     longest(found, 50_000)
     found._wave_ends = 0.0
@@ -126,7 +126,7 @@ def test_exempt_or_not_the_limits_in_all_count() -> None:
 
 
 def test_who_has_logged_in_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "SWEEP_AGAIN", 0.0)
+    monkeypatch.setattr(admission, "SWEEP_AGAIN", 0.0)
     found = some(strangers=2)
     ann, _ = come(found)
     come(found)
@@ -141,7 +141,7 @@ def test_a_flood_of_strangers_is_not_looked_through_for_each(monkeypatch: pytest
     assert refused(found)
     ann.is_stranger = False
     assert refused(found)  # it has been looked just now
-    found._swept -= places.SWEEP_AGAIN
+    found._swept -= admission.SWEEP_AGAIN
     assert refused(found) is None
 
 
@@ -149,7 +149,7 @@ def test_who_is_being_greeted_counts_everywhere() -> None:
     for found in (some(most=1), some(of_address=1), some(strangers=1)):
         assert found.enter("192.0.2.1:1") is None
         assert refused(found)
-        found.leave_unseated("192.0.2.1:1", None)
+        found.leave_unregistered("192.0.2.1:1", None)
         assert refused(found) is None
 
 
@@ -159,10 +159,10 @@ def test_the_refused_do_not_pile_up() -> None:
     come(found)
     lingering = [come(found)[0] for _ in range(REFUSED_AT_ONCE - 1)]
     refusal = found.enter("192.0.2.1:1")  # in the greeting they count too
-    with pytest.raises(Crowded, match="too many connections from your address"):
+    with pytest.raises(TooManyConnections, match="too many connections from your address"):
         found.enter("192.0.2.1:1")
     assert found.enter("192.0.2.2:1") is None
-    found.leave_unseated("192.0.2.1:1", refusal)
+    found.leave_unregistered("192.0.2.1:1", refusal)
     assert refused(found)
     found.leave(lingering[0])
     assert refused(found)
@@ -170,7 +170,7 @@ def test_the_refused_do_not_pile_up() -> None:
 
 
 def test_nothing_is_left_of_those_who_have_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "REFUSED_AT_ONCE", 5000)
+    monkeypatch.setattr(admission, "REFUSED_AT_ONCE", 5000)
     dice = random.Random(1)
     found = some(most=30, of_address=5, strangers=20)
     here: list[Any] = []
@@ -184,10 +184,10 @@ def test_nothing_is_left_of_those_who_have_gone(monkeypatch: pytest.MonkeyPatch)
         elif step < 0.8 and here:
             found.leave(here.pop(dice.randrange(len(here))))
         elif greeted:
-            found.leave_unseated(*greeted.pop())
+            found.leave_unregistered(*greeted.pop())
     for connection in here:
         found.leave(connection)
     for entry in greeted:
-        found.leave_unseated(*entry)
-    assert (found._here, found._greeted, found._refused_here) == (0, 0, 0)
+        found.leave_unregistered(*entry)
+    assert (found._here, found._in_handshake, found._refused_here) == (0, 0, 0)
     assert (found._addresses, found._strangers, found._refused) == ({}, set(), set())
