@@ -19,7 +19,14 @@ REQUIRES = [
     "prometheus_client>=0.20",
 ]
 CLUSTER_REQUIRES = ["supervisor>=4.3.0"]
-TEST_REQUIRES = ["pytest>=9.0", "hypothesis>=6.100", "pexpect>=4.9", "ruff>=0.9", "mypy>=1.15"]
+TEST_REQUIRES = [
+    "pytest>=9.0",
+    "hypothesis>=6.100",
+    "pexpect>=4.9",
+    "ruff>=0.9",
+    "mypy>=1.15",
+    "coverage>=7.10",
+]
 
 
 def version() -> str:

@@ -108,3 +108,32 @@ ensure_servers() {
     say "missing, and not to be installed from here: ${missing[*]}"
     return 1
 }
+
+# ensure_test_tools: make .venv hold all that scripts/check and scripts/test need.
+ensure_test_tools() {
+    ensure_installed requirements.lock
+    ensure_installed requirements-cluster.lock
+    ensure_installed requirements-test.lock
+}
+
+failed=()
+
+# step NAME COMMAND...: run the command; a failure is remembered for "finish".
+step() {
+    local name=$1
+    shift
+    "$@" || failed+=("$name")
+}
+
+# finish: name the steps that failed, if any.
+finish() {
+    ((${#failed[@]})) || return 0
+    printf 'failed: %s\n' "${failed[@]}" >&2
+    return 1
+}
+
+check_style_and_types() {
+    step "ruff check" "$VENV/bin/python" -m ruff check .
+    step "ruff format" "$VENV/bin/python" -m ruff format --check .
+    step "mypy" "$VENV/bin/python" -m mypy
+}

@@ -186,6 +186,7 @@ def test_without_a_python_of_its_age_it_says_what_it_needs(checkout: Checkout) -
     [
         "scripts/run",
         "scripts/test",
+        "scripts/check",
         "scripts/fuzz",
         "scripts/cluster",
         "scripts/soak",
