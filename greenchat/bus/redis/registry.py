@@ -22,7 +22,7 @@ CLEANING = 30
 """Seconds after which another node cleans up, if the one that began has died of it."""
 
 GENERATION = "generation"
-"""The key of a counter of the connections that nodes have made (see ``shared``)."""
+"""The key of a counter of the connections that nodes have made (see ``counters``)."""
 
 _CLAIM = """
 if redis.call('HEXISTS', KEYS[1], '') == 1 then

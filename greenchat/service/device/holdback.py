@@ -36,7 +36,7 @@ class Gate:
     ==================  ===================================  =============================================
     level               head = offered, not owed             the next live entry passes: not expected
     asked for           head > offered, not owed             the client takes pages (LOGIN, SYNC): level
-    owed                in ``owed``                          the server sends it (``pages.catch_up``): level
+    owed                in ``owed``                          the server sends it (``catch_up``): level
     owed, in doubt      in ``owed`` and ``doubted``          the membership is looked up: owed, or forgotten
     ==================  ===================================  =============================================
 
