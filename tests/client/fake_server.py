@@ -1,4 +1,4 @@
-"""A server whose every word the test says: the tool for what a real one does seldom."""
+"""A server that sends only the frames that the test gives it, for cases that a real one seldom makes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Peer:
         self._sock = sock
         self._lines = sock.makefile("rb")
 
-    def greet(self) -> None:
-        """Show the client that we speak its protocol."""
+    def do_handshake(self) -> None:
+        """Echo the heartbeat of the client's handshake."""
         assert self.next() == {"msgid": MsgId.HEARTBEAT}
         self.send({"msgid": int(MsgId.HEARTBEAT)})
 
     def next(self) -> dict[str, Any]:
-        """Return the next frame, whatever it is."""
+        """Return the next frame."""
         line = self._lines.readline()
         assert line, "the client ended the connection"
         frame: dict[str, Any] = json.loads(line)
@@ -102,7 +102,7 @@ class Peer:
                 self.send(frame)
 
     def at_end(self) -> bool:
-        """Wait for the client to end the connection; passes over what it still sends."""
+        """Wait for the client to end the connection, passing over its frames; return True."""
         self.rest()
         return True
 
@@ -111,6 +111,10 @@ class Peer:
         self._sock.shutdown(socket.SHUT_RDWR)
         self._lines.close()
         self._sock.close()
+
+    def detach(self) -> socket.socket:
+        """Return the bare socket, without TLS; this peer is of no use after it."""
+        return socket.socket(fileno=self._sock.detach())
 
     def cut_half_way(self, data: bytes) -> None:
         """End the connection within a frame."""
@@ -125,7 +129,7 @@ class Peer:
 
 
 class FakeServer:
-    """Listen on a free port; the test accepts.
+    """Listen on a free port; the test accepts the connections.
 
     Args:
         tls: of a server, for connections with TLS.
@@ -144,11 +148,11 @@ class FakeServer:
         sock.settimeout(DEADLINE)
         self._peers.append(Peer(self._tls.wrap_socket(sock, server_side=True) if self._tls else sock))
         if not self._tls:
-            self._peers[-1].greet()
+            self._peers[-1].do_handshake()
         return self._peers[-1]
 
     def close(self) -> None:
-        """Listen no more, and end what was accepted."""
+        """Stop listening, and end all connections."""
         self._listener.close()
         for peer in self._peers:
             with contextlib.suppress(OSError):
@@ -156,7 +160,7 @@ class FakeServer:
 
 
 def chat_from(sender: int, seq: int, text: str = "hi", **fields: Any) -> dict[str, Any]:
-    """A message of a user to user 1."""
+    """Return a message of a user to user 1."""
     return {
         "msgid": 6,
         "id": sender,

@@ -202,7 +202,7 @@ def test_a_server_without_a_trusted_certificate_is_told_so_too(server: FakeServe
 
 
 def test_a_connection_that_is_tampered_with_is_lost(server: FakeServer, client: Client, peer: Peer) -> None:
-    with socket.socket(fileno=peer._sock.detach()) as raw:
+    with peer.detach() as raw:
         raw.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
         lost = next(client.pushes(DEADLINE))
         assert isinstance(lost, ConnectionEvent)
