@@ -19,7 +19,7 @@ from greenchat.client.terminal.commands import COMMANDS
 from greenchat.config import Settings, load
 from greenchat.errors import MalformedFrame
 from greenchat.protocol import messages as m
-from greenchat.protocol.native import decode
+from greenchat.protocol.native import NATIVE
 from tests.system.server import DEADLINE, ROOT, Client, Frame, Server, environment
 
 PAGES = [
@@ -185,9 +185,9 @@ def test_the_requests_on_the_protocol_page_are_requests() -> None:
     for sent, text, errno in example_frames():
         if sent and errno in NOT_UNDERSTOOD:
             with pytest.raises(MalformedFrame):
-                decode(text.encode())
+                NATIVE.request(text.encode())
         elif sent:
-            request = decode(text.encode())
+            request = NATIVE.request(text.encode())
             assert set(json.loads(text)) <= {"msgid", *request.__struct_encode_fields__}
 
 

@@ -13,7 +13,7 @@ from greenchat.client.core.pushes import Frame
 from greenchat.client.core.sender import Transport
 from greenchat.client.dial import Socket
 from greenchat.client.tls import READ_SIZE
-from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE, FrameDecoder
+from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE, Lines
 
 
 class ClientConnection(Transport):
@@ -29,7 +29,7 @@ class ClientConnection(Transport):
 
     def __init__(self, sock: Socket, tick: Callable[[], float | None]) -> None:
         self._socket = sock
-        self._decoder = FrameDecoder(MAX_SERVER_FRAME)
+        self._decoder = Lines(MAX_SERVER_FRAME)
         self._tick = tick
         self._changed = threading.Condition()
         self._is_woken = False

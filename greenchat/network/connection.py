@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol, cast, get_args
+from typing import Protocol
 
 from gevent import getcurrent
 
@@ -21,11 +21,8 @@ from greenchat.metrics import (
 from greenchat.network.outbox import OUTBOX_LIMIT, Flusher, Transport
 from greenchat.network.shaper import Shaper
 from greenchat.network.waiting import BEHIND, Waiting
-from greenchat.protocol.classic import ForeignDialect, has_length_prefix, is_object, msgid_in
-from greenchat.protocol.lines import MAX_REQUEST_FRAME, FrameDecoder, FrameTooLarge
-from greenchat.protocol.messages import Bye, ByeReason
-from greenchat.protocol.native import encode, failure
-from greenchat.protocol.originals import Originals
+from greenchat.protocol.lines import FrameTooLarge
+from greenchat.protocol.wire import Frames, Framing, Opening, OtherProtocol, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +47,15 @@ DISCARD = 1.0
 """Seconds in which the peer may end its half after ours.  Closing with unread input makes the
 kernel send RST, and the peer never sees the last frames (RFC 1122, 4.2.2.13)."""
 
-BYE_REASONS = frozenset(get_args(ByeReason))
-
-DEFAULT_ORIGINALS = Originals()
-
 
 class Session(Protocol):
-    """The service's side of a connection."""
+    """The service's side of a connection.
+
+    Attributes:
+        wire: how its client speaks; the connection sets it.
+    """
+
+    wire: Wire
 
     @property
     def user(self) -> int | None:
@@ -69,7 +68,8 @@ class Session(Protocol):
         """The connection has ended; called exactly once, when no ``receive`` runs.  May switch."""
 
 
-OpenSession = Callable[["Connection"], Session]
+OpenSession = Callable[["Connection", Wire], Session]
+"""Make the service's side of a connection, given how a client is spoken to that has said nothing yet."""
 
 
 class Connection(Waiting):
@@ -80,20 +80,20 @@ class Connection(Waiting):
         address: ``HOST:PORT`` of the peer.
         opened: when the peer came, on the monotonic clock.
         flusher: shared by all connections.
-        max_frame: bytes of a frame from the peer.
+        opening: finds out how the peer speaks.
         outbox_limit: unsent bytes beyond which the peer is a slow consumer.
         shaper: says how much is read of it; None for any amount.
-        originals: what all connections share about original clients.
 
     Attributes:
         session: the service's side; None before it is opened and once it is told of the end.
         missed: beats missed in a row.
         stranger_since: when it was first seen not logged in; None while it is.
+        wire: how the peer is spoken to; its first frame may change it.
     """
 
     # fmt: off
-    __slots__ = ("_eof", "_originals", "_patience", "_refusal", "address", "missed", "opened", "session",
-                 "stranger_since")
+    __slots__ = ("_eof", "_framing", "_opening", "_patience", "_refusal", "address", "missed", "opened",
+                 "session", "stranger_since", "wire")
     # fmt: on
 
     def __init__(
@@ -102,18 +102,19 @@ class Connection(Waiting):
         address: str,
         opened: float,
         flusher: Flusher,
-        max_frame: int = MAX_REQUEST_FRAME,
+        opening: Opening,
         outbox_limit: int = OUTBOX_LIMIT,
         shaper: Shaper | None = None,
-        originals: Originals = DEFAULT_ORIGINALS,
     ) -> None:
-        super().__init__(sock, FrameDecoder(max_frame), flusher, outbox_limit, shaper)
+        super().__init__(sock, flusher, outbox_limit, shaper)
         self.address = address
         self.session: Session | None = None
         self.opened = opened
         self.missed = 0
         self.stranger_since: float | None = opened
-        self._originals = originals
+        self._opening: Opening | None = opening
+        self._framing: Framing | None = None
+        self.wire = opening.wire
         self._refusal: RequestError | None = None
         self._patience = 0.0
         self._eof = False
@@ -132,18 +133,19 @@ class Connection(Waiting):
     def close(self, reason: str, retry_after: float | None = None) -> None:
         """End the connection after what was sent: no frame is taken any more, in either direction.
 
-        A reason of the protocol's BYE is told to the peer, unless it is an original client.  The second
-        close is ignored.  Does not switch: the connection's greenlet does the rest once its handler returns.
+        The peer is told the reason, as far as its wire has words for it.  The second close is ignored.
+        Does not switch: the connection's greenlet does the rest once its handler returns.
 
         Args:
-            reason: for the peer (if it is one of BYE), the session and the log.
+            reason: for the peer, the session and the log.
             retry_after: seconds after which the peer may come back.
         """
         if self._reason is not None:
             return
-        if reason in BYE_REASONS and not self.classic and not self._lacks_terminator:
-            self._limit = self._unsent  # BYE is never over the limit
-            self.send(bye(reason, retry_after))
+        last_words = self.wire.bye(reason, retry_after)
+        if last_words:
+            self._limit = self._unsent  # they are never over the limit
+            self.send(b"".join(last_words))
         self._seal()
         self._end(reason)
 
@@ -152,8 +154,7 @@ class Connection(Waiting):
 
         Args:
             error: the reason.
-            patience: seconds for which its first frame is waited for: an original client is told in the
-                words that it shows.
+            patience: seconds for which its first frame is waited for, which tells how to say it.
         """
         self._refusal, self._patience = error, patience
 
@@ -184,8 +185,13 @@ class Connection(Waiting):
 
     @property
     def may_think(self) -> bool:
-        """True if the peer may take its time to log in: it has said nothing yet, or is an original client."""
-        return self._decoder.is_unused or self.classic
+        """True if the peer may take its time to log in: it has said nothing yet, or a person types for it."""
+        return self._is_unused or self.wire.unhurried
+
+    @property
+    def _is_unused(self) -> bool:
+        """True if the peer has said nothing yet."""
+        return self._opening is not None and self._opening.is_unused
 
     # -- The greenlet
 
@@ -196,7 +202,7 @@ class Connection(Waiting):
             if self._refusal is not None:
                 self._tell_refusal(self._refusal)
             elif self._reason is None:
-                self.session = open_session(self)
+                self.session = open_session(self, self.wire)
                 self._read(self.session.receive)
         except Exception:
             HANDLER_ERRORS.value += 1
@@ -218,53 +224,51 @@ class Connection(Waiting):
                     self._shape(self._shaper, len(data))
 
     def _tell_refusal(self, error: RequestError) -> None:
-        """Wait for the first frame, but not for long; then tell in its framing why the peer may not stay."""
+        """Wait for the first frame, but not for long; then tell in its wire why the peer may not stay."""
         requests: list[bytes] = []
         self._take(self._recv(), requests.append)
         if self._patience:
             self._while_waiting(lambda: bool(requests or self._reason), self._patience, requests.append)
-        if not self.classic:
-            for frame in refusal(error):
-                self.send(frame)
-        elif requests:
-            self._tell_original(error, requests[0])
+        self._say(self.wire.refused(error, requests[0] if requests else None))
         self._seal()
         self._end(str(error))
 
-    def _tell_original(self, error: RequestError, first: bytes) -> None:
-        """Answer the first request of an original client with the reason why it may not stay."""
-        wire = self._originals.wire()
-        try:
-            msgid = msgid_in(wire.request(first))
-        except ForeignDialect as dialect:
-            self._originals.note_dialect(self.address, str(dialect))
-            return
-        if told := wire.failed(error, msgid):
-            self.send(told)
+    def _say(self, frames: Frames) -> None:
+        for frame in frames:
+            self.send(frame)
 
     def _take(self, data: bytes, receive: Callable[[bytes], None]) -> None:
-        is_first = self._decoder.terminator is None
-        if is_first and self._decoder.is_unused and has_length_prefix(data):
-            self._end_dialect("each message begins with its length")
-            return
         too_large: FrameTooLarge | None = None
         try:
-            frames = self._decoder.feed(data)
+            frames = self._framing.feed(data) if self._framing else self._hear(data)
         except FrameTooLarge as error:
             frames, too_large = error.frames, error
-        if is_first and self.classic:
-            self.pace()
+        except OtherProtocol:
+            self._seal()
+            self._end("another protocol")
+            return
         self._handle(frames, receive)
         if too_large is not None:
-            if not self.classic:
-                self.send(encode(failure(too_large, None, None)))
+            self._say(self.wire.failed(too_large, None, None))
             self.close("protocol")
 
-    def _end_dialect(self, dialect: str) -> None:
-        """End the connection without a word: the peer would not understand one."""
-        self._originals.note_dialect(self.address, dialect)
-        self._seal()
-        self._end("another protocol")
+    def _hear(self, data: bytes) -> list[bytes]:
+        """Find out how the peer speaks; then return the frames of what it has said so far.
+
+        Raises:
+            FrameTooLarge, OtherProtocol: as for ``Opening.hear``.
+        """
+        assert self._opening is not None
+        heard = self._opening.hear(data)
+        if heard is None:
+            return []
+        (self._framing, self.wire), said = heard
+        self._opening = None
+        if self.session is not None:
+            self.session.wire = self.wire
+        if self.wire.pace:
+            self.pace(self.wire.pace)
+        return self._framing.feed(said)
 
     def _handle(self, frames: list[bytes], receive: Callable[[bytes], None]) -> None:
         for number, frame in enumerate(frames):
@@ -306,7 +310,8 @@ class Connection(Waiting):
             log_end(self.address, user, reason, self.opened)
 
     def _leave(self, reason: str) -> int | None:
-        self._note_missing_terminator()
+        if self._opening is not None and not self._eof and not self._lost:
+            self._opening.ended()
         session, self.session = self.session, None
         if session is None:
             return None
@@ -317,17 +322,6 @@ class Connection(Waiting):
             HANDLER_ERRORS.value += 1
             logger.exception("%s: a bug in the end of a session", self.address)
         return user
-
-    @property
-    def _lacks_terminator(self) -> bool:
-        """True if all that the peer has said is one whole JSON object without a terminator."""
-        return self._decoder.terminator is None and is_object(self._decoder.unfinished)
-
-    def _note_missing_terminator(self) -> None:
-        """Log the dialect of a peer that waited in vain for the answer to its first message."""
-        is_ours_to_end = not self._eof and not self._lost
-        if is_ours_to_end and self._lacks_terminator:
-            self._originals.note_dialect(self.address, "its messages have no terminator")
 
     def _linger(self, grace: float) -> None:
         """See to it that the peer gets what was sent, then the end of the stream.
@@ -345,7 +339,7 @@ class Connection(Waiting):
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError:  # the peer was faster
                 return
-            if self._written or not self._decoder.is_unused:  # else nothing can be unread at either end
+            if self._written or not self._is_unused:  # else nothing can be unread at either end
                 self._discard_until(lambda: self._eof or self._lost, DISCARD)
 
     def _discard_until(self, over: Callable[[], bool], seconds: float) -> None:
@@ -381,19 +375,6 @@ class Connection(Waiting):
         self._watcher.close()
         self._sock.close()
         CONNECTIONS_CLOSED.value += 1
-
-
-def bye(reason: str, retry_after: float | None) -> bytes:
-    """Return the frame that tells a peer why its connection ends."""
-    message = Bye(reason=cast(ByeReason, reason))
-    if retry_after is not None:
-        message.retry_after = retry_after
-    return encode(message)
-
-
-def refusal(error: RequestError) -> list[bytes]:
-    """Return the frames that tell a newcomer why it may not stay."""
-    return [encode(failure(error, None, None)), bye("evicted", error.retry_after)]
 
 
 def log_end(address: str, user: int | None, reason: str, opened: float) -> None:

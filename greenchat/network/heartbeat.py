@@ -30,9 +30,9 @@ LATE = 1.5
 class Heartbeat:
     """Count the missed beats of connections and close the silent ones.
 
-    Any byte is a beat.  Who is not logged in may be silent, but only for so long; classic clients
-    know no heartbeats; who is not read at the moment cannot be heard, and who is not read because it is
-    behind lives as long as it takes something.
+    Any byte is a beat.  Who is not logged in may be silent, but only for so long; the clients of
+    some wires know no heartbeats; who is not read at the moment cannot be heard, and who is not read because
+    it is behind lives as long as it takes something.
 
     Args:
         connections: the live connections; read at each tick.
@@ -124,7 +124,7 @@ class Heartbeat:
             connection.missed = 0
         elif connection.silent() and not late:
             connection.missed += 1
-            if connection.missed >= self._max_missed and not connection.classic:
+            if connection.missed >= self._max_missed and connection.wire.beats:
                 EVICTIONS.values["heartbeat"] += 1
                 connection.close("evicted")
 

@@ -15,7 +15,7 @@ from gevent.server import StreamServer
 
 from greenchat.errors import RateLimited
 from greenchat.network.admission import Admission, TooManyConnections
-from greenchat.network.connection import DEFAULT_ORIGINALS, Connection, OpenSession, refusal
+from greenchat.network.connection import Connection, OpenSession
 from greenchat.network.handshake import Handshakes
 from greenchat.network.heartbeat import Heartbeat
 from greenchat.network.limits import DEFAULTS, Limits
@@ -23,9 +23,8 @@ from greenchat.network.outbox import Flusher, Transport
 from greenchat.network.shaper import Shaper
 from greenchat.network.silent import SilentConnections
 from greenchat.network.tls import Certificate
-from greenchat.protocol.addresses import host_of
-from greenchat.protocol.lines import NEWLINE
-from greenchat.protocol.originals import Originals
+from greenchat.protocol.addresses import display, host_of
+from greenchat.protocol.wire import Opening
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +62,8 @@ class ChatServer(StreamServer):  # type: ignore[misc]
     Args:
         address: host and port; the host ``::`` takes IPv6 and IPv4.
         open_session: makes the service's side of a connection; called in the connection's greenlet.
+        opening: returns what finds out how a client speaks, given its ``HOST:PORT`` and the bytes that a
+            frame may have.
         limits: who goes beyond one is told which, and when to come back: ERROR ``rate_limited``, then BYE.
         heartbeat_interval: seconds between two beats that are expected of a client.
         max_missed: missed beats in a row after which a client is evicted.
@@ -70,7 +71,6 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         proxies: networks of the proxies that all connections come through, each of which begins with a
             PROXY header; None: there are none.
         certificate: for TLS; None: there is none.
-        originals: what the connections share about original clients.
         patience: seconds for which the first frame of a newcomer that is one too many is waited for, to
             refuse it in its framing; none with TLS.
     """
@@ -85,6 +85,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         self,
         address: tuple[str, int],
         open_session: OpenSession,
+        opening: Callable[[str, int], Opening],
         limits: Limits = DEFAULTS,
         *,
         heartbeat_interval: float = 1.0,
@@ -92,7 +93,6 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         login_timeout: float = 10.0,
         proxies: Sequence[IPv4Network | IPv6Network] | None = None,
         certificate: Certificate | None = None,
-        originals: Originals = DEFAULT_ORIGINALS,
         patience: float = 0.0,
     ) -> None:
         super().__init__(address)
@@ -107,7 +107,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         )
         self._handshakes = Handshakes(self._admission, login_timeout, proxies, certificate)
         self._encrypts = certificate is not None
-        self._originals = originals
+        self._opening = opening
         self._patience = 0.0 if self._encrypts else patience
         self.connections: set[Connection] = set()
         self.heartbeat = Heartbeat(
@@ -211,8 +211,16 @@ class ChatServer(StreamServer):  # type: ignore[misc]
             self._handshakes.begin(sock, address, self._admit)
         except TooManyConnections as error:
             if not self._encrypts:
-                _say_why(sock, error.refusal)
+                self._say_why(sock, display(address), error.refusal)
             sock.close()
+
+    def _say_why(self, sock: Any, address: str, error: RateLimited) -> None:
+        """Say why to one that is closed at once: no greenlet, no lingering, and the peer may miss it."""
+        wire = self._opening(address, self._limits.max_frame).wire
+        try:
+            sock.send(b"".join(wire.refused(error, None)))
+        except OSError:
+            pass
 
     def _admit(self, sock: Transport, address: str, opened: float, error: RateLimited | None) -> None:
         """Make the connection and spawn its greenlet; one too many is told why, and to come back later."""
@@ -223,10 +231,9 @@ class ChatServer(StreamServer):  # type: ignore[misc]
             address,
             opened,
             self._flusher,
-            limits.max_frame,
+            self._opening(address, limits.max_frame),
             limits.outbox_limit,
             shaper,
-            self._originals,
         )
         self.connections.add(connection)
         self._admission.register(connection, error)
@@ -260,11 +267,3 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         if monotonic() - self._warned > WARN_AGAIN:
             self._warned = monotonic()
             logger.warning("cannot accept connections: %s (raise the limit of open files)", error)
-
-
-def _say_why(sock: Any, error: RateLimited) -> None:
-    """Say why to one that is closed at once: no greenlet, no lingering, and the peer may miss it."""
-    try:
-        sock.send(NEWLINE.join([*refusal(error), b""]))
-    except OSError:
-        pass

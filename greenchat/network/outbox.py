@@ -16,7 +16,6 @@ from gevent.event import Event
 
 from greenchat.metrics import EVICTIONS, HANDLER_ERRORS, SENT_BYTES, SENT_FRAMES
 from greenchat.network.pacer import Call, Pacer
-from greenchat.protocol.lines import NEWLINE, NUL, FrameDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -131,19 +130,17 @@ class Outbox:
 
     Args:
         sock: what is written to; it never blocks.
-        decoder: that of the same connection; its terminator is ours.
         flusher: shared by all connections.
         limit: the high-water mark, in bytes.
     """
 
     # fmt: off
-    __slots__ = ("_backlog", "_calls", "_decoder", "_flusher", "_frames", "_limit", "_lost", "_pacer",
-                 "_sock", "_unsent", "_written")
+    __slots__ = ("_backlog", "_calls", "_flusher", "_frames", "_limit", "_lost", "_pacer", "_sock",
+                 "_unsent", "_written")
     # fmt: on
 
-    def __init__(self, sock: Transport, decoder: FrameDecoder, flusher: Flusher, limit: int) -> None:
+    def __init__(self, sock: Transport, flusher: Flusher, limit: int) -> None:
         self._sock = sock
-        self._decoder = decoder
         self._flusher = flusher
         self._limit = limit
         self._frames: list[bytes | memoryview] = []  # the rest of one that is partly written is a view
@@ -159,20 +156,15 @@ class Outbox:
         """Bytes that the socket has not taken yet."""
         return self._unsent
 
-    @property
-    def classic(self) -> bool:
-        """True if the peer speaks the classic framing (NUL-ended frames); fixed by its first frame."""
-        return self._decoder.terminator == NUL
-
     def send(self, frame: bytes) -> None:
-        """Queue a frame, without its terminator.
+        """Queue a frame, complete with its terminator.
 
         MUST NOT block, switch, reorder or raise.  Every delivery passes here.  The high-water
         mark is compared before the frame is counted, so that one frame of any size always fits.
         """
         if self._unsent > self._limit and not self._make_room(frame):
             return
-        self._unsent += len(frame) + 1
+        self._unsent += len(frame)
         frames = self._frames
         if not frames:
             self._flusher.add(self)
@@ -229,9 +221,9 @@ class Outbox:
         if self._pacer is not None:
             self._pacer.drop()
 
-    def pace(self) -> None:
-        """Write one frame at a time from now on, with a pause after each: the peer is an original client."""
-        self._pacer = Pacer(self._flusher.loop, self._write_paced, self._eased)
+    def pace(self, seconds: float) -> None:
+        """Write one frame at a time from now on, with a pause of so many seconds after each."""
+        self._pacer = Pacer(self._flusher.loop, seconds, self._write_paced, self._eased)
         if self._limit != CLOSED:
             self._limit = PACED
 
@@ -242,7 +234,7 @@ class Outbox:
         """Write a frame of the pacer by itself, unless the peer is behind."""
         if self._backlog is not None:
             return False
-        self._unsent += len(frame) + 1
+        self._unsent += len(frame)
         self._frames.append(frame)
         for call in calls:
             self._add_call(call, finally_=False)
@@ -269,10 +261,9 @@ class Outbox:
     def _write_frames(self) -> bool:
         """Write until nothing is left, or the socket takes no more: then return False."""
         frames = self._frames
-        terminator = self._decoder.terminator or NEWLINE
         while frames:
             batch = frames if self._unsent <= BATCH else frames[: self._fewest(BATCH)]
-            data = terminator.join(batch) + terminator
+            data = b"".join(batch)
             sent = self._write(data)
             if self._lost:
                 return True
@@ -290,15 +281,15 @@ class Outbox:
         for count, frame in enumerate(self._frames):
             if size <= 0:
                 return count
-            size -= len(frame) + 1
+            size -= len(frame)
         return len(self._frames)
 
     def _take_out(self, sent: int) -> None:
         """Take out the frames that the socket took altogether, and of the next what it took."""
         frames = self._frames
         count = 0
-        while sent > len(frames[count]):
-            sent -= len(frames[count]) + 1
+        while sent >= len(frames[count]):
+            sent -= len(frames[count])
             count += 1
         SENT_FRAMES.value += count
         del frames[:count]
@@ -373,7 +364,7 @@ class Outbox:
     def _drop_frames(self, keep: int = 0) -> None:
         """Drop all frames but the first few, and forget who waits for them."""
         del self._frames[keep:]
-        self._unsent = sum(len(frame) + 1 for frame in self._frames)
+        self._unsent = sum(map(len, self._frames))
         self._calls = deque(entry for entry in self._calls or () if entry.finally_) or None
 
     def _end_backlog(self) -> None:

@@ -1,7 +1,6 @@
-"""Writes to an original client: one frame a ``send()``, and the next one only after a pause.
+"""Writes to a client that takes one ``recv`` for one message: one frame a ``send()``, with a pause after it.
 
-Those clients take one ``recv`` for one message.  Of frames that wait in their socket together, the
-first is read and the others are lost.
+Of frames that wait in the socket of such a client together, the first is read and the others are lost.
 """
 
 from __future__ import annotations
@@ -9,9 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import Any
-
-PACE = 0.03
-"""Seconds between two frames: at this pace the original clients that were tried read each one by itself."""
 
 ROOM = 16
 """Frames of entries that may wait for one client: half a second.  The others stay in the log, where a recall
@@ -29,6 +25,7 @@ class Pacer:
 
     Args:
         loop: gevent's, for the timer.
+        seconds: the pause after each frame.
         write: hands one frame to the socket, and makes the calls once the socket has it; returns False if
             the socket takes nothing now: the frame is tried again after the next pause.
         eased: called when the queue is not crowded any more.
@@ -36,10 +33,12 @@ class Pacer:
 
     __slots__ = ("_eased", "_on_empty", "_queue", "_timer", "_write")
 
-    def __init__(self, loop: Any, write: Callable[[bytes, list[Call]], bool], eased: Call) -> None:
+    def __init__(
+        self, loop: Any, seconds: float, write: Callable[[bytes, list[Call]], bool], eased: Call
+    ) -> None:
         self._queue: deque[tuple[bytes, list[Call]]] = deque()
         self._on_empty: list[Call] = []
-        self._timer = loop.timer(PACE, PACE)
+        self._timer = loop.timer(seconds, seconds)
         self._write = write
         self._eased = eased
 

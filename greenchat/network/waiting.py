@@ -8,7 +8,6 @@ from typing import Any
 from greenchat.network.outbox import READABLE, Flusher, Outbox, Transport
 from greenchat.network.shaper import Shaper
 from greenchat.network.tls import BrokenTls
-from greenchat.protocol.lines import FrameDecoder
 
 BY_SERVICE, BY_SHAPER, BY_SUPERVISION, BY_TURN = 1, 2, 4, 8
 """Reasons for which a connection is paused.  It is read while it has none of them."""
@@ -21,7 +20,7 @@ class Waiting(Outbox):
     """An outbox with the greenlet that reads its peer, and the events that wake it where it waits.
 
     Args:
-        sock, decoder, flusher, limit: as for an outbox.
+        sock, flusher, limit: as for an outbox.
         shaper: says how much is read of the peer; None for any amount.
 
     Attributes:
@@ -30,10 +29,8 @@ class Waiting(Outbox):
 
     __slots__ = ("_greenlet", "_idle", "_paused", "_reason", "_shaper", "_watcher", "heard")
 
-    def __init__(
-        self, sock: Transport, decoder: FrameDecoder, flusher: Flusher, limit: int, shaper: Shaper | None
-    ) -> None:
-        super().__init__(sock, decoder, flusher, limit)
+    def __init__(self, sock: Transport, flusher: Flusher, limit: int, shaper: Shaper | None) -> None:
+        super().__init__(sock, flusher, limit)
         self.heard = True
         self._watcher = flusher.loop.io(sock.fileno(), READABLE)
         self._greenlet: Any = None

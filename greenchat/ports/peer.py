@@ -14,18 +14,11 @@ class Peer(Protocol):
         """Where the peer is, ``HOST:PORT``, for the log and for limits."""
 
     @property
-    def classic(self) -> bool:
-        """True if the peer speaks the classic framing (NUL-ended frames); fixed by its first frame.
-
-        Such a peer is paced, and MUST be sent no more frames than there is room for.
-        """
-
-    @property
     def present(self) -> bool:
         """Whether the peer has not ended its half: it may have, and what it sent before still wait."""
 
     def send(self, frame: bytes) -> None:
-        """Queue a frame, without its terminator.
+        """Queue a frame, complete with its terminator.
 
         MUST NOT block, switch, reorder or raise, whatever the peer does: a peer that is too far
         behind is disconnected (``slow_consumer``), and a frame to a closed one is dropped.
@@ -34,8 +27,8 @@ class Peer(Protocol):
     def close(self, reason: str, retry_after: float | None = None) -> None:
         """End the connection after what was sent: no frame is taken any more, in either direction.
 
-        A reason of the protocol's BYE is told to the peer, unless it is classic.  The second close
-        is ignored.  Does not switch.
+        The peer is told the reason, as far as its wire has words for it.  The second close is ignored.
+        Does not switch.
         """
 
     def pause(self) -> None:

@@ -9,9 +9,8 @@ configurable; types and the range of ids are checked here.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 MAX_ID = 2**31 - 1
@@ -367,7 +366,7 @@ class LoginAck(Reply, tag=2, kw_only=True):
     server: str | UnsetType = UNSET
     friends: list[UserItem] | UnsetType = UNSET
     groups: list[GroupItem] | UnsetType = UNSET
-    offlinemsg: list[msgspec.Raw] | UnsetType = UNSET
+    offlinemsg: list[Any] | UnsetType = UNSET
     more: bool | UnsetType = UNSET
 
 
@@ -381,7 +380,7 @@ class RegAck(Reply, tag=5, kw_only=True):
 class HistoryAck(Reply, tag=16, kw_only=True):
     """A page of a conversation, oldest first."""
 
-    messages: list[msgspec.Raw] | UnsetType = UNSET
+    messages: list[Any] | UnsetType = UNSET
     more: bool | UnsetType = UNSET
 
 
@@ -391,10 +390,6 @@ class HeartbeatReply(Struct, tag_field="msgid", tag=12, kw_only=True, gc=False):
     cid: str | UnsetType = UNSET
 
 
-Answer = Reply | HeartbeatReply
-"""What answers a request."""
-
-
 class ErrorReply(Reply, tag=14, kw_only=True):
     """The answer to a frame that is no request."""
 
@@ -402,13 +397,13 @@ class ErrorReply(Reply, tag=14, kw_only=True):
 class Ack(Reply, tag=11, kw_only=True):
     """The answer to a request that has no reply of its own; ``re`` is the request's msgid."""
 
-    re: int
+    re: int = 0
 
 
 class StoredAck(Struct, tag_field="msgid", tag=11, kw_only=True, gc=False):
     """The ACK of a message or recall: it is committed."""
 
-    re: int
+    re: int = 0
     errno: int = 0
     cid: str | UnsetType = UNSET
     seq: int
@@ -442,7 +437,7 @@ class AreFriendsAck(Ack, tag=11, kw_only=True):
 class SyncAck(Ack, tag=11, kw_only=True):
     """The ACK of SYNC: the next page of undelivered messages."""
 
-    offlinemsg: list[msgspec.Raw]
+    offlinemsg: list[Any]
     more: bool
 
 
@@ -465,6 +460,10 @@ class FoundAck(Ack, tag=11, kw_only=True):
 
     user: UserItem | UnsetType = UNSET
     group: FoundGroup | UnsetType = UNSET
+
+
+Answer = Reply | HeartbeatReply | StoredAck
+"""What answers a request.  Its wire fills in ``cid`` and ``re``, and encodes entries (``SharedEntry``)."""
 
 
 # -- The table

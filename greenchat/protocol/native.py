@@ -6,28 +6,161 @@ a sentence that tells its sender what is wrong.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from greenchat.errors import BadRequest, MalformedFrame, NotLoggedIn, RequestError, TooLarge, UnknownMsgid
+from greenchat.model.conversations import group_of, peer_of
+from greenchat.model.records import Entry
+from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE
 from greenchat.protocol.messages import (
     ANY_REQUEST,
     MAX_SEQ,
     REQUESTS,
+    UNANSWERED,
     Ack,
+    Answer,
+    Bye,
+    ByeReason,
     ErrorReply,
+    GroupChatPush,
     HistoryAck,
     LoginAck,
     MsgId,
+    OneChatPush,
+    Push,
+    RecallPush,
     RegAck,
     Reply,
     Request,
+    StoredAck,
 )
+from greenchat.protocol.wire import PAGE_BYTES, Fit, Frames, SharedEntry, fitting, new_slot
+
+_MARGIN = 1_024
+"""Bytes kept free in LOGIN_ACK for what is not counted."""
+
+_BYE_REASONS = frozenset(get_args(ByeReason))
+
+_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(ANY_REQUEST)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Native:
+    """Speak JSON with one client.  It keeps nothing: one object serves all connections (``NATIVE``)."""
+
+    __slots__ = ()
+
+    slot = new_slot()
+    confirms = pages = beats = True
+    echoes = unhurried = False
+    pace = 0.0
+
+    # docs of the public methods: protocol.wire.Wire
+
+    def request(self, frame: bytes) -> Request:
+        try:
+            return _decoder.decode(frame)
+        except _UNREADABLE as error:
+            raise _explain(frame, error) from None
+
+    def reply(self, request: Request, answer: Answer) -> Frames:
+        address(answer, request)
+        return (encode(answer) + NEWLINE,)
+
+    def failed(self, error: RequestError, re: int | None, cid: str | None) -> Frames:
+        return () if is_passed_over(error, re) else (encode(failure(error, re, cid)) + NEWLINE,)
+
+    def login_room(self, request: Request, ack: LoginAck) -> Fit:
+        if len(encode(ack.friends)) + len(encode(ack.groups)) > MAX_SERVER_FRAME - PAGE_BYTES - _MARGIN:
+            for group in ack.groups or ():
+                group.users = UNSET
+        room = min(PAGE_BYTES, MAX_SERVER_FRAME - len(encode(ack)) - _MARGIN)
+        return lambda entries: fitting(entries, self, room)
+
+    def entry(self, entry: Entry, reader: int) -> Frames:
+        return (encode(push_of(entry, reader)) + NEWLINE,)
+
+    def push(self, push: Push) -> Frames:
+        return (encode(push) + NEWLINE,)
+
+    def bye(self, reason: str, retry_after: float | None) -> Frames:
+        if reason not in _BYE_REASONS:
+            return ()
+        message = Bye(reason=cast(ByeReason, reason))
+        if retry_after is not None:
+            message.retry_after = retry_after
+        return (encode(message) + NEWLINE,)
+
+    def refused(self, error: RequestError, first: bytes | None) -> Frames:
+        return (*self.failed(error, None, None), *self.bye("evicted", error.retry_after))
+
+
+NATIVE = Native()
+
+
+def address(answer: Answer, request: Request) -> None:
+    """Make an answer that of a request: its cid, and its msgid where the answer is an ACK."""
+    if request.cid is not None:
+        answer.cid = request.cid
+    if isinstance(answer, StoredAck | Ack):
+        answer.re = request.__struct_config__.tag  # type: ignore[assignment]  # they are all integers
+
+
+def push_of(entry: Entry, reader: int, recalled: str | UnsetType = UNSET) -> Push:
+    """Return an entry as a message.
+
+    Args:
+        entry: what the log holds.
+        reader: the user that gets it; only the sender sees the ``cid``.
+        recalled: the text of a recalled message; UNSET for none and ``recalled``.
+    """
+    conversation, seq, sender, name, cid, kind, body, time = entry
+    if kind == "recall":
+        return _recall(entry, reader)
+    msg: str | UnsetType = body
+    is_recalled: bool | UnsetType = UNSET
+    if not body:
+        msg = recalled
+        if recalled is UNSET:
+            is_recalled = True
+    own = UNSET if cid is None or reader != sender else cid
+    # By position: with keywords it takes twice as long, and there is one for each message.
+    if conversation < 0:
+        return GroupChatPush(sender, name, -conversation, msg, seq, time, is_recalled, own)
+    toid = peer_of(conversation, sender) if reader == sender else reader
+    return OneChatPush(sender, name, toid, msg, seq, time, is_recalled, own)
+
+
+def _recall(entry: Entry, reader: int) -> RecallPush:
+    groupid = group_of(entry.conversation)
+    return RecallPush(
+        id=entry.sender,
+        target=int(entry.body),
+        seq=entry.seq,
+        time=entry.time,
+        peerid=peer_of(entry.conversation, reader) if groupid is None else UNSET,
+        groupid=UNSET if groupid is None else groupid,
+    )
+
+
+def _embedded(value: Any) -> msgspec.Raw:
+    """Return an entry that stands in an answer."""
+    if not isinstance(value, SharedEntry):
+        raise NotImplementedError
+    (frame,) = value.frames.get(Native.slot) or value.encode(NATIVE)
+    return msgspec.Raw(frame.removesuffix(NEWLINE))
+
+
+encode = msgspec.json.Encoder(enc_hook=_embedded).encode
+"""Encode a message (or a list of them) as JSON."""
+
+# -- Failures
 
 TOLD_OF_UNANSWERED = frozenset({BadRequest.errno, NotLoggedIn.errno})
-"""The errnos with which they are answered all the same, if they fail."""
+"""The errnos with which requests without a reply are answered all the same, if they fail."""
 
 _FAILURES: dict[int, type[Reply]] = {
     MsgId.LOGIN: LoginAck,
@@ -49,23 +182,15 @@ _TERMS = {
 }
 """What msgspec says, and how people are told."""
 
-_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(ANY_REQUEST)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-encode = msgspec.json.Encoder().encode
-"""Encode a message (or a list of them) as JSON."""
+def is_passed_over(error: RequestError, re: int | None) -> bool:
+    """Return True for a failure that its sender is not told of.
 
-
-def decode(frame: bytes) -> Request:
-    """Decode a frame from a client.
-
-    Raises:
-        MalformedFrame: it is no valid request; the peer's fault.
+    Args:
+        error: the reason.
+        re: the request's msgid; None if no request could be seen.
     """
-    try:
-        return _decoder.decode(frame)
-    except _UNREADABLE as error:
-        raise _explain(frame, error) from None
+    return re in UNANSWERED and error.errno not in TOLD_OF_UNANSWERED
 
 
 def failure(error: RequestError, re: int | None, cid: str | None) -> Reply:

@@ -27,8 +27,9 @@ from greenchat.network.limits import Limits
 from greenchat.network.listener import ChatServer
 from greenchat.network.tls import Certificate
 from greenchat.ports.store import Store
+from greenchat.protocol.classic.clients import ClassicClients
 from greenchat.protocol.messages import HeartbeatTerms
-from greenchat.protocol.originals import Originals
+from greenchat.protocol.opening import TcpOpening
 from greenchat.server.admin import AdminPages
 from greenchat.server.gauges import connect_gauges
 from greenchat.server.offload import Offload
@@ -141,7 +142,6 @@ class App:
         others = self._store.nodes()
         self._node = Node(settings.node, _next_incarnation(settings.node, others, known))
         self._store.close_node(self._node, _now())
-        originals = Originals(settings.classic_zone)
         self._service = Service(
             store=self._store,
             bus=self._bus,
@@ -153,7 +153,6 @@ class App:
             offload=Offload(settings.password_queue),
             later=gevent.spawn_later,
             pause=gevent.sleep,
-            originals=originals,
         )
         give_way = partial(self._give_way, stop, f"another server was started as node {settings.node}")
         listener = NodeSession(self._service, give_way)
@@ -162,13 +161,13 @@ class App:
         self._listener = ChatServer(
             (settings.host, settings.port),
             partial(Session, self._service),
+            partial(TcpOpening, ClassicClients(settings.classic_zone)),
             _limits(settings),
             heartbeat_interval=settings.heartbeat_interval,
             max_missed=settings.max_missed,
             login_timeout=settings.login_timeout,
             proxies=settings.proxies,
             certificate=self._certificate,
-            originals=originals,
             patience=PATIENCE,
         )
         connect_gauges(self._listener, self._service.hub, self._store, self._bus)

@@ -11,6 +11,7 @@ from greenchat.errors import Busy
 from greenchat.metrics import HANDLER_ERRORS
 from greenchat.model.conversations import group_of
 from greenchat.model.records import Node
+from greenchat.protocol.former import entry_in, push_in
 from greenchat.service.delivery import node_events
 from greenchat.service.device.sign_off import give_up
 from greenchat.service.device.takeover import open_again
@@ -116,14 +117,19 @@ class NodeSession:
     # -- Events
 
     def _posted(self, event: node_events.Posted) -> None:
-        groupid = group_of(event.conversation)
+        groupid, entry = group_of(event.conversation), entry_in(event.conversation, event.own)
+        if entry is None or (entry.seq, entry.sender) != (event.seq, event.sender):
+            self._service.sequencer.expect(event.conversation, event.seq)
+            return
         members = {} if groupid is None else self._service.memberships.get(groupid)
-        self._service.sequencer.take(event, members)
+        self._service.sequencer.take(entry, members)
 
     def _told(self, event: node_events.Told) -> None:
-        mark = event.mark
+        mark, push = event.mark, push_in(event.frame)
+        if push is None:
+            return
         if mark is None or self._service.advance_mark(mark.userid, mark.conversation, mark.seq):
-            self._service.router.tell_here(event.users, event.frame)
+            self._service.router.tell_here(event.users, push)
 
     def _ended(self, event: node_events.Ended) -> None:
         for session in self._service.hub.of(event.userid):

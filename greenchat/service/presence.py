@@ -35,7 +35,6 @@ from greenchat.model.records import Follower, Node
 from greenchat.ports.store import Store
 from greenchat.ports.timer import Later
 from greenchat.protocol.messages import PresencePush, State
-from greenchat.protocol.native import encode
 from greenchat.service.delivery.hub import Hub
 from greenchat.service.delivery.router import Router
 
@@ -198,7 +197,7 @@ class Presence:
                     self._hidden[userid].discard(friend)
                 told[friend, state_of(friend, online)].append(userid)
         for (friend, state), userids in told.items():
-            self._router.tell_here(userids, encode(PresencePush(id=friend, state=state)))
+            self._router.tell_here(userids, PresencePush(id=friend, state=state))
         self._shown -= users
         self._shown |= online & users
 

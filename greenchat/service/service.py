@@ -11,7 +11,6 @@ from greenchat.ports.limits import Limits
 from greenchat.ports.store import Store
 from greenchat.ports.timer import Later
 from greenchat.protocol.messages import HeartbeatTerms
-from greenchat.protocol.originals import Originals
 from greenchat.service.delivery.cache import Cache
 from greenchat.service.delivery.hub import Hub
 from greenchat.service.delivery.memberships import Memberships
@@ -43,7 +42,6 @@ class Service:
         offload: runs a slow computation off the loop.
         later: runs something so many seconds from now, where it may switch.
         pause: waits for some seconds; may switch.
-        originals: makes the wires of original clients.
 
     Attributes:
         hub: who is connected here.
@@ -76,7 +74,6 @@ class Service:
         offload: Offload,
         later: Later,
         pause: Callable[[float], object],
-        originals: Originals,
     ) -> None:
         self.store = store
         self.bus = bus
@@ -86,7 +83,6 @@ class Service:
         self.clock = clock
         self.monotonic = monotonic
         self.later = later
-        self.originals = originals
         self.hub = Hub(lambda userid: self.presence.moved_here(userid))  # noqa: PLW0108 - it is built on this
         self.throttle = Throttle(bus, limits)
         self.guesses = Guesses(bus, limits, pause)

@@ -7,9 +7,8 @@ import logging
 from greenchat.errors import Busy, MalformedFrame, NotLoggedIn, RequestError
 from greenchat.metrics import HANDLER_ERRORS
 from greenchat.ports.peer import Peer
-from greenchat.protocol.classic import ForeignDialect
 from greenchat.protocol.messages import REQUESTS, msgid_of
-from greenchat.protocol.native import decode
+from greenchat.protocol.wire import OtherProtocol, Wire
 from greenchat.service.device.caller import Caller
 from greenchat.service.device.sign_off import sign_off
 from greenchat.service.routes import ROUTES
@@ -27,22 +26,21 @@ class Session(Caller):
     Args:
         service: what all of this node share.
         peer: the other end.
+        wire: how the client speaks, as far as that is known.
     """
 
-    __slots__ = ("_bad_frames", "_bucket", "_translates")
+    __slots__ = ("_bad_frames", "_bucket")
 
-    def __init__(self, service: Service, peer: Peer) -> None:
-        super().__init__(service, peer)
+    def __init__(self, service: Service, peer: Peer, wire: Wire) -> None:
+        super().__init__(service, peer, wire)
         self._bad_frames = 0
-        self._translates = True  # until the first frame has told that this is no original client
         self._bucket = service.throttle.bucket(peer.address, service.monotonic())
 
     def receive(self, frame: bytes) -> None:
         """Handle a frame from the peer.  May switch; never raises, whatever the frame holds."""
         try:
-            request = decode(self._translated(frame) if self._translates else frame)
-        except ForeignDialect as dialect:
-            self.service.originals.note_dialect(self.peer.address, str(dialect))
+            request = self.wire.request(frame)
+        except OtherProtocol:
             self.peer.close("another protocol")
             return
         except MalformedFrame as error:
@@ -75,19 +73,6 @@ class Session(Caller):
     def closed(self, reason: str) -> None:
         """Take note that the connection has ended.  May switch."""
         sign_off(self.service, self)
-
-    def _translated(self, frame: bytes) -> bytes:
-        """Return an original client's frame with today's msgid, any other as it is.
-
-        Raises:
-            ForeignDialect: it speaks another protocol of the same family.
-        """
-        if self.wire is None:
-            if not self.peer.classic:
-                self._translates = False
-                return frame
-            self.wire = self.service.originals.wire()
-        return self.wire.request(frame)
 
     def _refuse_frame(self, malformed: MalformedFrame) -> None:
         re, error = malformed.re, malformed.error

@@ -13,10 +13,10 @@ from greenchat.bus.local.bus import LocalBus
 from greenchat.errors import Busy, MalformedFrame
 from greenchat.metrics import HANDLER_ERRORS
 from greenchat.model.records import Node
-from greenchat.protocol.classic import FIRST_OF_OLDER
+from greenchat.protocol.classic.dialects import FIRST_OF_OLDER
 from greenchat.protocol.lines import MAX_REQUEST_FRAME
 from greenchat.protocol.messages import UNANSWERED, MsgId, msgid_of
-from greenchat.protocol.native import TOLD_OF_UNANSWERED, decode
+from greenchat.protocol.native import NATIVE, TOLD_OF_UNANSWERED
 from greenchat.service.session import MAX_BAD_FRAMES
 from tests.fuzz.wire import check_classic_frame, check_frame, is_answer
 from tests.service.world import NOON, Person, World
@@ -175,7 +175,7 @@ class Link:
         """Return what came, having checked it."""
         raw, self.person.peer.raw = self.person.peer.raw, []
         self.person.peer.frames.clear()
-        if self.person.peer.classic:
+        if self.person.classic:
             frames = [check_classic_frame(frame, self.shift) for frame in raw]
         else:
             frames = list(map(check_frame, raw))
@@ -185,7 +185,7 @@ class Link:
 
     def check_answered(self) -> None:
         """Hold that nothing is due any more."""
-        if self.closed is None and not self.person.peer.classic:
+        if self.closed is None and not self.person.classic:
             assert self._due == 0, "a request was not answered"
 
     def _note(self, frame: dict[str, Any]) -> None:
@@ -197,7 +197,7 @@ class Link:
             assert self._optional >= 0, "more answers than requests"
         else:
             self._due -= 1
-            assert self._due >= 0 or self.person.peer.classic, "more answers than requests"
+            assert self._due >= 0 or self.person.classic, "more answers than requests"
         if "cid" in frame:
             self._asked[frame["cid"]] -= 1
             assert self._asked[frame["cid"]] >= 0, "more replies than requests with this cid"
@@ -215,7 +215,7 @@ class Link:
         if self.closed == "replaced":
             assert self.user
             assert self.user in replaced, "nobody took this device or changed the password"
-        elif self.person.peer.classic:
+        elif self.person.classic:
             assert self.closed in (None, "protocol", "another protocol")
         else:
             assert self.closed == ("protocol" if self._errors == MAX_BAD_FRAMES else None)
@@ -240,7 +240,7 @@ def _shifted(frame: bytes, shift: int) -> bytes:
 def _read(frame: bytes) -> tuple[int | None, str | None]:
     """Return the msgid and cid of a frame, as far as they can be seen in it."""
     try:
-        request = decode(frame)
+        request = NATIVE.request(frame)
     except MalformedFrame as malformed:
         return malformed.re, malformed.cid
     return msgid_of(request), request.cid

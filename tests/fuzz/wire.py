@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct
 
 from greenchat.errors import RequestError
 from greenchat.protocol import messages as m
-from greenchat.protocol.classic import MAX_FRAME
+from greenchat.protocol.classic.text import MAX_FRAME
 from greenchat.protocol.lines import MAX_SERVER_FRAME
 from greenchat.protocol.messages import MsgId
 from greenchat.protocol.native import encode

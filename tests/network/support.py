@@ -7,6 +7,7 @@ import socket as stdlib
 import ssl
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gevent import socket
@@ -16,6 +17,11 @@ from gevent.queue import Queue
 from greenchat.client.tls import TlsClientSocket
 from greenchat.network.limits import Limits
 from greenchat.network.listener import ChatServer
+from greenchat.protocol.classic.clients import ClassicClients
+from greenchat.protocol.classic.wire import NUL, ClassicWire
+from greenchat.protocol.lines import NEWLINE
+from greenchat.protocol.opening import TcpOpening
+from greenchat.protocol.wire import Wire
 
 DEADLINE = 20.0
 """Seconds that a test may take: generous, because nothing waits for it when all is well."""
@@ -24,13 +30,23 @@ DEADLINE = 20.0
 class FakeSession:
     """Remember all that the network says; do with a frame what the test wants."""
 
-    def __init__(self, service: FakeService, peer: Any) -> None:
+    def __init__(self, service: FakeService, peer: Any, wire: Wire) -> None:
         self.service = service
         self.peer = peer
+        self.wire = wire
         self.user: int | None = service.user
         self.frames: list[bytes] = []
         self.reasons: list[str] = []
         self.ended = Event()
+
+    @property
+    def is_classic(self) -> bool:
+        """True if the first frame has told that the client is a classic one."""
+        return isinstance(self.wire, ClassicWire)
+
+    def say(self, frame: bytes) -> None:
+        """Send a frame, with the terminator of the client's frames."""
+        self.peer.send(frame + (NUL if self.is_classic else NEWLINE))
 
     def receive(self, frame: bytes) -> None:
         self.frames.append(frame)
@@ -42,7 +58,7 @@ class FakeSession:
 
 
 def echo(session: FakeSession, frame: bytes) -> None:
-    session.peer.send(frame)
+    session.say(frame)
 
 
 def silent(session: FakeSession, frame: bytes) -> None:
@@ -55,8 +71,8 @@ class FakeService:
         self.user = user
         self.sessions: Queue[FakeSession] = Queue()
 
-    def open_session(self, peer: Any) -> FakeSession:
-        session = FakeSession(self, peer)
+    def open_session(self, peer: Any, wire: Wire) -> FakeSession:
+        session = FakeSession(self, peer, wire)
         self.sessions.put(session)
         return session
 
@@ -132,7 +148,8 @@ class Served:
         self.tls = tls
         limits = Limits(**{name: options.pop(name) for name in Limits._fields if name in options})
         self.service = FakeService(handler, user)
-        self.server = ChatServer((host, 0), self.service.open_session, limits, **options)
+        opening = partial(TcpOpening, ClassicClients())
+        self.server = ChatServer((host, 0), self.service.open_session, opening, limits, **options)
         self.server.start()
         self.clients: list[Client] = []
 

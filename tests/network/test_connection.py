@@ -104,7 +104,11 @@ def test_a_peer_that_ends_its_half_still_gets_its_replies(serve: Serve) -> None:
 
 def test_a_reply_that_is_made_after_the_peer_ended_its_half_is_delivered(serve: Serve) -> None:
     def acknowledge_late(session: FakeSession, frame: bytes) -> None:
-        gevent.spawn(lambda: session.ended.wait() and session.peer.send(b"stored"))
+        def acknowledge() -> None:
+            session.ended.wait()
+            session.say(b"stored")
+
+        gevent.spawn(acknowledge)
 
     client, _ = serve(acknowledge_late).pair()
     client.send(b"chat\n")
@@ -205,7 +209,7 @@ def test_a_classic_peer_gets_nul_ended_frames_and_no_bye(serve: Serve) -> None:
     client, session = serve().pair()
     client.send(b'{"msgid":1}\0')
     assert client.frame(b"\0") == b'{"msgid":1}'
-    assert session.peer.classic
+    assert session.is_classic
     session.peer.close("shutdown", 1.0)
     assert client.rest() == b""
 
@@ -219,9 +223,9 @@ def test_a_classic_peer_is_not_told_of_a_frame_over_the_limit(serve: Serve) -> N
 
 def test_close_says_bye_after_what_was_sent_and_takes_nothing_more(serve: Serve) -> None:
     def close_at_once(session: FakeSession, frame: bytes) -> None:
-        session.peer.send(frame)
+        session.say(frame)
         session.peer.close("replaced", 1.5)
-        session.peer.send(b"too late")
+        session.say(b"too late")
         session.peer.close("shutdown")
 
     client, session = serve(close_at_once).pair()
@@ -370,7 +374,7 @@ def test_a_paused_connection_can_be_closed(serve: Serve, waiting: bytes) -> None
 
 def test_the_session_is_told_before_the_peer_has_read_anything(serve: Serve) -> None:
     _, session = serve(outbox_limit=50_000_000).pair(receive_buffer=4096)
-    session.peer.send(b"x" * 20_000_000)
+    session.say(b"x" * 20_000_000)
     session.peer.close("replaced")
     session.ended.wait()
     assert len(session.reasons) == 1

@@ -18,6 +18,8 @@ from tests.network.support import FakeSession, Served, echo
 
 Serve = Callable[..., Served]
 
+CLASSIC = SimpleNamespace(beats=False)
+
 
 class Peer(SimpleNamespace):
     """What the supervision sees of a connection."""
@@ -25,7 +27,7 @@ class Peer(SimpleNamespace):
     def __init__(self, user: int | None = 5, **kwargs: Any) -> None:
         state = {
             "session": SimpleNamespace(user=user), "heard": False, "missed": 0, "stranger_since": 0.0,
-            "silent": lambda: True, "busy": False, "classic": False, "reasons": [],
+            "silent": lambda: True, "busy": False, "wire": SimpleNamespace(beats=True), "reasons": [],
             "may_think": False, "address": "192.0.2.1:1", "make_room": lambda: self.reasons.append("room"),
             "take_more": lambda: None, "take_no_more": lambda: self.reasons.append("no more"),
             "stuck": lambda now: 0.0, "cut_off": lambda: self.close("slow_consumer"),
@@ -90,7 +92,7 @@ def test_a_late_tick_ends_no_login_either() -> None:
     assert clock.tick() == ["evicted"]
 
 
-@pytest.mark.parametrize("state", [{"silent": lambda: False}, {"classic": True}, {"session": None}])
+@pytest.mark.parametrize("state", [{"silent": lambda: False}, {"wire": CLASSIC}, {"session": None}])
 def test_who_cannot_be_heard_or_knows_no_heartbeats_is_not_evicted(state: dict[str, Any]) -> None:
     assert Clock(Peer(**state)).tick(20) == []
 
@@ -184,7 +186,7 @@ def test_a_logout_starts_the_login_time_again() -> None:
     assert clock.tick() == ["evicted"]
 
 
-@pytest.mark.parametrize("state", [{}, {"user": None}, {"classic": True}])
+@pytest.mark.parametrize("state", [{}, {"user": None}, {"wire": CLASSIC}])
 def test_who_takes_nothing_for_too_long_is_a_slow_consumer(state: dict[str, Any]) -> None:
     clock = Clock(Peer(silent=lambda: False, stuck=lambda now: now - 0.5, **state), outbox_seconds=8.0)
     assert clock.tick(8) == []

@@ -13,7 +13,7 @@ import pytest
 from gevent import socket
 
 from greenchat.network import pacer
-from greenchat.protocol.originals import HOSTS, Originals
+from greenchat.protocol.classic.clients import HOSTS, ClassicClients
 from tests.network.support import Client, FakeSession, Served, echo, silent
 
 Serve = Callable[..., Served]
@@ -30,7 +30,7 @@ def one_read(client: Client) -> bytes:
 def test_each_frame_is_a_read_of_its_own(serve: Serve) -> None:
     def many(session: FakeSession, frame: bytes) -> None:
         for number in range(20):
-            session.peer.send(b"%d" % number)
+            session.say(b"%d" % number)
 
     client, _ = serve(many).pair()
     client.send(LOGIN + b"\0")
@@ -41,10 +41,10 @@ def test_of_more_than_there_is_room_for_the_caller_is_told(serve: Serve) -> None
     client, session = serve(silent).pair()
     assert session.peer.has_room(1_000_000)
     client.send(LOGIN + b"\0")
-    while not session.peer.classic:
+    while not session.is_classic:
         gevent.sleep(0.001)
     for _ in range(10):
-        session.peer.send(b"x")
+        session.say(b"x")
     assert session.peer.has_room(pacer.ROOM - 9)
     assert not session.peer.has_room(pacer.ROOM - 8)
     assert session.peer.drain()
@@ -56,7 +56,7 @@ def test_what_was_not_written_when_the_connection_ends_is_never_said_to_be(serve
 
     def many(session: FakeSession, frame: bytes) -> None:
         for number in range(5):
-            session.peer.send(b"%d" % number)
+            session.say(b"%d" % number)
             session.peer.when_written(partial(written.append, number))
         session.peer.close("replaced")
 
@@ -70,10 +70,10 @@ def test_what_was_not_written_when_the_connection_ends_is_never_said_to_be(serve
 def test_a_drain_ends_with_the_connection(serve: Serve) -> None:
     client, session = serve(silent).pair()
     client.send(LOGIN + b"\0")
-    while not session.peer.classic:
+    while not session.is_classic:
         gevent.sleep(0.001)
     for _ in range(5):
-        session.peer.send(b"x")
+        session.say(b"x")
     waiter = gevent.spawn(session.peer.drain)
     gevent.sleep(0)
     session.peer.close("replaced")
@@ -115,12 +115,12 @@ def test_a_foreign_dialect_is_ended_and_logged_once(
 
 
 def test_only_so_many_hosts_are_remembered(caplog: pytest.LogCaptureFixture) -> None:
-    originals = Originals()
+    clients = ClassicClients()
     for _ in range(2):
         for number in range(HOSTS + 1):
-            originals.note_dialect(f"10.0.{number // 250}.{number % 250}:1", "odd")
+            clients.note_dialect(f"10.0.{number // 250}.{number % 250}:1", "odd")
     assert len(caplog.records) == 2 * (HOSTS + 1)
-    assert len(originals._logged) == HOSTS
+    assert len(clients._logged) == HOSTS
 
 
 # -- One too many

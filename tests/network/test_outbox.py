@@ -16,7 +16,6 @@ from greenchat.metrics import EVICTIONS
 from greenchat.network import connection
 from greenchat.network import outbox as network_outbox
 from greenchat.network.outbox import Flusher, Outbox
-from greenchat.protocol.lines import FrameDecoder
 from tests.network.support import DEADLINE, FakeSession, Served, echo, silent
 
 Serve = Callable[..., Served]
@@ -55,15 +54,19 @@ class Box(Outbox):
     """An outbox of 1,000 bytes, at the end of which is a BYE."""
 
     def __init__(self, sock: ScriptedSocket) -> None:
-        super().__init__(sock, FrameDecoder(), Flusher(), 1000)  # type: ignore[arg-type]
+        super().__init__(sock, Flusher(), 1000)  # type: ignore[arg-type]
         self.reasons: list[str] = []
         self.called: list[int] = []
 
     def close(self, reason: str, retry_after: float | None = None) -> None:
         self.reasons.append(reason)
         self._limit = 10_000
-        self.send(b"bye")
+        self.say(b"bye")
         self._seal()
+
+    def say(self, frame: bytes) -> None:
+        """Send a line."""
+        self.send(frame + b"\n")
 
     def call(self, number: int) -> None:
         """Remember when what was sent so far is written."""
@@ -78,7 +81,7 @@ def test_the_frames_of_a_turn_are_one_send() -> None:
     sock = ScriptedSocket()
     box = outbox(sock)
     for frame in (b"one", b"two", b"three"):
-        box.send(frame)
+        box.say(frame)
     assert sock.sends == []
     gevent.sleep(0)
     gevent.sleep(0)
@@ -89,10 +92,10 @@ def test_frames_sent_to_a_broken_socket_are_dropped_silently() -> None:
     sock = ScriptedSocket(BrokenPipeError(), 0)
     box = outbox(sock)
     called: list[bool] = []
-    box.send(b"lost")
+    box.say(b"lost")
     box.when_written(lambda: called.append(True))
     box.flush()
-    box.send(b"lost too")
+    box.say(b"lost too")
     box.flush()
     assert (sock.sends, called) == ([], [])
 
@@ -106,7 +109,7 @@ def test_when_written_is_called_at_once_if_nothing_is_unsent() -> None:
 def test_when_written_is_called_when_the_last_byte_is_with_the_socket() -> None:
     box = outbox(ScriptedSocket())
     called: list[bool] = []
-    box.send(b"frame")
+    box.say(b"frame")
     box.when_written(lambda: called.append(True))
     assert called == []
     box.flush()
@@ -119,7 +122,7 @@ def test_a_bug_in_a_callback_harms_no_other() -> None:
 
     box = outbox(ScriptedSocket())
     called: list[bool] = []
-    box.send(b"frame")
+    box.say(b"frame")
     box.when_written(buggy)
     box.when_written(lambda: called.append(True))
     box.flush()
@@ -128,10 +131,10 @@ def test_a_bug_in_a_callback_harms_no_other() -> None:
 
 def test_when_written_does_not_wait_for_what_is_sent_after_it() -> None:
     box = outbox(ScriptedSocket(3))
-    box.send(b"partly written")
+    box.say(b"partly written")
     box.flush()
     box.call(1)
-    box.send(b"later")
+    box.say(b"later")
     box.call(2)
     box._sock.script = [None]  # type: ignore[attr-defined]
     box._writable()
@@ -147,7 +150,7 @@ def test_what_fits_the_socket_is_no_reason_to_call_a_peer_slow() -> None:
     sock = ScriptedSocket()
     box = outbox(sock)
     for _ in range(10):
-        box.send(b"x" * 600)
+        box.say(b"x" * 600)
     box.flush()
     assert box.reasons == []
     assert sum(map(len, sock.sends)) == 6010
@@ -156,13 +159,13 @@ def test_what_fits_the_socket_is_no_reason_to_call_a_peer_slow() -> None:
 def test_a_slow_consumer_is_not_told_that_dropped_frames_were_written() -> None:
     sock = ScriptedSocket(3)
     box = outbox(sock)
-    box.send(b"partly written")
-    box.send(b"dropped")
+    box.say(b"partly written")
+    box.say(b"dropped")
     box.call(1)
     box.flush()
-    box.send(b"x" * 1000)
+    box.say(b"x" * 1000)
     box.call(2)
-    box.send(b"one too many")
+    box.say(b"one too many")
     box.call(3)
     assert box.reasons == ["slow_consumer"]
     box._writable()
@@ -170,29 +173,17 @@ def test_a_slow_consumer_is_not_told_that_dropped_frames_were_written() -> None:
     assert box.called == []
 
 
-def test_a_slow_consumer_is_cut_off_after_the_frame_that_it_has_begun_whatever_it_turns_out_to_be() -> None:
-    sock = ScriptedSocket(3)
-    box = outbox(sock)
-    box.send(b"partly written")
-    box.send(b"x" * 1000)
-    box.flush()
-    box._decoder.feed(b"a classic client\0")
-    box.send(b"one too many")
-    box._writable()
-    assert b"".join(sock.sends) == b"partly written\0bye\0"
-
-
 def test_who_ended_its_half_and_then_fell_behind_gets_nothing_after_a_gap() -> None:
     sock = ScriptedSocket(3)
     box = outbox(sock)
     box.close = lambda reason, retry_after=None: None  # type: ignore[method-assign]  # it has a reason
-    box.send(b"partly written")
-    box.send(b"x" * 1000)
+    box.say(b"partly written")
+    box.say(b"x" * 1000)
     box.flush()
     waits = gevent.spawn(box.drain)
     gevent.sleep(0)
-    box.send(b"one too many")
-    box.send(b"after it")
+    box.say(b"one too many")
+    box.say(b"after it")
     box._writable()
     assert b"".join(sock.sends) == b"partly written\n"
     assert waits.get() is False
@@ -201,8 +192,8 @@ def test_who_ended_its_half_and_then_fell_behind_gets_nothing_after_a_gap() -> N
 def test_a_peer_whose_socket_breaks_is_no_slow_consumer() -> None:
     box = outbox(ScriptedSocket(BrokenPipeError()))
     before = EVICTIONS.values["slow_consumer"]
-    box.send(b"x" * 1001)
-    box.send(b"one too many")
+    box.say(b"x" * 1001)
+    box.say(b"one too many")
     assert box.reasons == []
     assert EVICTIONS.values["slow_consumer"] == before
 
@@ -221,9 +212,9 @@ def test_a_callback_may_send_more_than_the_socket_takes(monkeypatch: pytest.Monk
 
     def send_much() -> None:
         for _ in range(3):
-            box.send(b"x" * 600)
+            box.say(b"x" * 600)
 
-    box.send(b"first")
+    box.say(b"first")
     box.when_written(send_much)
     box.flush()
     while box._backlog:
@@ -235,10 +226,10 @@ def test_a_callback_may_send_more_than_the_socket_takes(monkeypatch: pytest.Monk
 def test_a_slow_consumer_of_which_no_frame_is_begun_gets_bye_alone() -> None:
     sock = ScriptedSocket(6, None)
     box = outbox(sock)
-    box.send(b"whole")
-    box.send(b"x" * 1000)
+    box.say(b"whole")
+    box.say(b"x" * 1000)
     box.flush()
-    box.send(b"one too many")
+    box.say(b"one too many")
     box.flush()
     assert box.reasons == ["slow_consumer"]
     assert b"".join(sock.sends) == b"whole\n"
@@ -255,7 +246,7 @@ def test_order_is_kept_to_a_slow_reader_through_partial_writes(serve: Serve) -> 
 
     def feed() -> None:
         for frame in frames:
-            session.peer.send(frame)
+            session.say(frame)
             if draw.random() < 0.1:
                 session.peer.drain()
 
@@ -272,7 +263,7 @@ def test_a_slow_consumer_gets_whole_frames_then_bye_and_the_others_are_undisturb
     before = EVICTIONS.values["slow_consumer"]
     sent = 0
     while not session.ended.is_set():
-        session.peer.send(b"%d:" % sent + b"x" * 10_000)
+        session.say(b"%d:" % sent + b"x" * 10_000)
         sent += 1
         if sent % 10 == 0:
             gevent.sleep(0)
@@ -289,21 +280,21 @@ def test_a_slow_consumer_gets_whole_frames_then_bye_and_the_others_are_undisturb
 def test_unsent_bytes_are_bounded_even_within_one_turn(serve: Serve) -> None:
     _, session = serve().pair(receive_buffer=4096)
     for _ in range(100):
-        session.peer.send(MEGABYTE)
+        session.say(MEGABYTE)
     session.ended.wait()
     assert session.reasons == ["slow_consumer"]
 
 
 def test_one_frame_of_any_size_fits(serve: Serve) -> None:
     client, session = serve(outbox_limit=1000).pair()
-    session.peer.send(MEGABYTE)
+    session.say(MEGABYTE)
     assert client.frame() == MEGABYTE
     assert session.reasons == []
 
 
 def test_a_peer_that_does_not_read_gets_no_more_replies_made_for_it(serve: Serve) -> None:
     def reply_at_length(session: FakeSession, frame: bytes) -> None:
-        session.peer.send(b"r" * 100_000)
+        session.say(b"r" * 100_000)
 
     served = serve(reply_at_length)
     client, session = served.pair(receive_buffer=4096)
@@ -322,7 +313,7 @@ def test_a_peer_that_does_not_read_gets_no_more_replies_made_for_it(serve: Serve
 def test_when_written_waits_for_a_peer_that_is_behind(serve: Serve) -> None:
     client, session = serve(outbox_limit=50_000_000).pair(receive_buffer=4096)
     written = Event()
-    session.peer.send(MEGABYTE * 20)
+    session.say(MEGABYTE * 20)
     session.peer.when_written(written.set)
     client.frame(b"m" * 1000)
     assert not written.is_set()
@@ -333,7 +324,7 @@ def test_when_written_waits_for_a_peer_that_is_behind(serve: Serve) -> None:
 def test_when_written_is_never_called_if_the_connection_ends_before(serve: Serve) -> None:
     client, session = serve(outbox_limit=50_000_000).pair(receive_buffer=4096)
     written = Event()
-    session.peer.send(MEGABYTE * 20)
+    session.say(MEGABYTE * 20)
     session.peer.when_written(written.set)
     client.wire.recv(1)
     client.reset()
@@ -344,7 +335,7 @@ def test_when_written_is_never_called_if_the_connection_ends_before(serve: Serve
 
 def test_drain_ends_with_the_connection(serve: Serve) -> None:
     _, session = serve(outbox_limit=50_000_000).pair(receive_buffer=4096)
-    session.peer.send(MEGABYTE * 20)
+    session.say(MEGABYTE * 20)
     draining = gevent.spawn(session.peer.drain)
     gevent.sleep(0)
     assert not draining.ready()
@@ -354,7 +345,7 @@ def test_drain_ends_with_the_connection(serve: Serve) -> None:
 
 def test_a_handler_that_drains_does_not_outlive_its_closed_connection(serve: Serve) -> None:
     def stream(session: FakeSession, frame: bytes) -> None:
-        session.peer.send(MEGABYTE * 20)
+        session.say(MEGABYTE * 20)
         session.peer.drain()
 
     client, session = serve(stream, outbox_limit=50_000_000).pair(receive_buffer=4096)
@@ -370,7 +361,7 @@ def test_sending_to_an_ended_connection_does_nothing(serve: Serve) -> None:
     client, session = served.pair()
     client.reset()
     assert served.server.wait_closed()
-    session.peer.send(b"frame")
+    session.say(b"frame")
     session.peer.drain()
     session.peer.close("shutdown")
     session.peer.pause()
@@ -380,7 +371,7 @@ def test_sending_to_an_ended_connection_does_nothing(serve: Serve) -> None:
 
 def test_bye_is_never_over_the_limit(serve: Serve) -> None:
     client, session = serve(outbox_limit=1000).pair(receive_buffer=4096)
-    session.peer.send(MEGABYTE * 20)
+    session.say(MEGABYTE * 20)
     gevent.sleep(0)
     session.peer.close("shutdown")
     assert client.last_words() == {"msgid": 24, "reason": "shutdown"}
@@ -392,7 +383,7 @@ def test_a_closed_connection_ends_once_a_small_backlog_is_written(
     monkeypatch.setattr(connection, "LINGER", 10 * DEADLINE)
     client, session = serve().pair(receive_buffer=4096)
     while session.peer._backlog is None:
-        session.peer.send(b"x" * 30_000)
+        session.say(b"x" * 30_000)
         session.peer.flush()
     session.peer.close("shutdown")
     assert client.last_words()["reason"] == "shutdown"
@@ -403,18 +394,18 @@ def test_what_is_sent_while_the_peer_was_behind_follows_in_order(
 ) -> None:
     monkeypatch.setattr(connection, "LINGER", 10 * DEADLINE)  # it ends because all is written
     client, session = serve(echo, outbox_limit=50_000_000).pair(receive_buffer=4096)
-    session.peer.send(MEGABYTE * 20)
+    session.say(MEGABYTE * 20)
     gevent.sleep(0)
-    session.peer.send(b"after")
+    session.say(b"after")
     session.peer.close("shutdown")
     assert client.rest() == MEGABYTE * 20 + b'\nafter\n{"msgid":24,"reason":"shutdown"}\n'
 
 
 def test_frames_of_many_peers_that_are_behind_are_held_once() -> None:
-    frames = [b"%d" % number + b"x" * 10_000 for number in range(100)]  # of a large group, say
+    frames = [b"%d" % number + b"x" * 10_000 + b"\n" for number in range(100)]  # of a large group, say
     tracemalloc.start()
     try:
-        boxes = [Outbox(ScriptedSocket(5), FrameDecoder(), Flusher(), 10_000_000) for _ in range(100)]  # type: ignore[arg-type]
+        boxes = [Outbox(ScriptedSocket(5), Flusher(), 10_000_000) for _ in range(100)]  # type: ignore[arg-type]
         for box in boxes:
             for frame in frames:
                 box.send(frame)
@@ -430,15 +421,16 @@ def test_what_was_partly_written_goes_on_where_it_ended_however_it_was_cut() -> 
     draw = random.Random(2)
     for _ in range(300):
         frames = [
-            b"%d" % n + b"x" * draw.choice((0, 1, 5, 300, 70_000)) for n in range(draw.randrange(1, 12))
+            b"%d" % n + b"x" * draw.choice((0, 1, 5, 300, 70_000)) + b"\n"
+            for n in range(draw.randrange(1, 12))
         ]
         sock = ScriptedSocket(*(draw.choice((None, 0, 1, 2, 3, 7, 500, 65_536)) for _ in range(60)))
-        box = Outbox(sock, FrameDecoder(), Flusher(), 10_000_000)  # type: ignore[arg-type]
+        box = Outbox(sock, Flusher(), 10_000_000)  # type: ignore[arg-type]
         called: list[int] = []
         due: list[int] = []  # for each frame, bytes up to its end
         for number, frame in enumerate(frames):
             box.send(frame)
-            due.append((due[-1] if due else 0) + len(frame) + 1)
+            due.append((due[-1] if due else 0) + len(frame))
             box.when_written(partial(called.append, number))
             for write in draw.choice(((), (box.flush,), (box.flush, box._writable))):
                 if write == box.flush or box._backlog:
@@ -450,7 +442,7 @@ def test_what_was_partly_written_goes_on_where_it_ended_however_it_was_cut() -> 
             box.flush()
             if box._backlog:
                 box._writable()
-        assert b"".join(sock.sends) == b"".join(frame + b"\n" for frame in frames)
+        assert b"".join(sock.sends) == b"".join(frames)
         assert called == list(range(len(frames)))
 
 
@@ -460,7 +452,7 @@ def test_what_was_partly_written_goes_on_where_it_ended_however_it_was_cut() -> 
 def behind(session: FakeSession, size: int) -> Any:
     """Send so much that the peer is behind."""
     for _ in range(size // len(MEGABYTE)):
-        session.peer.send(MEGABYTE)
+        session.say(MEGABYTE)
         session.peer.flush()
     assert session.peer._backlog
     return session.peer

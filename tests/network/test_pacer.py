@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from greenchat.network.pacer import CROWDED, PACE, ROOM, Pacer
+from greenchat.network.pacer import CROWDED, ROOM, Pacer
+from greenchat.protocol.classic.wire import PACE
 
 
 class Timer:
@@ -37,7 +38,7 @@ class Paced:
         self.written: list[bytes] = []
         self.events: list[str] = []
         loop = SimpleNamespace(timer=lambda after, repeat: self.timer)
-        self.pacer = Pacer(loop, self.write, lambda: self.events.append("eased"))
+        self.pacer = Pacer(loop, PACE, self.write, lambda: self.events.append("eased"))
 
     def write(self, frame: bytes, calls: list[Callable[[], None]]) -> bool:
         if self.takes:

@@ -260,7 +260,7 @@ def records(data: bytes) -> list[int]:
 def test_the_frames_of_a_turn_are_one_record(bare: Any) -> None:
     def many(session: FakeSession, frame: bytes) -> None:
         for _ in range(50):
-            session.peer.send(b"frame")
+            session.say(b"frame")
 
     _, client, wire = bare(many)
     client.send(wire.shake(client) + wire.encrypted(b"go\n"))
@@ -268,7 +268,7 @@ def test_the_frames_of_a_turn_are_one_record(bare: Any) -> None:
 
 
 def test_a_large_frame_goes_in_pieces_that_leave_small_buffers(bare: Any) -> None:
-    _, client, wire = bare(lambda session, frame: session.peer.send(b"x" * 100_000))
+    _, client, wire = bare(lambda session, frame: session.say(b"x" * 100_000))
     client.send(wire.shake(client) + wire.encrypted(b"go\n"))
     said, read = b"", b""
     while not read.endswith(b"\n"):

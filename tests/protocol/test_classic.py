@@ -11,23 +11,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenchat.errors import AlreadyOnline, BadCredentials, BadRequest, Blocked, RateLimited
-from greenchat.protocol.classic import (
-    MAX_FRAME,
-    PARTS,
-    ClassicWire,
-    ForeignDialect,
-    has_length_prefix,
-    is_object,
-    split_text,
-)
+from greenchat.errors import AlreadyOnline, BadCredentials, BadRequest, Blocked, MalformedFrame, RateLimited
+from greenchat.model.conversations import of_pair
+from greenchat.model.records import Entry
+from greenchat.protocol import messages as m
+from greenchat.protocol.classic.clients import ClassicClients
+from greenchat.protocol.classic.dialects import ForeignDialect, check_beginning, is_message
+from greenchat.protocol.classic.text import MAX_FRAME, PARTS, split_text
+from greenchat.protocol.classic.wire import NUL, ClassicWire
 from greenchat.protocol.messages import GroupItem, MemberItem, UserItem
+from greenchat.protocol.native import NATIVE
+from greenchat.protocol.wire import Frames, SharedEntry, Wire
 
 LOGIN = {"msgid": 1, "id": 7, "password": "pw"}
 
 
-def wire(first: dict[str, Any] | None = LOGIN) -> ClassicWire:
-    found = ClassicWire(UTC)
+CLIENTS = ClassicClients(UTC, lambda: 1_800_000_000.0)
+
+
+def wire(first: dict[str, Any] | None = LOGIN, clients: ClassicClients = CLIENTS) -> ClassicWire:
+    found = ClassicWire(clients, "127.0.0.1:1")
     if first is not None:
         found.request(frame(**first))
     return found
@@ -41,9 +44,23 @@ def frame(**fields: Any) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def chat(text: str, **fields: Any) -> bytes:
-    whole = {"msgid": 6, "id": 2, "name": "bob", "toid": 1, "msg": text, "seq": 5}
-    return frame(**(whole | {"time": "2026-11-30T22:00:00.123Z"} | fields))
+def chat(text: str, name: str = "bob", seq: int = 5, conversation: int = of_pair(1, 2)) -> Entry:
+    """Return a message from bob, 2, to ann, 1."""
+    return Entry(conversation, seq, 2, name, None, "text", text, "2026-11-30T22:00:00.123Z")
+
+
+def objects(frames: Frames) -> list[dict[str, Any]]:
+    """Return complete frames as objects."""
+    assert all(each.endswith(NUL) and each.count(NUL) == 1 for each in frames)
+    return [json.loads(each[:-1]) for each in frames]
+
+
+def read(wire: Wire, frame: bytes) -> object:
+    """Return the request in a frame; of a bad one, what its sender is told and by which reply."""
+    try:
+        return wire.request(frame)
+    except MalformedFrame as malformed:
+        return malformed.re, malformed.cid, str(malformed.error)
 
 
 # -- Msgids
@@ -59,35 +76,40 @@ def test_the_older_lineage_counts_from_1000(original: int) -> None:
         9: ("groupid",), 10: ("groupid", "msg"),
     }.get(original, ("id",))  # fmt: skip
     request = {name: fields[name] for name in wanted}
-    assert json.loads(older().request(frame(msgid=999 + original, **request))) == {
-        "msgid": original,
-        **request,
-    }
-    assert wire().request(frame(msgid=original, **request)) == frame(msgid=original, **request)
+    todays = NATIVE.request(frame(msgid=original, **request))
+    assert older().request(frame(msgid=999 + original, **request)) == todays
+    assert wire().request(frame(msgid=original, **request)) == todays
 
 
 def test_bytes_that_are_no_text_leave_the_numbering_open() -> None:
     found = wire(None)
-    assert found.request(b'\0{"msgid":4}') == b'\0{"msgid":4}'
-    assert json.loads(found.request(frame(**{**LOGIN, "msgid": 1000})))["msgid"] == 1
-    assert json.loads(found.reply(frame(msgid=2, errno=0)))["msgid"] == 1001
+    with pytest.raises(MalformedFrame):
+        found.request(b'\0{"msgid":4}')
+    assert found.request(frame(**{**LOGIN, "msgid": 1000})) == m.Login(id=7, password="pw")
+    assert objects(found.failed(BadCredentials(), 1, None))[0]["msgid"] == 1001
 
 
 def test_what_the_older_lineage_is_sent_has_its_msgids_also_inside_the_strings() -> None:
     found = older()
-    (message,) = found.message(chat("hi"))
-    assert json.loads(message)["msgid"] == 1005
-    ack = json.loads(found.login_ack(1, "ann", [], [], [chat("hi"), chat("all", msgid=10)]).frame)
+    assert objects(found.entry(chat("hi"), 1))[0]["msgid"] == 1005
+    ack, _, _ = login(found, [], [], [chat("hi"), chat("all", conversation=-3)])
     assert ack["msgid"] == 1001
     assert [json.loads(text)["msgid"] for text in ack["offlinemsg"]] == [1005, 1009]
-    told = found.failed(BadCredentials(), 1)
-    assert told is not None
-    assert json.loads(told)["msgid"] == 1001
+    assert objects(found.failed(BadCredentials(), 1, None))[0]["msgid"] == 1001
+
+
+def test_the_two_lineages_share_no_frames() -> None:
+    assert wire().slot != older().slot
+    assert older().slot == older().slot != wire(clients=ClassicClients()).slot != NATIVE.slot
 
 
 def test_the_first_frame_fixes_the_numbers() -> None:
-    assert json.loads(older().request(b'{"msgid":6,"toid":1,"msg":"x"}'))["msgid"] == 6 - 999
-    assert json.loads(wire().request(b'{"msgid":1005,"toid":1,"msg":"x"}'))["msgid"] == 1005
+    assert read(older(), b'{"msgid":6,"toid":1,"msg":"x"}') == (
+        6 - 999, None, "there is no request with msgid -993",
+    )  # fmt: skip
+    assert read(wire(), b'{"msgid":1005,"toid":1,"msg":"x"}') == (
+        1005, None, "there is no request with msgid 1005",
+    )  # fmt: skip
 
 
 # -- Dialects
@@ -149,26 +171,27 @@ def test_a_first_frame_with_other_numbers_is_a_foreign_dialect(first: bytes, sen
     ],
 )  # fmt: skip
 def test_our_own_requests_and_bad_frames_pass_as_they_are(request_: bytes) -> None:
-    assert wire().request(request_) == request_
+    assert read(wire(), request_) == read(NATIVE, request_)
 
 
 @pytest.mark.parametrize(
     "prefix", [b"\0\0\0\x2a", b"\x2a\0\0\0", b"\0\x2a", b"\x2a\0", b"\0\0\0\x20", b"\0\0\x01\x0a"]
 )
 def test_a_length_before_the_first_message_is_seen(prefix: bytes) -> None:
-    assert has_length_prefix(prefix + b'{"msgid":1,"id":1,"password":"pw"}')
+    with pytest.raises(ForeignDialect, match="begins with its length"):
+        check_beginning(prefix + b'{"msgid":1,"id":1,"password":"pw"}')
 
 
 @pytest.mark.parametrize(
     "first", [b'{"msgid":1}\0', b"\r\n{", b"\n\n{", b"\0\0\0\0{", b"\0\n{", b"", b"{", b"ab{"]
 )
 def test_what_is_no_length_is_not_taken_for_one(first: bytes) -> None:
-    assert not has_length_prefix(first)
+    check_beginning(first)
 
 
 def test_a_whole_object_is_told_from_a_part_of_one() -> None:
-    assert is_object(b'{"msgid":1}')
-    assert not any(map(is_object, (b"", b'{"msgid":1', b"[]", b'{"a":1} x', b"\xff")))
+    assert is_message(b'{"msgid":1}')
+    assert not any(map(is_message, (b"", b'{"msgid":1', b"[]", b'{"a":1} x', b"\xff")))
 
 
 # -- What fits
@@ -176,10 +199,10 @@ def test_a_whole_object_is_told_from_a_part_of_one() -> None:
 
 @given(st.text(max_size=4096), st.text("\x01é😀'\"\\\u3042", min_size=1, max_size=50), st.booleans())
 def test_a_text_comes_whole_in_parts_that_fit(text: str, name: str, old: bool) -> None:
-    frames = (older() if old else wire()).message(chat(text, name=name))
+    frames = (older() if old else wire()).entry(chat(text, name=name), 1)
     assert len(frames) <= PARTS + 4
-    assert all(len(each) <= MAX_FRAME for each in frames)
-    pieces = [json.loads(each)["msg"] for each in frames]
+    assert all(len(each) <= MAX_FRAME + len(NUL) for each in frames)
+    pieces = [each["msg"] for each in objects(frames)]
     if len(pieces) > 1:
         marks = [f"({number}/{len(pieces)}) " for number in range(1, len(pieces) + 1)]
         assert all(piece.startswith(mark) for piece, mark in zip(pieces, marks, strict=True))
@@ -189,8 +212,8 @@ def test_a_text_comes_whole_in_parts_that_fit(text: str, name: str, old: bool) -
 
 @pytest.mark.parametrize("text", ["\x01" * 4096, "😀" * 4096, "中" * 4096, "e\u0301" * 2048])
 def test_the_longest_texts_have_room_in_the_queue_of_one_client(text: str) -> None:
-    frames = wire().message(chat(text, name="\x7f😀" * 25, seq=2**62))
-    assert max(map(len, frames)) <= MAX_FRAME
+    frames = wire().entry(chat(text, name="\x7f😀" * 25, seq=2**62), 1)
+    assert max(map(len, frames)) <= MAX_FRAME + len(NUL)
     assert len(frames) <= 36
 
 
@@ -202,11 +225,25 @@ def test_a_text_is_split_at_a_blank_if_one_is_near_and_never_inside_a_character(
 
 
 def test_the_time_is_a_text_in_the_zone_of_the_setting() -> None:
-    found = ClassicWire(ZoneInfo("Asia/Shanghai"))
-    (message,) = found.message(chat("hi"))
-    assert json.loads(message) == {
+    found = wire(clients=ClassicClients(ZoneInfo("Asia/Shanghai")))
+    (message,) = objects(found.entry(chat("hi"), 1))
+    assert message == {
         "msgid": 6, "id": 2, "name": "bob", "toid": 1, "msg": "hi", "seq": 5, "time": "2026-12-01 06:00:00",
     }  # fmt: skip
+
+
+def login(
+    found: ClassicWire, friends: list[UserItem], groups: list[GroupItem], entries: list[Entry]
+) -> tuple[dict[str, Any], int, str]:
+    """Return LOGIN_ACK, how many of the entries it has room for, and what the client is told besides."""
+    request = m.Login(id=1, password="pw")
+    ack = m.LoginAck(id=1, name="ann", friends=friends, groups=groups)
+    page = found.login_room(request, ack)([SharedEntry(entry, 1) for entry in entries])
+    ack.offlinemsg = page
+    frames = found.reply(request, ack)
+    assert all(len(each) <= MAX_FRAME + len(NUL) for each in frames)
+    answer, *notices = objects(frames)
+    return answer, len(page), "".join(notice["msg"] for notice in notices)
 
 
 def friends(count: int) -> list[UserItem]:
@@ -222,11 +259,8 @@ def group(groupid: int, members: int, known: bool = True) -> GroupItem:
 
 
 def test_login_ack_holds_all_that_fits_and_absent_lists_where_there_is_nothing() -> None:
-    welcome = wire().login_ack(1, "ann", [], [], [])
-    assert json.loads(welcome.frame) == {"msgid": 2, "errno": 0, "id": 1, "name": "ann"}
-    assert (welcome.shown, welcome.left_out) == (0, "")
-    welcome = wire().login_ack(1, "ann", friends(2), [group(3, 2)], [chat("one"), chat("two")])
-    ack = json.loads(welcome.frame)
+    assert login(wire(), [], [], []) == ({"msgid": 2, "errno": 0, "id": 1, "name": "ann"}, 0, "")
+    ack, shown_messages, _ = login(wire(), friends(2), [group(3, 2)], [chat("one"), chat("two")])
     assert [json.loads(text)["name"] for text in ack["friends"]] == ["friend 1", "friend 2"]
     (shown,) = [json.loads(text) for text in ack["groups"]]
     assert shown.keys() == {"id", "groupname", "groupdesc", "users"}
@@ -234,7 +268,7 @@ def test_login_ack_holds_all_that_fits_and_absent_lists_where_there_is_nothing()
         "id": 2, "name": "member 2", "state": "offline", "role": "normal",
     }  # fmt: skip
     assert [json.loads(text)["msg"] for text in ack["offlinemsg"]] == ["one", "two"]
-    assert welcome.shown == 2
+    assert shown_messages == 2
 
 
 @pytest.mark.parametrize(
@@ -248,10 +282,9 @@ def test_login_ack_holds_all_that_fits_and_absent_lists_where_there_is_nothing()
     ],
 )
 def test_what_does_not_fit_is_counted(friends_: int, groups: list[GroupItem], words: str) -> None:
-    welcome = older().login_ack(1, "ann", friends(friends_), groups, [chat("later")])
-    assert len(welcome.frame) <= MAX_FRAME
-    assert welcome.left_out.endswith(words) or words in welcome.left_out
-    assert welcome.shown == 0
+    _, shown, told = login(older(), friends(friends_), groups, [chat("later")])
+    assert words in told
+    assert shown == 0
 
 
 @given(
@@ -259,16 +292,14 @@ def test_what_does_not_fit_is_counted(friends_: int, groups: list[GroupItem], wo
 )
 def test_no_login_ack_is_longer_than_a_frame(count: int, sizes: list[int], texts: list[str]) -> None:
     groups = [group(number, size) for number, size in enumerate(sizes, 1)]
-    welcome = wire().login_ack(1, "a" * 50, friends(count), groups, [chat(text) for text in texts])
-    assert len(welcome.frame) <= MAX_FRAME
-    ack = json.loads(welcome.frame)
-    assert len(ack.get("offlinemsg", [])) == welcome.shown
-    assert bool(welcome.left_out) or len(ack.get("friends", [])) == count
+    ack, shown, told = login(wire(), friends(count), groups, [chat(text) for text in texts])
+    assert len(ack.get("offlinemsg", [])) == shown
+    assert told or len(ack.get("friends", [])) == count
 
 
 def test_a_reply_that_is_too_long_becomes_an_error() -> None:
-    long = frame(msgid=16, errno=0, cid="c", messages=["x" * 2000], more=False)
-    told = json.loads(wire().reply(long))
+    long = m.HistoryAck(messages=[SharedEntry(chat("x" * 2000), 1)], more=False)
+    (told,) = objects(wire().reply(m.History(peerid=2, cid="c"), long))
     assert (told["msgid"], told["errno"], told["error"], told["cid"]) == (16, 12, "too_large", "c")
 
 
@@ -288,15 +319,13 @@ def test_a_reply_that_is_too_long_becomes_an_error() -> None:
     ],
 )
 def test_why_a_login_is_refused_is_told_to_a_person(error: Any, words: str) -> None:
-    told = wire().failed(error, 1)
-    assert told is not None
-    reply = json.loads(told)
+    (reply,) = objects(wire().failed(error, 1, None))
     assert (reply["msgid"], reply["errno"]) == (2, error.errno)
     assert words in reply["errmsg"]
     assert "device" not in reply["errmsg"]
 
 
 def test_a_failure_that_they_cannot_show_is_not_sent() -> None:
-    assert wire().failed(Blocked(), 6) is None
-    assert wire().failed(BadRequest("bad"), None) is None
-    assert wire().failed(BadRequest("bad"), 15) is not None
+    assert wire().failed(Blocked(), 6, None) == ()
+    assert wire().failed(BadRequest("bad"), None, None) == ()
+    assert len(wire().failed(BadRequest("bad"), 15, None)) == 1

@@ -1,4 +1,4 @@
-"""The frame decoder: any split, any coalescing, every terminator, the limit."""
+"""Bytes to frames: any split, any coalescing, every terminator, the limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenchat.protocol.lines import NEWLINE, NUL, FrameDecoder, FrameTooLarge
+from greenchat.protocol.classic.wire import NUL
+from greenchat.protocol.lines import NEWLINE, FrameTooLarge
+from tests.protocol.ear import Ear
 
 bodies = st.lists(
     st.binary(min_size=1, max_size=40).filter(lambda body: not set(body) & set(b"\r\n\0")), max_size=12
@@ -32,7 +34,7 @@ CASES = [
 def test_a_stream_gives_the_same_frames_however_it_is_cut(
     stream: bytes, frames: list[bytes], terminator: bytes | None, step: int
 ) -> None:
-    decoder = FrameDecoder()
+    decoder = Ear()
     got = [frame for at in range(0, len(stream), step) for frame in decoder.feed(stream[at : at + step])]
     complete = frames if terminator is None or stream.endswith(terminator) else frames[:-1]
     assert got == complete
@@ -43,7 +45,7 @@ def test_a_stream_gives_the_same_frames_however_it_is_cut(
 def test_frames_survive_any_split(bodies: list[bytes], terminator: bytes, data: st.DataObject) -> None:
     stream = b"".join(body + terminator for body in bodies)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)))))
-    decoder = FrameDecoder()
+    decoder = Ear()
     got: list[bytes] = []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         got += decoder.feed(stream[start:end])
@@ -52,7 +54,7 @@ def test_frames_survive_any_split(bodies: list[bytes], terminator: bytes, data: 
 
 @given(st.lists(st.binary(max_size=50), max_size=20))
 def test_no_bytes_make_the_decoder_raise_anything_else(chunks: list[bytes]) -> None:
-    decoder = FrameDecoder(max_frame=64)
+    decoder = Ear(max_frame=64)
     try:
         for chunk in chunks:
             for frame in decoder.feed(chunk):
@@ -65,7 +67,7 @@ def test_no_bytes_make_the_decoder_raise_anything_else(chunks: list[bytes]) -> N
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_a_frame_of_the_limit_passes_and_one_byte_more_does_not(terminator: bytes, step: int) -> None:
     def feed(body: bytes) -> list[bytes]:
-        decoder, stream = FrameDecoder(max_frame=20), b"ok" + terminator + body + terminator
+        decoder, stream = Ear(max_frame=20), b"ok" + terminator + body + terminator
         got: list[bytes] = []
         for at in range(0, len(stream), step):
             try:
@@ -83,7 +85,7 @@ def test_a_frame_of_the_limit_passes_and_one_byte_more_does_not(terminator: byte
 
 @pytest.mark.parametrize("step", [1, 100])
 def test_an_endless_line_is_cut_off_soon(step: int) -> None:
-    decoder = FrameDecoder(max_frame=1000)
+    decoder = Ear(max_frame=1000)
     fed = 0
     with pytest.raises(FrameTooLarge):  # noqa: PT012 - it must raise at some step, not at a certain one
         while True:
@@ -93,4 +95,4 @@ def test_an_endless_line_is_cut_off_soon(step: int) -> None:
 
 
 def test_ten_thousand_frames_in_one_segment() -> None:
-    assert len(FrameDecoder().feed(b'{"msgid":12}\n' * 10_000)) == 10_000
+    assert len(Ear().feed(b'{"msgid":12}\n' * 10_000)) == 10_000

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from greenchat.errors import ERRORS, MalformedFrame
 from greenchat.protocol import messages as m
-from greenchat.protocol.native import decode, encode, failure
+from greenchat.protocol.native import NATIVE, encode, failure
 
 GOOD = [
     (b'{"id":1,"msgid":1,"password":"pw"}', m.Login(id=1, password="pw")),
@@ -78,13 +78,13 @@ BAD = [
 
 @pytest.mark.parametrize(("frame", "request_"), GOOD)
 def test_a_frame_becomes_its_request(frame: bytes, request_: m.Request) -> None:
-    assert decode(frame) == request_
+    assert NATIVE.request(frame) == request_
 
 
 @pytest.mark.parametrize(("frame", "re_", "errno", "named"), BAD)
 def test_a_bad_frame_is_explained(frame: bytes, re_: int | None, errno: int, named: str) -> None:
     with pytest.raises(MalformedFrame) as caught:
-        decode(frame)
+        NATIVE.request(frame)
     error = caught.value
     assert (error.re, error.error.errno) == (re_, errno)
     assert named in str(error.error)
@@ -93,7 +93,7 @@ def test_a_bad_frame_is_explained(frame: bytes, re_: int | None, errno: int, nam
 
 def test_a_readable_cid_is_kept_for_the_reply() -> None:
     with pytest.raises(MalformedFrame) as caught:
-        decode(b'{"msgid":6,"cid":"abc"}')
+        NATIVE.request(b'{"msgid":6,"cid":"abc"}')
     assert caught.value.cid == "abc"
 
 
@@ -109,7 +109,7 @@ def test_a_failure_is_told_in_the_reply_of_the_request(re_: int | None, msgid: i
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_malformed_frame(frame: bytes) -> None:
     try:
-        decode(frame)
+        NATIVE.request(frame)
     except MalformedFrame:
         pass
 
@@ -128,7 +128,7 @@ field_names = st.sampled_from(
 def test_any_json_in_any_field_gives_a_request_or_malformed_frame(msgid: int, fields: dict[str, Any]) -> None:
     frame = json.dumps(fields | {"msgid": msgid}).encode()
     try:
-        assert m.msgid_of(decode(frame)) == msgid
+        assert m.msgid_of(NATIVE.request(frame)) == msgid
     except MalformedFrame as error:
         encode(failure(error.error, error.re, error.cid))
 

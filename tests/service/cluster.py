@@ -37,8 +37,8 @@ from tests.service.world import LOG_FRAMES, NOON, Person, World
 class LinePeer(FakePeer):
     """The other end of a connection, whose handler is told of its end."""
 
-    def __init__(self, wake: Callable[[], None], classic: bool, **peer: str) -> None:
-        super().__init__(classic, **peer)
+    def __init__(self, wake: Callable[[], None], terminator: bytes, **peer: str) -> None:
+        super().__init__(terminator, **peer)
         self._wake = wake
 
     def close(self, reason: str, retry_after: float | None = None) -> None:
@@ -60,8 +60,8 @@ class Line(Person):
     def __init__(self, node: ClusterNode, classic: bool = False, **peer: str) -> None:
         super().__init__(node, classic, **peer)
         self.node = node
-        self.peer = LinePeer(self._wake, classic, **peer)
-        self.session = Session(node.service, self.peer)
+        self.peer = LinePeer(self._wake, self.terminator, **peer)
+        self.session = Session(node.service, self.peer, self.session.wire)
         self._inbox: deque[bytes] = deque()
         self._handles = False
         self.over = False

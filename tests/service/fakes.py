@@ -143,10 +143,15 @@ class PlainPasswords:
 
 
 class FakePeer:
-    """A peer that takes everything at once (unless it is stuck) and remembers it."""
+    """A peer that takes everything at once (unless it is stuck) and remembers it.
 
-    def __init__(self, classic: bool = False, address: str = "127.0.0.1:1") -> None:
-        self.classic = classic
+    Attributes:
+        raw: what was sent, without the terminators.
+        frames: the same, as objects.
+    """
+
+    def __init__(self, terminator: bytes = b"\n", address: str = "127.0.0.1:1") -> None:
+        self._terminator = terminator
         self.room = 1_000
         self.drained = 0
         self.address = address
@@ -159,6 +164,9 @@ class FakePeer:
         self._unwritten: list[Callable[[], None]] = []
 
     def send(self, frame: bytes) -> None:
+        assert frame.endswith(self._terminator), "a frame is not complete"
+        frame = frame[: -len(self._terminator)]
+        assert self._terminator not in frame, "a frame is several"
         if self.closed is None:
             self.raw.append(frame)
             self.frames.append(json.loads(frame))

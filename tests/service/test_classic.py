@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from greenchat.protocol.classic import MAX_FRAME
+from greenchat.protocol.classic.text import MAX_FRAME
 from greenchat.protocol.messages import MsgId
 from tests.service.world import Person, World
 

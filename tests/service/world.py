@@ -16,8 +16,11 @@ from greenchat.errors import RequestError
 from greenchat.model.records import Node
 from greenchat.ports.bus import Bus
 from greenchat.ports.timer import Later
+from greenchat.protocol.classic.clients import ClassicClients
+from greenchat.protocol.classic.wire import NUL, ClassicWire
+from greenchat.protocol.lines import NEWLINE
 from greenchat.protocol.messages import HeartbeatTerms, MsgId
-from greenchat.protocol.originals import Originals
+from greenchat.protocol.native import NATIVE
 from greenchat.service.service import Service
 from greenchat.service.session import Session
 from tests.service.fakes import FakePeer, PlainPasswords, Switches
@@ -47,8 +50,11 @@ class Person:
 
     def __init__(self, world: World, classic: bool = False, **peer: str) -> None:
         self.world = world
-        self.peer = FakePeer(classic, **peer)
-        self.session = Session(world.service, self.peer)
+        self.classic = classic
+        self.terminator = NUL if classic else NEWLINE
+        self.peer = FakePeer(self.terminator, **peer)
+        wire = ClassicWire(world.classics, self.peer.address) if classic else NATIVE
+        self.session = Session(world.service, self.peer, wire)
         self.id = 0
         self.token = ""
         self.ack: dict[str, Any] = {}
@@ -203,6 +209,7 @@ class World:
 
     def serve(self, bus: Bus, node: Node, later: Later) -> None:
         """Begin to serve people."""
+        self.classics = ClassicClients(UTC, lambda: self.time)
         self.service = Service(
             store=self.store,
             bus=bus,
@@ -214,7 +221,6 @@ class World:
             offload=lambda share, function, *args: function(*args),
             later=later,
             pause=self.pause,
-            originals=Originals(UTC),
         )
         self.passwords = self.service.passwords = PlainPasswords()  # type: ignore[assignment]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
+from greenchat.model.records import Entry
 from greenchat.ports.peer import Peer
+from greenchat.protocol.wire import Shared
 from greenchat.service.delivery.claims import Claim
 
 MOMENT = 0
@@ -48,10 +50,10 @@ class Online(Protocol):
     def leave(self) -> None:
         """Be nobody's session any more."""
 
-    def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
+    def deliver(self, conversation: int, seq: int, message: Shared) -> None:
         """Send a live event when it is its turn."""
 
-    def has_sent(self, conversation: int, seq: int, frame: bytes) -> None:
+    def has_sent(self, entry: Entry) -> None:
         """Take note that it is the turn of a message that this session sent itself."""
 
     def owe_missing(self, conversation: int, cursor: int, head: int) -> None:

@@ -12,6 +12,8 @@ from typing import Annotated, Union
 import msgspec
 from msgspec import Meta, Struct
 
+from greenchat.model.records import Entry
+from greenchat.protocol.former import frames_of
 from greenchat.protocol.messages import MAX_ID, MAX_SEQ, Id, Seq
 
 Conversation = Annotated[int, Meta(ge=-MAX_ID, le=MAX_SEQ)]
@@ -130,3 +132,8 @@ def decode_event(event: bytes) -> NodeEvent | None:
         return _decoder.decode(event)
     except _UNREADABLE:
         return None
+
+
+def posted(entry: Entry) -> Posted:
+    """Return the event that an entry has been committed."""
+    return Posted(entry.conversation, entry.seq, entry.sender, *frames_of(entry))

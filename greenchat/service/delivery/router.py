@@ -1,14 +1,17 @@
-"""Brings frames to users: to their sessions here, and over the bus to the other nodes."""
+"""Brings entries and pushes to users: to their sessions here, and over the bus to the other nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from greenchat.model.conversations import pair_of
-from greenchat.model.records import Membership
+from greenchat.model.records import Entry, Membership
 from greenchat.ports.bus import Bus
+from greenchat.protocol.messages import Push
+from greenchat.protocol.native import encode
+from greenchat.protocol.wire import SharedPush
 from greenchat.service.delivery.hub import MOMENT, Hub, Online
-from greenchat.service.delivery.node_events import Mark, Posted, Stored, Told, encode_event
+from greenchat.service.delivery.node_events import Mark, Stored, Told, encode_event, posted
 from greenchat.service.delivery.sequencer import Sequencer
 
 
@@ -28,7 +31,7 @@ class Router:
         self._expect = sequencer.expect
         self._alone = bus.alone
 
-    def post(self, entry: Posted, members: Membership | None, origin: Online) -> None:
+    def post(self, entry: Entry, members: Membership | None, origin: Online) -> None:
         """Give an entry that was committed here to all who take part.
 
         Args:
@@ -42,7 +45,7 @@ class Router:
             return
         nodes = self._bus.nodes(members if entry.conversation < 0 else pair_of(entry.conversation))
         if nodes:
-            self._bus.send(nodes, encode_event(entry))
+            self._bus.send(nodes, encode_event(posted(entry)))
 
     def remind(self, conversation: int, seq: int) -> None:
         """Have all nodes look for an entry that was stored before, and may have been told to nobody.
@@ -57,44 +60,37 @@ class Router:
     def tell(
         self,
         users: Collection[int],
-        frame: bytes,
+        push: Push,
         *,
         without: int = 0,
         but: Online | None = None,
         mark: Mark | None = None,
     ) -> None:
-        """Give a frame that is of the moment to users who are online.
+        """Give a push of the moment to users who are online.
 
         Args:
             users: whom it is for.
-            frame: what they get.
+            push: what they get.
             without: one of them whom it is not for.
             but: one session that is not to have it.
-            mark: the read mark that the frame tells.
+            mark: the read mark that the push tells.
         """
-        self.tell_here(users, frame, without, but)
+        self.tell_here(users, push, without, but)
         nodes = self._bus.nodes(users)
         if nodes:
-            told = Told([userid for userid in users if userid != without], frame, mark)
+            told = Told([userid for userid in users if userid != without], encode(push), mark)
             self._bus.send(nodes, encode_event(told))
 
     def tell_here(
-        self, users: Collection[int], frame: bytes, without: int = 0, but: Online | None = None
+        self, users: Collection[int], push: Push, without: int = 0, but: Online | None = None
     ) -> None:
-        """Give a frame that is of the moment to those who are online here."""
-        of = self._hub.of
+        """Give a push of the moment to those who are online here."""
+        of, shared = self._hub.of, SharedPush(push)
         for userid in users:
             if userid != without:
                 for session in of(userid):
                     if session is not but:
-                        session.deliver(MOMENT, MOMENT, frame)
-
-    def has_others(self, userid: int, session: Online) -> bool:
-        """Return whether a user is online anywhere besides this session."""
-        for other in self._hub.get(userid, ()):
-            if other is not session:
-                return True
-        return not self._alone and bool(self._bus.online((userid,)))
+                        session.deliver(MOMENT, MOMENT, shared)
 
     def online(self, users: Collection[int]) -> set[int]:
         """Return who of these is online anywhere."""

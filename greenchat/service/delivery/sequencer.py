@@ -15,13 +15,12 @@ from typing import NamedTuple
 
 from greenchat.errors import Busy, NoSuchGroup
 from greenchat.model.conversations import group_of, pair_of, peer_of
-from greenchat.model.records import Membership, Span
+from greenchat.model.records import Entry, Membership, Span
 from greenchat.ports.store import Store
 from greenchat.ports.timer import Later
-from greenchat.service.delivery.entries import posted
+from greenchat.protocol.wire import NOBODY, SharedEntry
 from greenchat.service.delivery.hub import Hub, Online
 from greenchat.service.delivery.memberships import Memberships
-from greenchat.service.delivery.node_events import Posted
 
 PATIENCE = 0.05
 """Seconds to wait for an entry that another one has overtaken, before it is read from the database."""
@@ -41,7 +40,7 @@ _log = logging.getLogger(__name__)
 class _Held(NamedTuple):
     """An entry that waits for those before it, and the session that sent it."""
 
-    entry: Posted
+    entry: Entry
     origin: Online | None
 
 
@@ -93,11 +92,11 @@ class Sequencer:
         self._last: OrderedDict[int, int] = OrderedDict()
         self._when: dict[int, int] = {}  # how many sessions had come by then
         self._gaps: dict[int, _Gap] = {}
-        self._marks: dict[int, int] = {}  # the hash of the last frame
+        self._marks: dict[int, int] = {}  # the hash of the last entry
         self.suspect: Callable[[int, int], object] = lambda conversation, seq: None
 
     def mark(self, conversation: int) -> int | None:
-        """Return the hash of the last frame that was handed out, None if that is not known."""
+        """Return the hash of the last entry that was handed out, None if that is not known."""
         return self._marks.get(conversation)
 
     def forget(self, conversation: int) -> None:
@@ -111,7 +110,7 @@ class Sequencer:
         """Return the last seq that was handed out, 0 if that is not known."""
         return self._last.get(conversation, 0)
 
-    def take(self, entry: Posted, members: Membership | None, origin: Online | None = None) -> None:
+    def take(self, entry: Entry, members: Membership | None, origin: Online | None = None) -> None:
         """Hand an entry to the sessions here when it is its turn; one that was is dropped.
 
         Never switches.
@@ -126,12 +125,12 @@ class Sequencer:
         if last is None and (seq == 1 or self._alone):
             last = seq - 1
         if last is not None and seq <= last:
-            if seq < last or self._marks.get(conversation) != hash(entry.frame):
+            if seq < last or self._marks.get(conversation) != hash(entry):
                 self.suspect(conversation, seq)
             return
         if last == seq - 1 and members is not None and conversation not in self._gaps:
             self._hand_out(entry, members, origin)
-            self._advance(conversation, seq, hash(entry.frame))
+            self._advance(conversation, seq, hash(entry))
             return
         known = last is not None and members is not None and self._is_followed(conversation)
         patience = PATIENCE if known else 0
@@ -192,7 +191,7 @@ class Sequencer:
             upto = gap.upto
             entries = self._store.entries([Span(conversation, last, upto)], PAGE)
             for entry in entries:
-                gap.held.setdefault(entry.seq, _Held(posted(entry), None))
+                gap.held.setdefault(entry.seq, _Held(entry, None))
             gap.read = upto if len(entries) < PAGE else entries[-1].seq
             if gap.read - last > len(entries):
                 _log.warning("conversation %d: messages after %d were deleted", conversation, last)
@@ -233,7 +232,7 @@ class Sequencer:
             last = reached
             if held is not None:
                 self._hand_out(held.entry, members, held.origin)
-            self._advance(conversation, last, None if held is None else hash(held.entry.frame))
+            self._advance(conversation, last, None if held is None else hash(held.entry))
         for seq in [seq for seq in gap.held if seq <= last]:
             del gap.held[seq]
         if last >= gap.upto:
@@ -283,26 +282,29 @@ class Sequencer:
         for userid in set(pair_of(conversation)) if pair else self._members(conversation) or ():
             yield from self._hub.of(userid)
 
-    def _hand_out(self, entry: Posted, members: Membership, origin: Online | None) -> None:
+    def _hand_out(self, entry: Entry, members: Membership, origin: Online | None) -> None:
         """Hand an entry to the sessions here of those who take part; of a group, who joined before it."""
-        conversation, seq, sender, frame = entry.conversation, entry.seq, entry.sender, entry.frame
+        conversation, seq, sender = entry.conversation, entry.seq, entry.sender
         get = self._hub.get
         if conversation > 0:
             peer = peer_of(conversation, sender)
-            for session in get(peer, ()) if peer != sender else ():
-                session.deliver(conversation, seq, frame)
+            sessions = get(peer, ()) if peer != sender else ()
+            if sessions:
+                shared = SharedEntry(entry, peer)
+                for session in sessions:
+                    session.deliver(conversation, seq, shared)
         else:
+            shared = SharedEntry(entry, NOBODY)
             for userid, joined in members.items():
                 if joined < seq and userid != sender:
                     for session in get(userid, ()):
-                        session.deliver(conversation, seq, frame)
+                        session.deliver(conversation, seq, shared)
             if members.get(sender, seq) >= seq:
                 return  # the sender has left since, or joined again
+        own: SharedEntry | None = None
         for session in get(sender, ()):
-            sent_it = session is origin
-            if sent_it:
-                session.has_sent(conversation, seq, frame)
-            elif entry.own:
-                session.deliver(conversation, seq, entry.own)
-            else:  # it has logged in since
-                session.owe_missing(conversation, seq - 1, seq)
+            if session is origin:
+                session.has_sent(entry)
+            else:
+                own = own or SharedEntry(entry, sender)
+                session.deliver(conversation, seq, own)

@@ -17,7 +17,6 @@ from greenchat.model.conversations import group_of, pair_of
 from greenchat.model.records import Membership
 from greenchat.ports.store import Store
 from greenchat.ports.timer import Later
-from greenchat.service.delivery.entries import posted
 from greenchat.service.delivery.hub import Hub
 from greenchat.service.delivery.sequencer import Sequencer
 
@@ -91,7 +90,7 @@ class Setback:
         except NoSuchMessage:  # an operator has deleted it
             return False
         is_recalled = there.kind == "text" and not there.body
-        return not is_recalled and hash(posted(there, own=False).frame) != mark
+        return not is_recalled and hash(there) != mark
 
     def _begin_anew(self, conversation: int, seq: int) -> None:
         """Forget a conversation from ``seq`` on, in the database too, and end the sessions here."""

@@ -7,18 +7,10 @@ from functools import partial
 
 from greenchat.errors import NotLoggedIn, RequestError
 from greenchat.model.conversations import group_of, of_group, of_pair
-from greenchat.model.records import Span
+from greenchat.model.records import Entry, Span
 from greenchat.ports.peer import Peer
-from greenchat.protocol.classic import ClassicWire
-from greenchat.protocol.messages import (
-    LAST_ORIGINAL,
-    UNANSWERED,
-    Answer,
-    Request,
-    StoredAck,
-    msgid_of,
-)
-from greenchat.protocol.native import TOLD_OF_UNANSWERED, encode, failure
+from greenchat.protocol.messages import Answer, Request, StoredAck
+from greenchat.protocol.wire import Frames, Shared, SharedEntry, Wire
 from greenchat.service.delivery.claims import Claim
 from greenchat.service.delivery.hub import MOMENT
 from greenchat.service.device.catch_up import catch_up
@@ -26,8 +18,6 @@ from greenchat.service.device.flow import Flow
 from greenchat.service.device.holdback import Event, Gate
 from greenchat.service.device.receipts import Receipts
 from greenchat.service.service import Service
-
-_RECALL = b'{"msgid":17,'
 
 NO_CLAIM = Claim()
 """Of all that are not logged in."""
@@ -45,7 +35,7 @@ class Caller:
         device: the name of the user's device.
         entered: the login's number (see ``Hub``).
         doubted_hash: of a password that may have been set here: the answer to it was lost.
-        wire: of an original client; None for others, and before its first frame.
+        wire: how the client speaks; the connection changes it before the first request, and never later.
         flow: the messages under way to the database.
         gate: keeps live messages behind pages; None while there is nothing to keep back.
     """
@@ -66,10 +56,10 @@ class Caller:
         "wire",
     )
 
-    def __init__(self, service: Service, peer: Peer) -> None:
+    def __init__(self, service: Service, peer: Peer, wire: Wire) -> None:
         self.service = service
         self.peer = peer
-        self.wire: ClassicWire | None = None
+        self.wire = wire
         self.user: int | None = None
         self.name = ""
         self.device = ""
@@ -101,48 +91,41 @@ class Caller:
 
     def refuse(self, error: RequestError, re: int | None, cid: str | None) -> None:
         """Tell of a request that failed; ``re`` is its msgid, None for a frame that is none."""
-        if re not in UNANSWERED or error.errno in TOLD_OF_UNANSWERED:
-            wire = self.wire
-            if wire is None:
-                self.peer.send(encode(failure(error, re, cid)))
-            elif told := wire.failed(error, re, cid):
-                self.peer.send(told)
+        self._send(self.wire.failed(error, re, cid))
 
-    def answer(self, request: Request, reply: Answer) -> None:
-        """Send the reply to a request."""
-        if request.cid is not None:
-            reply.cid = request.cid
-        self._send_reply(reply, msgid_of(request))
-
-    def _send_reply(self, reply: Answer | StoredAck, re: int) -> None:
-        """Send a reply; an original client gets only what its requests ask for (no ACK, no ERROR)."""
-        wire = self.wire
-        if wire is None:
-            self.peer.send(encode(reply))
-        elif not msgid_of(reply) > LAST_ORIGINAL >= re:
-            self.peer.send(wire.reply(encode(reply)))
-
-    def notify(self, frame: bytes) -> None:
-        """Send a frame that is of the moment only (presence, typing, read marks)."""
-        if self.wire is None:
+    def answer(self, request: Request, answer: Answer) -> None:
+        """Send the answer to a request."""
+        for frame in self.wire.reply(request, answer):
             self.peer.send(frame)
 
-    def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
+    def _send(self, frames: Frames) -> None:
+        for frame in frames:
+            self.peer.send(frame)
+
+    def notify(self, push: Shared) -> None:
+        """Send a push of the moment (presence, typing, read marks)."""
+        self._send(self.frames_of(push))
+
+    def deliver(self, conversation: int, seq: int, message: Shared) -> None:
         """Send a live event when it is its turn (``seq`` 0, ``MOMENT``: no entry of the log).
 
         Never switches or raises.  The entries of a conversation MUST be delivered in order.
         """
         gate = self.gate
         if gate is None:
-            self.peer.send(frame)
+            frames = message.frames.get(self.wire.slot)
+            if frames is None:
+                frames = message.encode(self.wire)
+            for frame in frames:
+                self.peer.send(frame)
         elif gate.held is not None:
-            gate.held.append(Event(conversation, seq, frame))
+            gate.held.append(Event(conversation, seq, message))
         elif seq == MOMENT:
-            self.notify(frame)
-        elif not self.peer.has_room(len(self.frames_of(frame))):
+            self.notify(message)
+        elif not self.peer.has_room(len(self.frames_of(message))):
             self._leave_in_the_log(gate, conversation, seq)
         elif gate.admit(conversation, seq):
-            self.send_entry(conversation, seq, frame)
+            self.send_entry(conversation, seq, message)
         elif gate.extend(conversation, seq):
             self._catch_up_soon(gate, conversation)
 
@@ -153,21 +136,17 @@ class Caller:
         if gate.extend(conversation, seq):
             self._catch_up_soon(gate, conversation)
 
-    def send_entry(self, conversation: int, seq: int, frame: bytes) -> None:
+    def send_entry(self, conversation: int, seq: int, entry: Shared) -> None:
         """Send an entry of the log as a live message."""
-        for part in self.frames_of(frame):
-            self.peer.send(part)
-        if self.wire is None:
-            self.drop_idle_gate()
-        else:
+        self._send(self.frames_of(entry))
+        self.drop_idle_gate()
+        if not self.wire.confirms:
             self.count_as_received_once_written(conversation, seq)
 
-    def frames_of(self, frame: bytes) -> list[bytes]:
-        """Return an entry's frames for this peer: several, or none, for an original client."""
-        wire = self.wire
-        if wire is None:
-            return [frame]
-        return [] if frame.startswith(_RECALL) else wire.message(frame)
+    def frames_of(self, message: Shared) -> Frames:
+        """Return the frames of a message for this client."""
+        frames = message.frames.get(self.wire.slot)
+        return message.encode(self.wire) if frames is None else frames
 
     def owe_backlog(self) -> None:
         """Have the server send by itself what is still to come from the log: the peer asks for no pages."""
@@ -177,8 +156,11 @@ class Caller:
             self._catch_up_soon(gate, conversation)
 
     def drop_idle_gate(self) -> None:
-        """Go without a gate from now on if it has nothing to do (an original client keeps its own)."""
-        if self.gate is not None and self.gate.idle and self.wire is None:
+        """Go without a gate from now on if it has nothing to do.
+
+        Some clients keep it: each entry is to be counted as received, or has room only now and then.
+        """
+        if self.gate is not None and self.gate.idle and self.wire.confirms and not self.wire.pace:
             self.gate = None
 
     def owe(self, conversation: int, after: int) -> None:
@@ -215,13 +197,11 @@ class Caller:
             gate.paying = True
             self.service.later(0, partial(catch_up, self, gate))
 
-    def has_sent(self, conversation: int, seq: int, frame: bytes) -> None:
-        """Take note that it is the turn of a message that this session sent itself.
-
-        An original client shows what it says to itself only if it is sent back.
-        """
-        if self.wire is not None and self._echoes(conversation):
-            self.deliver(conversation, seq, frame)
+    def has_sent(self, entry: Entry) -> None:
+        """Take note that it is the turn of a message that this session sent itself."""
+        conversation, seq = entry.conversation, entry.seq
+        if self.wire.echoes and self._is_to_oneself(conversation):
+            self.deliver(conversation, seq, SharedEntry(entry, entry.sender))
             return
         gate = self.gate
         if gate is not None and gate.held is None:
@@ -229,8 +209,7 @@ class Caller:
                 self._catch_up_soon(gate, conversation)
             self.drop_idle_gate()
 
-    def _echoes(self, conversation: int) -> bool:
-        """Return True if an original client is sent back what its user says there: to oneself."""
+    def _is_to_oneself(self, conversation: int) -> bool:
         return conversation == of_pair(self.id, self.id)
 
     def know_groups(self, joined: dict[int, int]) -> None:
@@ -354,7 +333,7 @@ class Caller:
         return self._receipts
 
     def count_as_received_once_written(self, conversation: int, seq: int) -> None:
-        """For an original client, which sends no RECEIVED."""
+        """For a client that sends no RECEIVED."""
         self.peer.when_written(partial(self._written, self.id, conversation, seq))
 
     def _written(self, userid: int, conversation: int, seq: int) -> None:
@@ -363,12 +342,10 @@ class Caller:
 
     # -- Messages
 
-    def acknowledge(self, sender: int, conversation: int, ack: StoredAck) -> None:
+    def acknowledge(self, request: Request, sender: int, conversation: int, ack: StoredAck) -> None:
         """Tell the peer that its message is committed; the device has it by that."""
-        if self.wire is None:  # not by _send_reply: this is done for each message
-            self.peer.send(encode(ack))
-        else:
-            self._send_reply(ack, ack.re)
-        if sender == self.user and (self.wire is None or not self._echoes(conversation)):
+        for frame in self.wire.reply(request, ack):
+            self.peer.send(frame)
+        if sender == self.user and not (self.wire.echoes and self._is_to_oneself(conversation)):
             assert self._receipts is not None
             self._receipts.sent(conversation, ack.seq)

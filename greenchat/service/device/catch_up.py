@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Protocol
-
-import msgspec
+from typing import Protocol
 
 from greenchat.errors import Busy, NoSuchGroup
 from greenchat.model.conversations import group_of
 from greenchat.model.records import Entry, Span
 from greenchat.ports.peer import Peer
-from greenchat.protocol.classic import ClassicWire
-from greenchat.service.delivery.entries import encode_entry
+from greenchat.protocol.wire import Fit, Frames, Shared, SharedEntry, Wire, fitting
 from greenchat.service.device.holdback import PAGE_MESSAGES, Gate
 from greenchat.service.device.receipts import Receipts
 from greenchat.service.service import Service
-
-PAGE_BYTES = 256 * 1024
-"""Bytes of an array of entries at most (docs/protocol.md)."""
 
 TRY_AGAIN = 0.2
 """Seconds after which what is owed to a session is tried again."""
@@ -30,7 +23,7 @@ class Reader(Protocol):
 
     gate: Gate | None
     device: str
-    wire: ClassicWire | None
+    wire: Wire
 
     @property
     def service(self) -> Service:
@@ -56,34 +49,23 @@ class Reader(Protocol):
     def receipts(self) -> Receipts:
         """What the device has."""
 
-    def frames_of(self, frame: bytes) -> list[bytes]:
-        """Return an entry's frames for this peer."""
+    def frames_of(self, message: Shared) -> Frames:
+        """Return the frames of a message for this client."""
 
-    def send_entry(self, conversation: int, seq: int, frame: bytes) -> None:
+    def send_entry(self, conversation: int, seq: int, entry: Shared) -> None:
         """Send an entry of the log as a live message."""
 
     def drop_idle_gate(self) -> None:
         """Go without a gate from now on if it has nothing to do."""
 
 
-class Item(NamedTuple):
-    """An entry, and its frame for the one who reads it."""
-
-    entry: Entry
-    frame: bytes
-
-
-Fit = Callable[[list[Item]], list[Item]]
-"""Return as many of the first items as there is room for."""
-
-
-def next_page(reader: Reader, only: int | None = None, fit: Fit | None = None) -> list[Item]:
+def next_page(reader: Reader, only: int | None = None, fit: Fit | None = None) -> list[SharedEntry]:
     """Take the next page that the reader's gate still expects; empty if the log has no more.  May switch.
 
     Args:
         reader: whose page.
         only: the one conversation that it is to be about; None for all.
-        fit: returns as many of the first items as the page may have; None: what fits ``PAGE_BYTES``.
+        fit: returns as many of the first entries as the page may have; None: what fits ``PAGE_BYTES``.
 
     Raises:
         Busy: another page is being read for the reader; or as the store says.
@@ -95,15 +77,16 @@ def next_page(reader: Reader, only: int | None = None, fit: Fit | None = None) -
             return []  # it is somebody else's session by now, or nobody's
         standing = {span.conversation for span in spans if gate.stands(span, only)}
         entries = [entry for entry in read if entry.conversation in standing]
-        items = (fit or fitting)(items_for(reader, entries))
+        mine = shared(reader, entries)
+        page = fit(mine) if fit else fitting(mine, reader.wire)
         end = None
-        if len(items) < len(entries):
-            end = entries[len(items)].conversation, entries[len(items)].seq - 1
+        if len(page) < len(entries):
+            end = entries[len(page)].conversation, entries[len(page)].seq - 1
         elif len(read) == PAGE_MESSAGES:
             end = read[-1].conversation, read[-1].seq
         _note_offered(gate, spans, standing, end)
         if entries or not standing:
-            return items
+            return page
     return []
 
 
@@ -168,8 +151,8 @@ def _send_page(reader: Reader, gate: Gate, conversation: int) -> None:
         return
     gate.expect_head(conversation, head)
     gate.skip(conversation, max(joined, reached))
-    for entry, frame in next_page(reader, conversation, partial(sendable, reader)):
-        reader.send_entry(conversation, entry.seq, frame)
+    for sent in next_page(reader, conversation, partial(sendable, reader)):
+        reader.send_entry(conversation, sent.entry.seq, sent)
     if reader.gate is gate and conversation not in gate.doubted and not gate.plan(conversation):
         gate.owed.discard(conversation)
         reader.drop_idle_gate()
@@ -196,11 +179,6 @@ def _reached(reader: Reader, conversation: int) -> int:
     return receipts.reached(conversation, cursors.get(place, 0))
 
 
-def raw(items: list[Item]) -> list[msgspec.Raw]:
-    """Return the frames of items, to be put into a reply as they are."""
-    return [msgspec.Raw(item.frame) for item in items]
-
-
 def _read(reader: Reader, gate: Gate, spans: list[Span]) -> list[Entry]:
     if gate.reading:
         raise Busy("another page is being read", retry_after=0.1)
@@ -211,28 +189,18 @@ def _read(reader: Reader, gate: Gate, spans: list[Span]) -> list[Entry]:
         gate.reading = False
 
 
-def items_for(reader: Reader, entries: list[Entry]) -> list[Item]:
-    userid, classic = reader.id, reader.wire is not None
-    return [Item(entry, encode_entry(entry, userid, classic)) for entry in entries]
+def shared(reader: Reader, entries: list[Entry]) -> list[SharedEntry]:
+    """Return entries as the reader's user is shown them."""
+    userid = reader.id
+    return [SharedEntry(entry, userid) for entry in entries]
 
 
-def sendable(reader: Reader, items: list[Item]) -> list[Item]:
-    """Return as many of the first items as may be sent live now."""
-    items, frames = fitting(items), 0
-    if reader.wire is None:
-        return items
-    for count, item in enumerate(items):
-        more = len(reader.frames_of(item.frame))
+def sendable(reader: Reader, entries: list[SharedEntry]) -> list[SharedEntry]:
+    """Return as many of the first entries as may be sent live now."""
+    entries, frames = fitting(entries, reader.wire), 0
+    for count, entry in enumerate(entries):
+        more = len(reader.frames_of(entry))
         if not reader.peer.has_room(more, frames):
-            return items[:count]
+            return entries[:count]
         frames += more
-    return items
-
-
-def fitting(items: list[Item], room: int = PAGE_BYTES) -> list[Item]:
-    """Return as many of the first items as an array of so many bytes has room for."""
-    for count, item in enumerate(items):
-        room -= len(item.frame) + 1
-        if room < 1:
-            return items[:count]
-    return items
+    return entries

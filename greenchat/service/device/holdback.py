@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from greenchat.model.records import Span
-from greenchat.service.delivery.hub import MOMENT
+from greenchat.protocol.messages import Push
+from greenchat.protocol.wire import Shared, SharedPush
 
 PAGE_MESSAGES = 200
 """Entries in a page of offline messages at most (docs/protocol.md)."""
 
 
 class Event(NamedTuple):
-    """A frame for a session: an entry of a conversation, or (``MOMENT``) something of the moment."""
+    """A message for a session: an entry of a conversation, or (``MOMENT``) something of the moment."""
 
     conversation: int
     seq: int
-    frame: bytes
+    message: Shared
 
 
 class Gate:
@@ -69,12 +70,10 @@ class Gate:
         """Hold all live events until ``open``."""
         self.held = []
 
-    def drop_held(self, beginning: bytes) -> None:
-        """Drop the events of the moment that wait and whose frames begin so: the answer will tell as much."""
+    def drop_held(self, kind: type[Push]) -> None:
+        """Drop the pushes of a kind that wait: the answer will tell as much."""
         if self.held is not None:
-            self.held = [
-                event for event in self.held if event.seq != MOMENT or not event.frame.startswith(beginning)
-            ]
+            self.held = [event for event in self.held if not _is_push(event.message, kind)]
 
     def open(self) -> list[Event]:
         """Let live events come again; return those that were held, in order."""
@@ -217,3 +216,7 @@ class Gate:
     def idle(self) -> bool:
         """Whether the gate has nothing to do, so that a session can go without it."""
         return self.held is None and not self._offered
+
+
+def _is_push(message: Shared, kind: type[Push]) -> bool:
+    return isinstance(message, SharedPush) and isinstance(message.push, kind)

@@ -119,7 +119,7 @@ def logout(caller: Caller, request: m.Loginout) -> m.Reply:
     caller.service.store.end_tokens(userid, device)
     sign_off(caller.service, caller)
     note(caller, "logged out", userid, name, device)
-    return m.Ack(re=m.MsgId.LOGINOUT)
+    return m.Ack()
 
 
 def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
@@ -158,7 +158,7 @@ def _is_set(caller: Caller, account: Account, new: str) -> bool:
 
 
 def _changed(service: Service, userid: int, device: str, generation: int) -> m.Reply:
-    return m.TokenAck(re=m.MsgId.CHANGE_PASSWORD, token=service.tokens.issue(userid, device, generation))
+    return m.TokenAck(token=service.tokens.issue(userid, device, generation))
 
 
 def _end_others(caller: Caller, userid: int) -> None:

@@ -26,7 +26,7 @@ def add_friend(caller: Caller, request: m.AddFriend) -> m.Reply:
     with doubting(service, partial(service.bus.forget_friends, userid)):
         friend = service.store.add_friend(userid, request.friendid, service.now())
     service.bus.forget_friends(userid)
-    return m.FriendAck(re=m.MsgId.ADD_FRIEND, friend=_seen_by(caller, friend, as_friend=True))
+    return m.FriendAck(friend=_seen_by(caller, friend, as_friend=True))
 
 
 def remove_friend(caller: Caller, request: m.RemoveFriend) -> m.Reply:
@@ -35,7 +35,7 @@ def remove_friend(caller: Caller, request: m.RemoveFriend) -> m.Reply:
     with doubting(service, partial(service.bus.forget_friends, userid)):
         service.store.remove_friend(userid, request.friendid)
     service.bus.forget_friends(userid)
-    return m.Ack(re=m.MsgId.REMOVE_FRIEND)
+    return m.Ack()
 
 
 def are_friends(caller: Caller, request: m.AreFriends) -> m.Reply:
@@ -46,7 +46,7 @@ def are_friends(caller: Caller, request: m.AreFriends) -> m.Reply:
     friends = service.bus.are_friends(
         userid, request.ids, lambda: [friend.id for friend in service.store.friends(userid)]
     )
-    return m.AreFriendsAck(re=m.MsgId.ARE_FRIENDS, ids=[other for other in request.ids if other in friends])
+    return m.AreFriendsAck(ids=[other for other in request.ids if other in friends])
 
 
 def block(caller: Caller, request: m.Block) -> m.Reply:
@@ -57,7 +57,7 @@ def block(caller: Caller, request: m.Block) -> m.Reply:
     with doubting(service, partial(_block_changed, service, blockedid, userid)):
         service.store.block(userid, blockedid)
     _block_changed(service, blockedid, userid)
-    return m.Ack(re=m.MsgId.BLOCK)
+    return m.Ack()
 
 
 def unblock(caller: Caller, request: m.Unblock) -> m.Reply:
@@ -66,7 +66,7 @@ def unblock(caller: Caller, request: m.Unblock) -> m.Reply:
     with doubting(service, partial(_block_changed, service, blockedid, userid)):
         service.store.unblock(userid, blockedid)
     _block_changed(service, blockedid, userid)
-    return m.Ack(re=m.MsgId.UNBLOCK)
+    return m.Ack()
 
 
 def find(caller: Caller, request: m.Find) -> m.Reply:
@@ -75,12 +75,12 @@ def find(caller: Caller, request: m.Find) -> m.Reply:
     exactly_one(name=request.name, groupname=request.groupname)
     if request.name is not None:
         user = service.store.user(name=clean_name("name", request.name, service.limits.max_name))
-        return m.FoundAck(re=m.MsgId.FIND, user=_seen_by(caller, user))
+        return m.FoundAck(user=_seen_by(caller, user))
     assert request.groupname is not None
     name = clean_name("groupname", request.groupname, service.limits.max_groupname)
     group = service.store.group(userid, name=name)
     found = m.FoundGroup(id=group.id, groupname=group.name, groupdesc=group.desc, count=group.count)
-    return m.FoundAck(re=m.MsgId.FIND, group=found)
+    return m.FoundAck(group=found)
 
 
 def _block_changed(service: Service, sender: int, receiver: int) -> None:

@@ -35,7 +35,7 @@ def create_group(caller: Caller, request: m.CreateGroup) -> m.Reply:
         groupid = made
     for session in service.hub.of(userid):
         session.know_groups({groupid: 0})
-    return m.CreatedAck(re=m.MsgId.CREATE_GROUP, groupid=groupid)
+    return m.CreatedAck(groupid=groupid)
 
 
 def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
@@ -51,7 +51,7 @@ def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     group = group_item(service.store.group(userid, id=groupid))
     if group.count <= SMALL_GROUP:
         group.users = _members(caller, service.store.members(groupid, 0, SMALL_GROUP))
-    return m.JoinedAck(re=m.MsgId.ADD_GROUP, group=group)
+    return m.JoinedAck(group=group)
 
 
 def leave_group(caller: Caller, request: m.LeaveGroup) -> m.Reply:
@@ -60,7 +60,7 @@ def leave_group(caller: Caller, request: m.LeaveGroup) -> m.Reply:
     with doubting(service, partial(_forget, service, userid, groupid)):
         service.store.leave_group(userid, groupid)
     _left(service, userid, groupid)
-    return m.Ack(re=m.MsgId.LEAVE_GROUP)
+    return m.Ack()
 
 
 def _left(service: Service, userid: int, groupid: int) -> None:
@@ -85,9 +85,7 @@ def group_info(caller: Caller, request: m.GroupInfo) -> m.Reply:
     group = service.store.group(userid, id=request.groupid)
     members = service.store.members(request.groupid, request.after, limit + 1)
     users = _members(caller, members[:limit])
-    return m.GroupInfoAck(
-        re=m.MsgId.GROUP_INFO, group=group_item(group), users=users, more=len(members) > limit
-    )
+    return m.GroupInfoAck(group=group_item(group), users=users, more=len(members) > limit)
 
 
 def _members(caller: Caller, members: list[Member]) -> list[m.MemberItem]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from greenchat.errors import BadRequest
 from greenchat.model.instants import day_bounds
 from greenchat.protocol import messages as m
+from greenchat.protocol.wire import fitting
 from greenchat.service.device.caller import Caller
-from greenchat.service.device.catch_up import fitting, items_for, next_page, raw
+from greenchat.service.device.catch_up import next_page, shared
 from greenchat.service.requests.permissions import readable
 
 DEFAULT_HISTORY = 50
@@ -25,9 +26,9 @@ def history(caller: Caller, request: m.History) -> m.Reply:
         entries, more = caller.service.store.history(conversation, after, request.before, day, limit)
         if _known(caller, request) == known:
             break  # else the user has left the group or joined it again while it was read, or may have
-    items = items_for(caller, entries)
-    kept = fitting(items[::-1])[::-1]
-    return m.HistoryAck(messages=raw(kept), more=more or len(kept) < len(items))
+    messages = shared(caller, entries)
+    kept = fitting(messages[::-1], caller.wire)[::-1]
+    return m.HistoryAck(messages=kept, more=more or len(kept) < len(messages))
 
 
 def _known(caller: Caller, request: m.History) -> tuple[int, int]:
@@ -39,11 +40,11 @@ def _known(caller: Caller, request: m.History) -> tuple[int, int]:
 
 def sync(caller: Caller, request: m.Sync) -> m.Reply:
     """Return the next page of what this device missed."""
-    items = next_page(caller)
+    page = next_page(caller)
     gate = caller.gate
     more = gate is not None and gate.more
     caller.drop_idle_gate()
-    return m.SyncAck(re=m.MsgId.SYNC, offlinemsg=raw(items), more=more)
+    return m.SyncAck(offlinemsg=page, more=more)
 
 
 def _bounds(day: str) -> tuple[str, str]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from msgspec import UNSET
-
 from greenchat.errors import Blocked, Busy, NoSuchMessage, NotAllowed, NotAMember, RequestError
 from greenchat.metrics import MESSAGES_STORED
 from greenchat.model.conversations import group_of, of_group, of_pair, peer_of
 from greenchat.model.instants import to_seconds
 from greenchat.model.records import Entry, Membership, Message
 from greenchat.protocol import messages as m
-from greenchat.service.delivery.entries import posted
 from greenchat.service.device.caller import Caller
 from greenchat.service.requests.permissions import conversation_of, member_of, readable
 from greenchat.service.requests.validation import check_length
@@ -127,9 +124,8 @@ class EntryDelivery:
         """Acknowledge the sender, then deliver to everybody else."""
         caller, service = self._caller, self._caller.service
         conversation, sender, cid, kind, body, _ = self._message
-        ack = m.StoredAck(re=m.msgid_of(self._request), cid=UNSET if cid is None else cid, seq=seq, time=time)
         caller.flow.done(self.weight)
-        caller.acknowledge(sender, conversation, ack)
+        caller.acknowledge(self._request, sender, conversation, m.StoredAck(seq=seq, time=time))
         if repeated:
             service.router.remind(conversation, seq)
             return
@@ -137,8 +133,7 @@ class EntryDelivery:
         entry = Entry(conversation, seq, sender, self._name, cid, kind, body, time)
         # Not by the membership that was read when the message came: users have joined or left since.
         members = {} if self._membership is None else service.memberships.get(-conversation)
-        own = service.router.has_others(sender, caller)
-        service.router.post(posted(entry, own=own), members, caller)
+        service.router.post(entry, members, caller)
 
     def failed(self, error: RequestError) -> None:
         """Tell the sender; there is nothing to deliver."""

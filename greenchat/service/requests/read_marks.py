@@ -8,7 +8,6 @@ from msgspec import UNSET
 
 from greenchat.errors import BadRequest
 from greenchat.protocol import messages as m
-from greenchat.protocol.native import encode
 from greenchat.service.delivery.node_events import Mark
 from greenchat.service.device.caller import Caller
 from greenchat.service.requests.permissions import member_of, readable
@@ -43,9 +42,9 @@ def read(caller: Caller, request: m.Read) -> None:
     group = UNSET if request.groupid is None else request.groupid
     peer = UNSET if request.peerid is None else request.peerid
     told = m.ReadPush(id=userid, seq=seq, groupid=group, peerid=UNSET if peer is UNSET else userid)
-    service.router.tell(others, encode(told), without=userid, mark=mark)
+    service.router.tell(others, told, without=userid, mark=mark)
     own = m.ReadPush(id=userid, seq=seq, groupid=group, peerid=peer)
-    service.router.tell((userid,), encode(own), but=caller, mark=mark)
+    service.router.tell((userid,), own, but=caller, mark=mark)
 
 
 def _readers(service: Service, userid: int, request: m.Read) -> Collection[int]:
@@ -82,4 +81,4 @@ def _head(service: Service, conversation: int, seq: int) -> int:
 
 def _tell(caller: Caller, users: Collection[int], push: m.Push) -> None:
     """Send a push of the moment to other users."""
-    caller.service.router.tell(users, encode(push), without=caller.id)
+    caller.service.router.tell(users, push, without=caller.id)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from greenchat.model.conversations import of_pair
+from greenchat.model.records import Entry
 from greenchat.service.delivery.cache import Cache
 from greenchat.service.delivery.hub import Hub
-from greenchat.service.delivery.node_events import Posted
 from greenchat.service.delivery.sequencer import Sequencer
 
 ANN, BOB = 1, 2
@@ -31,7 +31,7 @@ class Session:
     def __init__(self) -> None:
         self.got: list[int] = []
 
-    def deliver(self, conversation: int, seq: int, frame: bytes) -> None:
+    def deliver(self, conversation: int, seq: int, message: object) -> None:
         self.got.append(seq)
 
     def owe_missing(self, conversation: int, cursor: int, head: int) -> None:
@@ -79,7 +79,9 @@ class World:
 
     def take(self, *seqs: int) -> None:
         for seq in seqs:
-            self.sequencer.take(Posted(PAIR, seq, ANN, b"{}"), {})
+            self.sequencer.take(
+                Entry(PAIR, seq, ANN, "ann", None, "text", "hi", "2027-01-15T08:00:00.000Z"), {}
+            )
 
     def run(self) -> None:
         while self.later:

@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenchat.model.records import Span
+from greenchat.protocol.wire import Shared
 from greenchat.service.device.holdback import PAGE_MESSAGES, Event, Gate
+
+NOTHING = Shared()
 
 
 def passes(gate: Gate, conversation: int, seq: int) -> bool:
@@ -80,7 +83,7 @@ def test_a_shut_gate_gives_back_what_it_held_in_order() -> None:
     gate.shut()
     assert gate.held == []
     assert not gate.idle
-    events = [Event(1, seq, b"") for seq in (1, 2)]
+    events = [Event(1, seq, NOTHING) for seq in (1, 2)]
     gate.held.extend(events)
     assert gate.open() == events
     assert gate.held is None
@@ -112,18 +115,18 @@ def test_what_is_held_of_a_group_in_doubt_comes_from_the_log_behind_what_is_expe
     gate = Gate()
     gate.shut()
     assert gate.held is not None
-    gate.held += [Event(-1, 2, b""), Event(1, 9, b""), Event(-1, 3, b"")]
+    gate.held += [Event(-1, 2, NOTHING), Event(1, 9, NOTHING), Event(-1, 3, NOTHING)]
     gate.expect(Span(-1, 0, 1))
     assert gate.doubt(-1)
     assert gate.plan(-1) == [Span(-1, 0, 3)]
-    assert gate.open() == [Event(1, 9, b"")]
+    assert gate.open() == [Event(1, 9, NOTHING)]
 
 
 def test_what_is_held_of_a_group_in_doubt_comes_from_the_log() -> None:
     gate = Gate()
     gate.shut()
     assert gate.held is not None
-    gate.held += [Event(-1, 8, b""), Event(-1, 9, b"")]
+    gate.held += [Event(-1, 8, NOTHING), Event(-1, 9, NOTHING)]
     assert gate.doubt(-1)
     assert gate.plan(-1) == [Span(-1, 7, 9)]
 

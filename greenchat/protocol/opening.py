@@ -1,0 +1,74 @@
+"""The beginning of a TCP connection: its first terminator tells how the client speaks."""
+
+from __future__ import annotations
+
+from greenchat.errors import RequestError
+from greenchat.protocol.classic.clients import ClassicClients
+from greenchat.protocol.classic.dialects import ForeignDialect, check_beginning, is_message
+from greenchat.protocol.classic.wire import NUL, ClassicWire
+from greenchat.protocol.lines import NEWLINE, FrameTooLarge, Lines
+from greenchat.protocol.native import NATIVE, Native
+from greenchat.protocol.wire import Frames, Speech
+
+
+class TcpOpening(Native):
+    """Take what a client says until its first frame is complete (``wire.Opening``).
+
+    A newline ends frames of the native wire, NUL those of the classic one.  Empty lines before the first
+    frame tell nothing.  Until then the opening is the wire itself: a client that says nothing is told in
+    the native wire why its connection ends.
+
+    Args:
+        clients: what the connections of classic clients share.
+        address: ``HOST:PORT`` of the client.
+        max_frame: bytes that a frame may have.
+    """
+
+    __slots__ = ("_address", "_clients", "_max_frame", "_said")
+
+    def __init__(self, clients: ClassicClients, address: str, max_frame: int) -> None:
+        self._clients = clients
+        self._address = address
+        self._max_frame = max_frame
+        self._said = b""
+
+    # docs of the public methods: protocol.wire.Opening
+
+    @property
+    def wire(self) -> Native:
+        return self
+
+    @property
+    def is_unused(self) -> bool:
+        return not self._said
+
+    def hear(self, data: bytes) -> tuple[Speech, bytes] | None:
+        if not self._said:
+            try:
+                check_beginning(data)
+            except ForeignDialect as dialect:
+                self._clients.note_dialect(self._address, str(dialect))
+                raise
+            data = data.lstrip(b"\r\n\0")
+        self._said += data
+        ends = [(place, end) for end in (NEWLINE, NUL) if (place := self._said.find(end)) >= 0]
+        if not ends:
+            if len(self._said.removesuffix(b"\r")) > self._max_frame:
+                raise FrameTooLarge(self._max_frame, [])
+            return None
+        return self._speech(min(ends)[1]), self._said
+
+    def _speech(self, terminator: bytes) -> Speech:
+        if terminator == NUL:
+            return Speech(Lines(self._max_frame, NUL), ClassicWire(self._clients, self._address))
+        return Speech(Lines(self._max_frame), NATIVE)
+
+    def ended(self) -> None:
+        if is_message(self._said):
+            self._clients.note_dialect(self._address, "its messages have no terminator")
+
+    def refused(self, error: RequestError, first: bytes | None) -> Frames:
+        return NATIVE.refused(error, first)
+
+    def bye(self, reason: str, retry_after: float | None) -> Frames:
+        return () if is_message(self._said) else super().bye(reason, retry_after)
