@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab.servers import mariadb, redis
-from lab.servers.program import LabError, find
+from lab.servers import program
+from lab.servers.program import LabError, P, find
 
 
 def need(*programs: str) -> None:
     """Skip the test, or in CI fail it, if one of these programs is not installed."""
     try:
-        for program in programs:
-            find(program)
+        for name in programs:
+            find(name)
     except LabError as missing:
         if os.environ.get("CI") == "true":
             pytest.fail(str(missing))
@@ -24,16 +24,8 @@ def need(*programs: str) -> None:
 
 
 @contextmanager
-def private_mariadb(*options: str) -> Iterator[mariadb.MariaDb]:
-    """Run a MariaDB server for the block."""
-    need("mariadbd", "mariadb-install-db")
-    with mariadb.private_mariadb(*options) as server:
-        yield server
-
-
-@contextmanager
-def private_redis(*options: str) -> Iterator[redis.Redis]:
-    """Run a Redis server for the block."""
-    need("redis-server")
-    with redis.private_redis(*options) as server:
+def private(make: type[P], *options: str) -> Iterator[P]:
+    """Run a server in a temporary folder for the block, if it is installed (see ``need``)."""
+    need(*make.needs)
+    with program.private(make, *options) as server:
         yield server

@@ -13,9 +13,9 @@ from time import monotonic, process_time
 from lab.bench import machine
 from lab.bench.figures import Reading
 from lab.bench.fill import Filling
-from lab.servers.mariadb import MariaDb, private_mariadb
-from lab.servers.program import Program
-from lab.servers.redis import Redis, private_redis
+from lab.servers.mariadb import MariaDb
+from lab.servers.program import Program, private
+from lab.servers.redis import Redis
 
 _READY = re.compile(r"^greenchat \S+ listening on (\S+):(\d+) ", re.MULTILINE)
 _COMPLAINT = re.compile(r"^.* (?:WARNING|ERROR|CRITICAL) .*$|^Traceback.*$", re.MULTILINE)
@@ -179,7 +179,7 @@ def a_lab(cluster: bool, options: Sequence[str]) -> Iterator[Lab]:
     with ExitStack() as stack:
         with machine.on_cores(machine.cores().servers):
             mariadb = stack.enter_context(
-                private_mariadb("--innodb-buffer-pool-size=512M", "--innodb-log-file-size=256M")
+                private(MariaDb, "--innodb-buffer-pool-size=512M", "--innodb-log-file-size=256M")
             )
-            redis = stack.enter_context(private_redis())
+            redis = stack.enter_context(private(Redis))
         yield ClusterLab(options, mariadb, redis)

@@ -17,8 +17,8 @@ from greenchat.model.records import SHOWN_MEMBERS, SMALL_GROUP
 from lab.fill import Person, group, people
 from lab.hostile.attack import Peer, attackers
 from lab.servers.node import Node
-from lab.servers.program import LabError
-from lab.servers.redis import private_redis
+from lab.servers.program import LabError, private
+from lab.servers.redis import Redis
 from lab.storm import forget_peak, peak_mib, rss_mib, spread
 
 DEADLINE = 20.0
@@ -352,7 +352,7 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
     scenario, database = SCENARIOS[name], folder / "chat.db"
     options = [*scenario.options, *(certificate(folder) if scenario.tls else ())]
     with ExitStack() as leaving:
-        bus = leaving.enter_context(private_redis()).url() if scenario.in_cluster else "local://"
+        bus = leaving.enter_context(private(Redis)).url() if scenario.in_cluster else "local://"
         server = Node(folder, "target", f"sqlite:///{database}", bus, *options)
         server.start()
         leaving.callback(server.stop)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,8 @@ class MariaDb(Program):
     Attributes:
         port: where it listens, the same after a restart.
     """
+
+    needs = ("mariadbd", "mariadb-install-db")
 
     def __init__(self, folder: Path, *options: str) -> None:
         super().__init__("mariadbd", folder)
@@ -131,23 +131,6 @@ class MariaDb(Program):
         except pymysql.err.OperationalError:
             return False
         return True
-
-
-@contextmanager
-def private_mariadb(*options: str) -> Iterator[MariaDb]:
-    """Run a server for the block.
-
-    Raises:
-        LabError: the program is not installed, or does not start.
-    """
-    find("mariadb-install-db")
-    with tempfile.TemporaryDirectory(prefix="greenchat-mariadb-") as folder:
-        server = MariaDb(Path(folder), *options)
-        try:
-            server.install()
-            yield server
-        finally:
-            server.stop()
 
 
 def _user() -> str:

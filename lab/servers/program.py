@@ -8,12 +8,13 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 from time import monotonic, sleep
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 DEADLINE = 60.0
 """Seconds that a start or an end may take: generous, because nothing waits for it when all is well."""
@@ -47,9 +48,11 @@ class Program:
 
     Attributes:
         orphaned: the signal that it gets when this process ends without having stopped it.
+        needs: the programs that must be installed.
     """
 
     orphaned: ClassVar[str] = "KILL"
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -80,6 +83,10 @@ class Program:
             LabError: it ended, or was not ready in time.
         """
         raise NotImplementedError
+
+    def install(self) -> None:
+        """Start it for the first time in its folder."""
+        self.start()
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -145,6 +152,31 @@ class Program:
             self._process.kill()
             raise LabError(f"{self.name} did not end within {DEADLINE:.0f} s") from None
         self._process = None
+
+
+P = TypeVar("P", bound=Program)
+
+
+@contextmanager
+def private(make: Callable[..., P], *options: str) -> Iterator[P]:
+    """Run a server in a temporary folder for the block.
+
+    Args:
+        make: its class, called with the folder and the options.
+        options: of its command line.
+
+    Raises:
+        LabError: a program is not installed, or does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="greenchat-") as folder:
+        server = make(Path(folder), *options)
+        for program in server.needs:
+            find(program)
+        try:
+            server.install()
+            yield server
+        finally:
+            server.stop()
 
 
 def is_stopped(pid: int) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import redis
 
-from lab.servers.program import Program, find, free_port
+from lab.servers.program import Program, free_port
 
 PASSWORD = "r3dis-pw"
 
@@ -24,6 +22,8 @@ class Redis(Program):
     Attributes:
         port: where it listens, the same after a restart.
     """
+
+    needs = ("redis-server",)
 
     def __init__(self, folder: Path, *options: str) -> None:
         super().__init__("redis-server", folder)
@@ -52,20 +52,3 @@ class Redis(Program):
                 return bool(client.ping())
         except redis.RedisError:
             return False
-
-
-@contextmanager
-def private_redis(*options: str) -> Iterator[Redis]:
-    """Run a server for the block.
-
-    Raises:
-        LabError: the program is not installed, or does not start.
-    """
-    find("redis-server")
-    with tempfile.TemporaryDirectory(prefix="greenchat-redis-") as folder:
-        server = Redis(Path(folder), *options)
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()

@@ -20,9 +20,9 @@ from lab.fleet import Fleet
 from lab.people.load import Load
 from lab.rules.checker import RULES, Verdict, latencies, percentile
 from lab.rules.evidence import Fault as Broken
-from lab.servers.mariadb import private_mariadb
-from lab.servers.program import LabError
-from lab.servers.redis import private_redis
+from lab.servers.mariadb import MariaDb
+from lab.servers.program import LabError, private
+from lab.servers.redis import Redis
 from lab.soak.trial import Trial
 
 LASTS = (1.0, 14.0)
@@ -180,7 +180,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @contextmanager
 def _trial(folder: Path, options: argparse.Namespace) -> Iterator[Trial]:
-    with background() as aside, private_mariadb() as mariadb, private_redis() as redis:
+    with background() as aside, private(MariaDb) as mariadb, private(Redis) as redis:
         fleet = Fleet(folder, aside, mariadb, redis, options.nodes, OPTIONS, direct=options.calm)
         with closing(fleet):
             fleet.start()

@@ -13,7 +13,7 @@ from greenchat.errors import BusAway, ConfigError, StartupError
 from lab.servers.program import free_port
 from lab.servers.redis import Redis
 from tests.scenarios import Scenario
-from tests.servers import private_redis
+from tests.servers import private
 
 SCENARIOS = [
     (module, name)
@@ -26,7 +26,7 @@ SCENARIOS = [
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Redis]:
-    with private_redis() as server:
+    with private(Redis) as server:
         yield server
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab.servers.mariadb import MariaDb
-from tests.servers import private_mariadb
+from tests.servers import private
 from tests.system.server import Server
 
 CALM = ("--heartbeat-interval", 60, "--login-timeout", 60)
@@ -35,5 +35,5 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 @pytest.fixture(scope="module")
 def mariadb() -> Iterator[MariaDb]:
     """A MariaDB for the tests of a file."""
-    with private_mariadb() as server:
+    with private(MariaDb) as server:
         yield server

@@ -23,9 +23,11 @@ from lab.people.device import PASSWORD, Device
 from lab.people.load import Load, wait
 from lab.people.visit import LOGIN
 from lab.rules.checker import latencies
+from lab.servers.mariadb import MariaDb
 from lab.servers.node import Node
+from lab.servers.redis import Redis
 from lab.soak.trial import STATES, Trial
-from tests.servers import private_mariadb, private_redis
+from tests.servers import private
 from tests.system.server import DEADLINE, Client, command, environment, join
 
 HEARTBEAT, TYPING, BYE = 12, 26, 24
@@ -59,7 +61,7 @@ NAMES = (f"t{number}." for number in itertools.count(1))
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with background() as aside, private_mariadb() as mariadb, private_redis() as redis:
+    with background() as aside, private(MariaDb) as mariadb, private(Redis) as redis:
         fleet = Fleet(tmp_path_factory.mktemp("fleet"), aside, mariadb, redis)
         with closing(fleet):
             fleet.start()

@@ -10,8 +10,10 @@ import pytest
 
 from lab.background import background
 from lab.fleet import Fleet
+from lab.servers.mariadb import MariaDb
 from lab.servers.node import Node
-from tests.servers import private_mariadb, private_redis
+from lab.servers.redis import Redis
+from tests.servers import private
 from tests.system.server import DEADLINE, Client, Ended, join
 
 LOGIN, HEARTBEAT = 1, 12
@@ -24,7 +26,7 @@ CALM = 1.5
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
-    with background() as aside, private_mariadb() as mariadb, private_redis() as redis:
+    with background() as aside, private(MariaDb) as mariadb, private(Redis) as redis:
         fleet = Fleet(tmp_path_factory.mktemp("fleet"), aside, mariadb, redis)
         with closing(fleet):
             fleet.start()

@@ -11,7 +11,9 @@ import pytest
 
 from lab.background import background
 from lab.fleet import Fleet
-from tests.servers import private_mariadb, private_redis
+from lab.servers.mariadb import MariaDb
+from lab.servers.redis import Redis
+from tests.servers import private
 from tests.system.server import Client, join
 
 ADD_FRIEND, ONE_CHAT, HEARTBEAT, PRESENCE = 7, 6, 12, 23
@@ -22,7 +24,7 @@ CALM = 10.0
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with background() as aside, private_mariadb() as mariadb, private_redis() as redis:
+    with background() as aside, private(MariaDb) as mariadb, private(Redis) as redis:
         fleet = Fleet(tmp_path_factory.mktemp("fleet"), aside, mariadb, redis)
         with closing(fleet):
             fleet.start()

@@ -11,15 +11,16 @@ from itertools import islice
 from pathlib import Path
 from time import monotonic, sleep
 
-from redis import Redis
+import redis as client
 
 from greenchat.client import Client, ConnectionEvent, Message
 from lab.cluster.smoke_test import check
 from lab.servers.mariadb import MariaDb
 from lab.servers.nginx import Nginx
 from lab.servers.program import DEADLINE, find, free_port, free_ports
+from lab.servers.redis import Redis
 from lab.servers.supervisord import Supervisord
-from tests.servers import need, private_redis
+from tests.servers import need, private
 from tests.system.server import ROOT, Server
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
@@ -36,7 +37,7 @@ def test_the_least_rights_are_enough_for_a_cluster(mariadb: MariaDb) -> None:
     (commands,) = typed_into("redis-cli")
     mariadb.run(*(statement.replace("chat@", "least@") for statement in statements))
     mariadb.load(ROOT / "chat.sql", "chat")
-    with private_redis() as redis, redis.connect() as root, ExitStack() as started:
+    with private(Redis) as redis, redis.connect() as root, ExitStack() as started:
         for command in commands:
             root.execute_command(*command.split())
         settings = {
@@ -71,7 +72,7 @@ def ask_about_friends(port: int) -> None:
         assert client.are_friends([other]) == []
 
 
-def wait_for_key(redis: Redis, pattern: str) -> None:
+def wait_for_key(redis: client.Redis, pattern: str) -> None:
     end = monotonic() + DEADLINE
     while not redis.keys(pattern):
         assert monotonic() < end

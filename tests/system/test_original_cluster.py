@@ -13,10 +13,12 @@ import pytest
 
 from lab.background import background
 from lab.fleet import Fleet
+from lab.servers.mariadb import MariaDb
 from lab.servers.nginx import Nginx
 from lab.servers.node import Node
 from lab.servers.program import free_port
-from tests.servers import need, private_mariadb, private_redis
+from lab.servers.redis import Redis
+from tests.servers import need, private
 from tests.system.original import Person
 from tests.system.server import DEADLINE, Address, Client
 
@@ -113,7 +115,7 @@ def town(tmp_path: Path) -> Iterator[Town]:
     need("nginx")
     with ExitStack() as ends:
         aside = ends.enter_context(background())
-        mariadb, redis = ends.enter_context(private_mariadb()), ends.enter_context(private_redis())
+        mariadb, redis = ends.enter_context(private(MariaDb)), ends.enter_context(private(Redis))
         fleet = ends.enter_context(closing(Fleet(tmp_path, aside, mariadb, redis, 2, OPTIONS, direct=True)))
         fleet.start()
         folder = tmp_path / "nginx"

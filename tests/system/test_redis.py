@@ -11,7 +11,7 @@ import pytest
 
 from lab.servers.program import free_port
 from lab.servers.redis import Redis
-from tests.servers import private_redis
+from tests.servers import private
 from tests.system.server import DEADLINE, Client, Server, get, join
 
 HOUR = 3_600_000
@@ -26,7 +26,7 @@ Start = Callable[..., Server]
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Redis]:
-    with private_redis() as server:
+    with private(Redis) as server:
         yield server
 
 

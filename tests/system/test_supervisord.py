@@ -21,8 +21,9 @@ from supervisor.datatypes import byte_size
 from greenchat.config import Settings, load
 from lab.servers.mariadb import PASSWORD, MariaDb
 from lab.servers.program import free_ports
+from lab.servers.redis import Redis
 from lab.servers.supervisord import CONF, READY, Supervisord
-from tests.servers import private_redis
+from tests.servers import private
 from tests.system.server import DEADLINE, ROOT, Address, Client
 
 UNIT = ROOT / "conf" / "greenchat@.service"
@@ -40,7 +41,7 @@ NAMES = {
 def supervisord(mariadb: MariaDb) -> Iterator[Supervisord]:
     """Two servers, whose clients need no heartbeats."""
     settings = {"GREENCHAT_STORE": mariadb.fresh(), "GREENCHAT_HEARTBEAT_INTERVAL": "60"}
-    with tempfile.TemporaryDirectory(prefix="greenchat-") as folder, private_redis() as redis:
+    with tempfile.TemporaryDirectory(prefix="greenchat-") as folder, private(Redis) as redis:
         settings["GREENCHAT_BUS"] = redis.url()
         supervisord = Supervisord(Path(folder), 2, free_ports(2), settings)
         supervisord.start()

@@ -24,7 +24,7 @@ from lab.servers.mariadb import PASSWORD, MariaDb
 from tests.data.shared import NOW, append, pair, recall, text
 from tests.data.test_store_contract import StoreContract
 from tests.scenarios import Scenario
-from tests.servers import private_mariadb
+from tests.servers import private
 
 ROOT = Path(__file__).parents[3]
 HERE = Node("here", 1)
@@ -49,7 +49,7 @@ def set_up(url: str) -> None:
 @pytest.fixture(scope="module")
 def mariadb() -> Iterator[MariaDb]:
     # Without TLS, so that a proxy can read along.  A limit of connections that is zero at the start stays so.
-    with private_mariadb("--skip-ssl", "--max-user-connections=100") as server:
+    with private(MariaDb, "--skip-ssl", "--max-user-connections=100") as server:
         set_up(server.fresh("chat_used"))
         yield server
 
@@ -269,7 +269,7 @@ def test_a_set_up_that_was_cut_short_is_finished(mariadb: MariaDb, fresh: str) -
 
 
 def test_a_server_that_keeps_names_in_small_letters_will_do() -> None:
-    with private_mariadb("--lower-case-table-names=1") as server:
+    with private(MariaDb, "--lower-case-table-names=1") as server:
         url = server.fresh()
         for name in ("ann", "bob"):
             store = open_store(url)
@@ -334,7 +334,7 @@ def test_tls_that_is_asked_for_is_not_done_without(fresh: str) -> None:
 
 
 def test_a_server_that_is_away_can_be_waited_for() -> None:
-    with private_mariadb() as server:
+    with private(MariaDb) as server:
         url = server.fresh()
         server.kill()
         with pytest.raises(DatabaseAway) as away:
@@ -381,7 +381,7 @@ def test_a_user_with_too_many_connections_waits_for_one(
 @pytest.fixture
 def switchable(mariadb: MariaDb, tmp_path: Path) -> Iterator[tuple[str, MariaDb]]:
     """The URL of a database, and another server that the name in the URL leads to once it is moved."""
-    with private_mariadb() as other:
+    with private(MariaDb) as other:
         for server in (mariadb, other):
             set_up(server.fresh("chat_moved"))
             server.run(
