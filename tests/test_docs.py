@@ -27,6 +27,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",
+    "docs/client.md",
     "docs/protocol.md",
     "docs/authorisation.md",
     "docs/architecture.md",

@@ -123,7 +123,8 @@ class BaseClient:
 
         Args:
             user: id or name.
-            password, token: one of them.  The client keeps the server's token, not the password.
+            password, token: one of them.  A token is that of an earlier login of this device.  The client
+                keeps the token, not the password.
             device: name of the device, up to 36 characters.  A user may be online on several devices, and
                 each gets every message.
             force: take over from another connection of the same device.

@@ -105,7 +105,7 @@ class LoginInfo(NamedTuple):
     """The user that is logged in, and the server's state at the login.
 
     Attributes:
-        token: logs in without the password; sent by the server.
+        token: logs in the same device without the password.
         server: name of the node.
         friends: ``{id, name, state}`` each.
         groups: ``{id, groupname, groupdesc, role, count, users}`` each.
