@@ -290,7 +290,7 @@ class SqlStore:
     def move_cursor(
         self, userid: int, device: str, conversation: int, received: int, own_from: int, own_to: int
     ) -> None:
-        self._marks.cursor(userid, device, conversation, (received, own_from, own_to))
+        self._marks.unwritten.cursors[userid, device, conversation] = (received, own_from, own_to)
         if not self._marks_timer:
             self._write_marks_soon()
 

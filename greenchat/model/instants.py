@@ -11,7 +11,8 @@ from functools import lru_cache
 
 def to_instant(seconds: float) -> str:
     """Write seconds since 1970 (UTC) as an instant, cut to milliseconds."""
-    return _instant(int(seconds * 1000))
+    second, millisecond = divmod(int(seconds * 1000), 1000)
+    return f"{_second(second)}.{millisecond:03d}Z"
 
 
 def to_seconds(instant: str) -> float:
@@ -51,13 +52,6 @@ def day_bounds(day: str) -> tuple[str, str]:
     if str(date.fromisoformat(day)) != day:  # it takes other forms too
         raise ValueError(day)
     return f"{day}T00:00:00.000Z", f"{day}T24:00:00.000Z"
-
-
-@lru_cache(maxsize=4)
-def _instant(milliseconds: int) -> str:
-    """Of a thousand messages in a batch many are of one millisecond."""
-    second, millisecond = divmod(milliseconds, 1000)
-    return f"{_second(second)}.{millisecond:03d}Z"
 
 
 @lru_cache(maxsize=4)

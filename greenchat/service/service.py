@@ -110,6 +110,8 @@ class Service:
         self.draining = False
         self.under_way = 0
         self.forgotten = 0
+        self._millisecond = -1
+        self._instant = ""
 
     @property
     def has_to_tell(self) -> bool:
@@ -121,7 +123,11 @@ class Service:
 
     def now(self) -> str:
         """Return this instant, in the wire's form."""
-        return to_instant(self.clock())
+        seconds = self.clock()
+        millisecond = int(seconds * 1000)
+        if millisecond != self._millisecond:  # many messages of a batch are of one millisecond
+            self._millisecond, self._instant = millisecond, to_instant(seconds)
+        return self._instant
 
     def advance_mark(self, userid: int, conversation: int, seq: int) -> bool:
         """Note a read mark, and return False if it is below the one that is known.  Does not switch."""

@@ -369,13 +369,13 @@ def test_marks_stay_until_they_are_written(store: SqlStore, database: Faulty) ->
 
 def test_marks_that_came_since_are_newer_than_those_that_failed() -> None:
     marks = Marks(AsyncResult)
-    marks.cursor(1, "", CHAT, (3, 0, 0))
-    marks.cursor(1, "", -1, (3, 0, 0))
+    marks.unwritten.cursors[1, "", CHAT] = (3, 0, 0)
+    marks.unwritten.cursors[1, "", -1] = (3, 0, 0)
     marks.read(1, CHAT, 3)
     marks.read(2, CHAT, 3)
     marks.close(1, "", HERE, "before")
     with suppress(Busy), marks.taken():
-        marks.cursor(1, "", CHAT, (3, 4, 5))
+        marks.unwritten.cursors[1, "", CHAT] = (3, 4, 5)
         marks.read(1, CHAT, 2)
         marks.read(2, CHAT, 4)
         marks.close(1, "", HERE, "after")

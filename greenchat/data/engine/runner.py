@@ -72,16 +72,13 @@ class Greenlets:
 
     def __init__(self) -> None:
         self._event = Event()
+        self.wake = self._event.set  # for each message, so without a call of Python
         self._rests_until = 0.0
 
     def start(self, work: Callable[[], object]) -> None:
         """Start the greenlet that works."""
         self._closing = False
         self._worker = gevent.spawn(self._work, work)
-
-    def wake(self) -> None:
-        """Wake the greenlet."""
-        self._event.set()
 
     def waiter(self) -> Waiter:
         """Return an AsyncResult."""

@@ -53,35 +53,35 @@ class Marks:
 
     Args:
         waiter: makes what others wait at while a block writes (``Runner.waiter``).
+
+    Attributes:
+        unwritten: the marks that no block has taken; the store adds cursors to it directly, since there is
+            one for each message.
     """
 
     def __init__(self, waiter: Callable[[], Waiter]) -> None:
         self._waiter = waiter
-        self._unwritten = Unwritten({}, {}, {})
+        self.unwritten = Unwritten({}, {}, {})
         self._turn = 0
         self._under_way: dict[Waiter, Unwritten] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._unwritten)
-
-    def cursor(self, userid: int, device: str, conversation: int, position: Position) -> None:
-        """Keep the newest position of a device."""
-        self._unwritten.cursors[userid, device, conversation] = position
+        return bool(self.unwritten)
 
     def read(self, userid: int, conversation: int, seq: int) -> None:
         """Keep the user's furthest read mark."""
-        marks = self._unwritten.read
+        marks = self.unwritten.read
         marks[userid, conversation] = max(seq, marks.get((userid, conversation), 0))
 
     def read_mark(self, userid: int, conversation: int) -> int:
         """Return the user's read mark that waits or is being written, 0 if none is."""
-        all_marks = (self._unwritten, *self._under_way.values())
+        all_marks = (self.unwritten, *self._under_way.values())
         return max(marks.read.get((userid, conversation), 0) for marks in all_marks)
 
     def close(self, userid: int, device: str, node: Node, now: str) -> None:
         """Keep that a device went offline."""
         self._turn += 1
-        self._unwritten.closes[userid, device] = Close(node, now, self._turn)
+        self.unwritten.closes[userid, device] = Close(node, now, self._turn)
 
     @contextmanager
     def taken(self, opening: tuple[int, str] | None = None) -> Iterator[Unwritten]:
@@ -92,7 +92,7 @@ class Marks:
                 it does, their older close is done with, even if it was another block that failed
                 to write it.
         """
-        taken, self._unwritten = self._unwritten, Unwritten({}, {}, {})
+        taken, self.unwritten = self.unwritten, Unwritten({}, {}, {})
         turn, landed = self._turn, self._waiter()
         self._under_way[landed] = taken
         try:
@@ -103,9 +103,9 @@ class Marks:
         finally:
             del self._under_way[landed]
             landed.set(None)
-        close = self._unwritten.closes.get(opening) if opening else None
+        close = self.unwritten.closes.get(opening) if opening else None
         if opening and close and close.turn <= turn:
-            del self._unwritten.closes[opening]
+            del self.unwritten.closes[opening]
 
     def wait_for(self, userid: int, device: str) -> None:
         """Wait until no block is writing marks of a device.  May switch."""
@@ -114,13 +114,13 @@ class Marks:
 
     def _put_back(self, taken: Unwritten) -> None:
         """Keep marks that could not be written; those that came since are newer."""
-        since = self._unwritten
+        since = self.unwritten
         read = {key: max(taken.read.get(key, 0), since.read.get(key, 0)) for key in taken.read | since.read}
-        self._unwritten = Unwritten(taken.cursors | since.cursors, read, taken.closes | since.closes)
+        self.unwritten = Unwritten(taken.cursors | since.cursors, read, taken.closes | since.closes)
 
     def set_back(self, conversation: int, upto: int) -> None:
         """Draw cursors and read marks of a conversation back to ``upto``."""
-        cursors, read = self._unwritten.cursors, self._unwritten.read
+        cursors, read = self.unwritten.cursors, self.unwritten.read
         for cursor in [key for key in cursors if key[2] == conversation]:
             received, own_from, own_to = cursors[cursor]
             own = (own_from, own_to) if own_to <= upto else (0, 0)
@@ -130,7 +130,7 @@ class Marks:
 
     def forget(self, userid: int, conversation: int) -> None:
         """Drop the user's cursors of a conversation."""
-        cursors = self._unwritten.cursors
+        cursors = self.unwritten.cursors
         for key in [key for key in cursors if key[0] == userid and key[2] == conversation]:
             del cursors[key]
 

@@ -38,6 +38,11 @@ END
 REMEMBERED = 100_000
 """Pairs of a conversation and a sender who may write there that are remembered."""
 
+_MAY_WRITE = "may_write"
+"""The key of the remembered pairs in ``Connection.info``."""
+
+_NO_PAIRS: frozenset[Pair] = frozenset()
+
 _PAIR: Callable[[Message], Pair] = itemgetter(0, 1)
 """The conversation and the sender of a message."""
 
@@ -79,9 +84,9 @@ def raise_heads(
         counts: how many of the messages go to each conversation.
         messages: all of them.
     """
+    if db.info.get(_MAY_WRITE, _NO_PAIRS).issuperset(map(_PAIR, messages)):
+        return sql.raise_heads(db, counts)  # as usual on SQLite: no Python was run for each
     remembered = _remembered(db)
-    if remembered.issuperset(map(_PAIR, messages)):  # as usual on SQLite: no Python is run for each
-        return sql.raise_heads(db, counts)
     asked = set(map(_PAIR, messages)) - remembered
     heads = sql.raise_heads_unless(db, counts, _REFUSED, asked)
     if heads is not None:
@@ -117,7 +122,7 @@ def _remembered(db: Connection) -> set[Pair]:
     """
     if db.dialect.name != "sqlite":
         return set()
-    remembered: set[Pair] = db.info.setdefault("may_write", set())
+    remembered: set[Pair] = db.info.setdefault(_MAY_WRITE, set())
     return remembered
 
 
