@@ -47,7 +47,7 @@ EXPECTED = re.compile(
 """The lines that a server logs when all is well, whatever its clients do."""
 
 
-DIALECT = r"WARNING greenchat\.protocol\.originals: \S+ speaks another protocol: .*"
+DIALECT = r"WARNING greenchat\.protocol\.classic\.clients: \S+ speaks another protocol: .*"
 """The line of a first NUL-ended frame that is no request of an original client."""
 
 

@@ -272,7 +272,7 @@ def test_a_full_server_says_so(start: Start, first: int) -> None:
 
 
 def test_a_dialect_of_other_numbers_is_never_misread(start: Start) -> None:
-    spoken = r"WARNING greenchat\.protocol\.originals: \S+ speaks another protocol: .*"
+    spoken = r"WARNING greenchat\.protocol\.classic\.clients: \S+ speaks another protocol: .*"
     server = start(expected=(spoken,))
     ann, userid = online(server, "ann")
     with ann, join(server, "Bob") as bob:

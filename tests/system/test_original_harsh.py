@@ -20,7 +20,7 @@ from tests.system.test_original import fill, online, person
 
 Start = Callable[..., Server]
 
-SPOKEN = r"WARNING greenchat\.protocol\.originals: \S+ speaks another protocol: .*"
+SPOKEN = r"WARNING greenchat\.protocol\.classic\.clients: \S+ speaks another protocol: .*"
 
 
 @pytest.fixture
