@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 import simplejson
 
 from greenchat.client.core.pushes import Frame
-from greenchat.client.core.sender import Transport
+from greenchat.client.core.sender import ClientTransport
 from greenchat.client.dial import Socket
 from greenchat.client.tls import READ_SIZE
 from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE, Lines
 
 
-class ClientConnection(Transport):
+class ClientConnection(ClientTransport):
     """Carry frames until either side ends the connection.
 
     One thread iterates over ``frames`` and calls ``close`` at the end.  Any thread may call the others.

@@ -20,7 +20,7 @@ HEARTBEAT = encode_frame({"msgid": int(MsgId.HEARTBEAT)})
 log = logging.getLogger(__name__)
 
 
-class Transport(Protocol):
+class ClientTransport(Protocol):
     """Carry frames to the server.  No method waits or raises; any thread may call them."""
 
     def send(self, frame: bytes) -> None:
@@ -62,7 +62,7 @@ class Sender:
     """
 
     def __init__(self, backoff: Backoff, clock: Callable[[], float]) -> None:
-        self.transport: Transport | None = None
+        self.transport: ClientTransport | None = None
         self.login: ActiveLogin | None = None
         self._backoff = backoff
         self._clock = clock

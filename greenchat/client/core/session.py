@@ -42,7 +42,7 @@ from greenchat.client.core.parsing import parse_heartbeat, parse_login, parse_se
 from greenchat.client.core.pending import BEFORE_LOGIN, TRANSIENT, ConnectionLost, PendingRequest
 from greenchat.client.core.pushes import ConnectionEvent, Conversation, Frame, LoginInfo
 from greenchat.client.core.receiver import Receiver
-from greenchat.client.core.sender import ActiveLogin, Sender, Transport
+from greenchat.client.core.sender import ActiveLogin, ClientTransport, Sender
 from greenchat.errors import (
     AlreadyLoggedIn,
     AlreadyOnline,
@@ -219,7 +219,7 @@ class ClientSession:
             self._begin_renewal()
         return self.sender.tick()
 
-    def connected(self, transport: Transport) -> None:
+    def connected(self, transport: ClientTransport) -> None:
         """Use a new connection; log in on it if there is a login."""
         self.sender.transport = transport
         self._leave_reason, self._is_final, self._retry_after = "", False, None

@@ -11,7 +11,7 @@ import simplejson
 from greenchat import errors
 from greenchat.client import Backoff, ConnectionEvent, ConnectionLost, Frame, Message, Push, with_user
 from greenchat.client.core.pending import PendingRequest
-from greenchat.client.core.sender import Transport
+from greenchat.client.core.sender import ClientTransport
 from greenchat.client.core.session import RENEWAL, ClientSession
 from greenchat.protocol.messages import MsgId
 from tests.client.fake_server import TIME, chat_from
@@ -19,7 +19,7 @@ from tests.client.fake_server import TIME, chat_from
 RENEW_AFTER = 1000.0
 
 
-class ListTransport(Transport):
+class ListTransport(ClientTransport):
     """Keep the frames that the session sends."""
 
     def __init__(self) -> None:
