@@ -19,7 +19,7 @@ from greenchat.data.engine.runner import Runner, Waiter
 from greenchat.data.queries.append import Locked, Outcome, Stored
 from greenchat.errors import Busy, RequestError
 from greenchat.metrics import COMMIT_BATCH, COMMIT_SECONDS, DELIVERY_SECONDS
-from greenchat.model.records import Message
+from greenchat.model.records import NewEntry
 from greenchat.ports.store import Delivery
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ class Operation(NamedTuple):
     waiter: Waiter
 
 
-_MESSAGE: Callable[[Append], Message] = itemgetter(0)
+_MESSAGE: Callable[[Append], NewEntry] = itemgetter(0)
 
-Append = tuple[Message, Delivery]
+Append = tuple[NewEntry, Delivery]
 """A message, and what is to happen once it is stored: a plain tuple, as there is one for each."""
 
 
@@ -93,7 +93,7 @@ class InDoubt(Exception):
         self.was_committed = was_committed
 
 
-Transact = Callable[[Sequence[Message], Sequence[Operation], bool], tuple[list[Outcome], list[Any]]]
+Transact = Callable[[Sequence[NewEntry], Sequence[Operation], bool], tuple[list[Outcome], list[Any]]]
 """Write messages and operations in one transaction, messages first, and return what came of each.
 
 The flag is ``Batch.apart``; a message that was left out has ``Locked`` as its outcome, an operation that
@@ -148,7 +148,7 @@ class GroupCommit:
         self._aside_is_due = True
         self._max_queue = 0
 
-    def append(self, message: Message, delivery: Delivery) -> bool:
+    def append(self, message: NewEntry, delivery: Delivery) -> bool:
         """Queue a message; ``delivery`` is told what came of it.  Never raises or switches.
 
         Returns:

@@ -264,7 +264,7 @@ class SqlStore:
 
     # The log
 
-    def first_stored(self, message: records.Message) -> records.First | None:
+    def first_stored(self, message: records.NewEntry) -> records.First | None:
         return self._read(first_stored, message)
 
     @property
@@ -386,7 +386,7 @@ class SqlStore:
             self._runner.later(MARKS_WAIT, self.write_marks)
 
     def _transact(
-        self, messages: Sequence[records.Message], operations: Sequence[Operation], apart: bool
+        self, messages: Sequence[records.NewEntry], operations: Sequence[Operation], apart: bool
     ) -> tuple[list[Outcome], list[Any]]:
         """Do one transaction, where the runner writes."""
         clash: Exception | None = None

@@ -73,7 +73,7 @@ Membership = dict[int, int]
 """Who is in a group: the last seq before each of them joined, by user."""
 
 
-class Message(NamedTuple):
+class NewEntry(NamedTuple):
     """An entry to be appended to a conversation.
 
     ``conversation`` is ``a·2³² + b`` for the users a ≤ b, ``-g`` for group g.  ``cid`` is None or

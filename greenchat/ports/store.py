@@ -18,7 +18,7 @@ from greenchat.model.records import (
     Look,
     Member,
     Membership,
-    Message,
+    NewEntry,
     Node,
     Span,
     User,
@@ -274,7 +274,7 @@ class Store(Protocol):
 
     # The log
 
-    def append(self, message: Message, delivery: Delivery) -> bool:
+    def append(self, message: NewEntry, delivery: Delivery) -> bool:
         """Take a message for the next transaction; returns at once and never raises.
 
         MUST keep, for each conversation, the order of the calls; MUST give out seq 1, 2, 3 … without
@@ -292,7 +292,7 @@ class Store(Protocol):
             message that has been refused.
         """
 
-    def first_stored(self, message: Message) -> First | None:
+    def first_stored(self, message: NewEntry) -> First | None:
         """Return where the log has a message already, by its sender and cid; None if it has not.
 
         For one that would be refused now.

@@ -8,7 +8,7 @@ import gevent
 from gevent.event import Event
 
 from greenchat.errors import RequestError
-from greenchat.model.records import Message
+from greenchat.model.records import NewEntry
 from greenchat.ports.store import Store
 
 NOW = "2026-11-23T05:20:00.123Z"
@@ -41,7 +41,7 @@ class Told:
         return self.outcomes[0]
 
 
-def append(store: Store, *messages: Message) -> list[Any]:
+def append(store: Store, *messages: NewEntry) -> list[Any]:
     """Append messages and return what was told of each."""
     told = [Told() for _ in messages]
     for message, delivery in zip(messages, told, strict=True):
@@ -53,9 +53,9 @@ def pair(a: int, b: int) -> int:
     return min(a, b) << 32 | max(a, b)
 
 
-def text(conversation: int, sender: int, body: str, cid: str | None = None, time: str = NOW) -> Message:
-    return Message(conversation, sender, cid, "text", body, time)
+def text(conversation: int, sender: int, body: str, cid: str | None = None, time: str = NOW) -> NewEntry:
+    return NewEntry(conversation, sender, cid, "text", body, time)
 
 
-def recall(conversation: int, sender: int, target: int, cid: str | None = None, time: str = NOW) -> Message:
-    return Message(conversation, sender, cid, "recall", str(target), time)
+def recall(conversation: int, sender: int, target: int, cid: str | None = None, time: str = NOW) -> NewEntry:
+    return NewEntry(conversation, sender, cid, "recall", str(target), time)

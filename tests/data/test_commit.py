@@ -21,7 +21,7 @@ from greenchat.data.engine.sqlite import SqliteDatabase
 from greenchat.data.queries import accounts
 from greenchat.data.queries.marks import Marks
 from greenchat.errors import Busy, NameTaken, RequestError
-from greenchat.model.records import Message, Node
+from greenchat.model.records import NewEntry, Node
 from tests.data.shared import NOW, Told, pair, text
 
 CHAT = pair(1, 2)
@@ -325,7 +325,7 @@ def test_what_waits_is_committed_at_the_end_and_nothing_is_taken_after(threaded:
 
 
 def test_what_is_in_doubt_when_all_ends_is_refused_like_what_waits_behind_it() -> None:
-    def transact(messages: Sequence[Message], operations: Sequence[Operation], apart: bool) -> Any:
+    def transact(messages: Sequence[NewEntry], operations: Sequence[Operation], apart: bool) -> Any:
         def was_committed() -> bool:
             raise OSError("it cannot be asked either")
 

@@ -36,7 +36,7 @@ from greenchat.model.records import (
     Group,
     Look,
     Member,
-    Message,
+    NewEntry,
     Node,
     Span,
     User,
@@ -82,7 +82,7 @@ class StoreContract:
 
     # -- what the tests do
 
-    def append(self, store: SqlStore, *messages: Message) -> list[Any]:
+    def append(self, store: SqlStore, *messages: NewEntry) -> list[Any]:
         return append(store, *messages)
 
     def fill(self, store: SqlStore, conversation: int, sender: int, count: int) -> None:
@@ -1064,7 +1064,7 @@ class TestSqliteInMemory(StoreContract):
     def open(self, tmp_path: Path, **options: Any) -> SqlStore:
         return open_store("sqlite://", runner=Inline(), **options)
 
-    def append(self, store: SqlStore, *messages: Message) -> list[Any]:
+    def append(self, store: SqlStore, *messages: NewEntry) -> list[Any]:
         told = [Told() for _ in messages]
         for message, delivery in zip(messages, told, strict=True):
             store.append(message, delivery)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from greenchat.model.records import Message
+from greenchat.model.records import NewEntry
 from greenchat.ports.store import Delivery
 from greenchat.protocol.messages import MsgId
 from tests.service.cluster import Cluster, Line, entries, people
@@ -326,9 +326,9 @@ def test_who_joins_while_a_message_waits_to_be_stored_elsewhere_gets_it(cluster:
     groupid = ann.group("g", cem)
     c = cluster["c"]
     real = c.store.append
-    kept: list[tuple[Message, Delivery]] = []
+    kept: list[tuple[NewEntry, Delivery]] = []
 
-    def keep(message: Message, delivery: Delivery) -> bool:
+    def keep(message: NewEntry, delivery: Delivery) -> bool:
         kept.append((message, delivery))
         return False
 

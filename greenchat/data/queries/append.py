@@ -14,8 +14,7 @@ from greenchat.data.engine.statements import Statements
 from greenchat.data.queries.permission import lock_heads, raise_heads, refusals
 from greenchat.data.schema import Message
 from greenchat.errors import BadRequest, NoSuchMessage, RequestError
-from greenchat.model.records import First
-from greenchat.model.records import Message as Entering
+from greenchat.model.records import First, NewEntry
 
 
 class Stored(NamedTuple):
@@ -32,7 +31,7 @@ class Locked:
 
 Outcome = Stored | RequestError | Locked
 
-Append = Callable[[Connection, Statements, Sequence[Entering]], list[Outcome]]
+Append = Callable[[Connection, Statements, Sequence[NewEntry]], list[Outcome]]
 """One of the ways to append messages."""
 
 
@@ -85,7 +84,7 @@ _AT = select(
 ).where(tuple_(Message.c.conversation, Message.c.seq).in_(bindparam("places", expanding=True)))
 
 
-def append_new(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
+def append_new(db: Connection, sql: Statements, messages: Sequence[NewEntry]) -> list[Outcome]:
     """Append messages, trusting that none is a repetition and that all senders may.
 
     Raises:
@@ -101,7 +100,7 @@ def append_new(db: Connection, sql: Statements, messages: Sequence[Entering]) ->
     return _insert(db, sql, messages, counts, heads)
 
 
-def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) -> list[Outcome]:
+def append_any(db: Connection, sql: Statements, messages: Sequence[NewEntry]) -> list[Outcome]:
     """Append messages, of which some may be repetitions, not be the sender's to write, or recall nothing.
 
     A repetition is told its first seq even if the sender may write no more.
@@ -114,7 +113,7 @@ def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) ->
     known = _known(db, messages)
     outcomes: dict[int, Outcome] = {}
     first_of: dict[int, int] = {}
-    new: dict[int, Entering] = {}
+    new: dict[int, NewEntry] = {}
     for place, message in enumerate(messages):
         first = known.get((message.sender, message.cid)) if message.cid is not None else None
         if first is not None:
@@ -145,7 +144,7 @@ def append_any(db: Connection, sql: Statements, messages: Sequence[Entering]) ->
     return [outcomes[place] for place in range(len(messages))]
 
 
-def first_stored(db: Connection, message: Entering) -> First | None:
+def first_stored(db: Connection, message: NewEntry) -> First | None:
     """Return where a message was stored before, by its cid; None if it was not.
 
     Raises:
@@ -159,7 +158,7 @@ def first_stored(db: Connection, message: Entering) -> First | None:
 
 
 def append_free(
-    db: Connection, sql: Statements, messages: Sequence[Entering], append: Append
+    db: Connection, sql: Statements, messages: Sequence[NewEntry], append: Append
 ) -> list[Outcome]:
     """Append messages as ``append`` does, but leave those out whose conversations are locked just now."""
     locked = sql.locked(db, {message.conversation for message in messages})
@@ -168,7 +167,7 @@ def append_free(
     return [Locked() if message.conversation in locked else next(outcomes) for message in messages]
 
 
-def was_committed(db: Connection, messages: Sequence[Entering], outcomes: Sequence[Outcome]) -> bool:
+def was_committed(db: Connection, messages: Sequence[NewEntry], outcomes: Sequence[Outcome]) -> bool:
     """Say whether a transaction was committed that appended messages with these outcomes.
 
     It may still be going on, unknown to us: its locks show when it has ended.
@@ -191,7 +190,7 @@ def was_committed(db: Connection, messages: Sequence[Entering], outcomes: Sequen
 def _insert(
     db: Connection,
     sql: Statements,
-    messages: Sequence[Entering],
+    messages: Sequence[NewEntry],
     counts: Mapping[int, int],
     heads: Mapping[int, int],
 ) -> list[Outcome]:
@@ -210,13 +209,13 @@ def _insert(
     return outcomes
 
 
-def _recall(db: Connection, message: Entering) -> bool:
+def _recall(db: Connection, message: NewEntry) -> bool:
     """Blank the target of a recall and return whether there was something to blank."""
     blanked = db.execute(_RECALL, {"c": message.conversation, "target": int(message.body)})
     return blanked.rowcount == 1
 
 
-def _known(db: Connection, messages: Sequence[Entering]) -> dict[tuple[int, str], _Known]:
+def _known(db: Connection, messages: Sequence[NewEntry]) -> dict[tuple[int, str], _Known]:
     """Find the messages in the log that have the cids of these."""
     cids = [(message.sender, message.cid) for message in messages if message.cid is not None]
     known = {}
@@ -228,7 +227,7 @@ def _known(db: Connection, messages: Sequence[Entering]) -> dict[tuple[int, str]
     return known
 
 
-def _same(first: _Known, message: Entering) -> bool:
+def _same(first: _Known, message: NewEntry) -> bool:
     """Say whether a message is the first one again, whose body may have been recalled since."""
     same_place = (first.conversation, first.kind) == (message.conversation, message.kind)
     return same_place and first.body in (message.body, "")

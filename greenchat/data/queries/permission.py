@@ -17,7 +17,7 @@ from greenchat.data.engine.statements import Pair, Statements
 from greenchat.data.schema import Conversation
 from greenchat.errors import Blocked, NotAMember, RequestError
 from greenchat.model.conversations import of_pair
-from greenchat.model.records import Message
+from greenchat.model.records import NewEntry
 
 _LOCK_HEADS = (
     select(Conversation.c.id)
@@ -43,7 +43,7 @@ _MAY_WRITE = "may_write"
 
 _NO_PAIRS: frozenset[Pair] = frozenset()
 
-_PAIR: Callable[[Message], Pair] = itemgetter(0, 1)
+_PAIR: Callable[[NewEntry], Pair] = itemgetter(0, 1)
 """The conversation and the sender of a message."""
 
 
@@ -71,7 +71,7 @@ def _shut_out(db: Connection, conversation: int) -> None:
 
 
 def raise_heads(
-    db: Connection, sql: Statements, counts: Mapping[int, int], messages: Sequence[Message]
+    db: Connection, sql: Statements, counts: Mapping[int, int], messages: Sequence[NewEntry]
 ) -> Mapping[int, int] | None:
     """Raise the heads for new messages, and return them if all senders may write.
 
@@ -94,7 +94,7 @@ def raise_heads(
     return heads
 
 
-def refusals(db: Connection, sql: Statements, messages: Sequence[Message]) -> dict[int, RequestError]:
+def refusals(db: Connection, sql: Statements, messages: Sequence[NewEntry]) -> dict[int, RequestError]:
     """Return why some of the messages may not be appended, by their place.
 
     A blocked sender may still recall an own message.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from greenchat.errors import Busy
-from greenchat.model.records import Message
+from greenchat.model.records import NewEntry
 from greenchat.ports.peer import Peer
 from greenchat.ports.store import Delivery
 from greenchat.service.service import Service
@@ -37,7 +37,7 @@ class Flow:
         self._in_flight = 0
         self._is_paused = False
 
-    def append(self, message: Message, delivery: WeightedDelivery) -> None:
+    def append(self, message: NewEntry, delivery: WeightedDelivery) -> None:
         """Give a message to the store; MUST be followed by ``done`` once it is stored or refused."""
         self._in_flight += delivery.weight
         service = self._service

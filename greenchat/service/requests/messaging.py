@@ -6,7 +6,7 @@ from greenchat.errors import Blocked, Busy, NoSuchMessage, NotAllowed, NotAMembe
 from greenchat.metrics import MESSAGES_STORED
 from greenchat.model.conversations import group_of, of_group, of_pair, peer_of
 from greenchat.model.instants import to_seconds
-from greenchat.model.records import Entry, Membership, Message
+from greenchat.model.records import Entry, Membership, NewEntry
 from greenchat.protocol import messages as m
 from greenchat.service.device.caller import Caller
 from greenchat.service.requests.permissions import conversation_of, member_of, readable
@@ -23,7 +23,7 @@ def one_chat(caller: Caller, request: m.OneChat) -> None:
     service, userid = caller.service, caller.id
     check_length("msg", request.msg, 1, service.limits.max_message)
     conversation = of_pair(userid, request.toid)
-    message = Message(conversation, userid, request.cid, "text", request.msg, service.now())
+    message = NewEntry(conversation, userid, request.cid, "text", request.msg, service.now())
     try:
         if service.blocked.load((userid, request.toid)):
             raise Blocked
@@ -37,7 +37,7 @@ def group_chat(caller: Caller, request: m.GroupChat) -> None:
     """Store a message to a group."""
     service, userid = caller.service, caller.id
     check_length("msg", request.msg, 1, service.limits.max_message)
-    message = Message(of_group(request.groupid), userid, request.cid, "text", request.msg, service.now())
+    message = NewEntry(of_group(request.groupid), userid, request.cid, "text", request.msg, service.now())
     try:
         membership = member_of(caller, request.groupid)
     except RequestError as refusal:
@@ -53,7 +53,7 @@ def recall(caller: Caller, request: m.Recall) -> None:
     """
     service, userid = caller.service, caller.id
     conversation = conversation_of(caller, request)
-    message = Message(conversation, userid, request.cid, "recall", str(request.target), service.now())
+    message = NewEntry(conversation, userid, request.cid, "recall", str(request.target), service.now())
     try:
         _check_recall(caller, request)
         membership = None if request.groupid is None else member_of(caller, request.groupid)
@@ -83,7 +83,7 @@ def _may_recall(caller: Caller, userid: int, target: Entry) -> bool:
     return groupid is not None and service.store.group(userid, id=groupid).role == "creator"
 
 
-def _refuse(caller: Caller, request: m.Request, message: Message, refusal: RequestError) -> None:
+def _refuse(caller: Caller, request: m.Request, message: NewEntry, refusal: RequestError) -> None:
     """Refuse a message, unless it is stored already: then acknowledge it again.  May switch.
 
     The ACK may have been lost, and its sender have lost the right to write since.
@@ -111,7 +111,7 @@ class EntryDelivery:
     __slots__ = ("_caller", "_membership", "_message", "_name", "_request", "weight")
 
     def __init__(
-        self, caller: Caller, request: m.Request, message: Message, membership: Membership | None
+        self, caller: Caller, request: m.Request, message: NewEntry, membership: Membership | None
     ) -> None:
         self._caller = caller
         self._request = request

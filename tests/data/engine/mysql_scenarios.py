@@ -29,7 +29,7 @@ from greenchat.data.engine.mysql import MysqlDatabase  # noqa: E402
 from greenchat.data.queries import devices  # noqa: E402
 from greenchat.data.queries import marks as marks_module  # noqa: E402
 from greenchat.errors import BadRequest, Busy, DatabaseAway, RequestError, StartupError, Uncertain  # noqa: E402
-from greenchat.model.records import Message, Node, Span  # noqa: E402
+from greenchat.model.records import NewEntry, Node, Span  # noqa: E402
 from tests.data.shared import NOW, Told, pair, recall, text  # noqa: E402
 
 HERE, THERE = Node("here", 1), Node("there", 1)
@@ -61,7 +61,7 @@ def running(url: str, **options: Any) -> Iterator[SqlStore]:
         store.close()
 
 
-def send(store: SqlStore, *messages: Message) -> list[Told]:
+def send(store: SqlStore, *messages: NewEntry) -> list[Told]:
     told = [Told() for _ in messages]
     for message, delivery in zip(messages, told, strict=True):
         store.append(message, delivery)

@@ -159,7 +159,7 @@ def test_commits_reach_the_disk(path: Path) -> None:
 DOOMED = """
 import sys
 from greenchat.data import open_store
-from greenchat.model.records import Message
+from greenchat.model.records import NewEntry
 
 ALONE = 1 << 32 | 1
 
@@ -174,7 +174,7 @@ store.start()
 store.create_user("ann", "hash", "2026")
 while True:
     for _ in range(20):
-        store.append(Message(ALONE, 1, None, "text", "hi", "2026"), Print())
+        store.append(NewEntry(ALONE, 1, None, "text", "hi", "2026"), Print())
     store.head(ALONE)
 """
 
@@ -252,7 +252,7 @@ import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from gevent.event import Event
 from greenchat.data import open_store
-from greenchat.model.records import Message
+from greenchat.model.records import NewEntry
 
 ALONE = 1 << 32 | 1
 
@@ -268,7 +268,7 @@ class Told:
 
 def send():
     told = Told()
-    store.append(Message(ALONE, 1, None, "text", "x" * 4000, "2026"), told)
+    store.append(NewEntry(ALONE, 1, None, "text", "x" * 4000, "2026"), told)
     assert told.event.wait(10)
     return told.outcome
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from greenchat.data import Inline, SqlStore
 from greenchat.errors import BadRequest, Blocked, Busy, NoSuchMessage, NotAMember
-from greenchat.model.records import Message, Span
+from greenchat.model.records import NewEntry, Span
 from tests.data.shared import NOW, Told, pair
 from tests.data.test_commit import Faulty
 
 CHATS = [pair(1, 2), pair(4, 5), pair(2, 1 << 30), -1]
 
 messages = st.builds(
-    Message,
+    NewEntry,
     conversation=st.sampled_from(CHATS),
     sender=st.integers(1, 2),
     cid=st.none() | st.sampled_from("abcdef"),
@@ -25,7 +25,7 @@ messages = st.builds(
     time=st.just(NOW),
 )
 recalls = st.builds(
-    Message,
+    NewEntry,
     conversation=st.sampled_from(CHATS),
     sender=st.integers(1, 2),
     cid=st.none() | st.sampled_from("abcdef"),
@@ -43,8 +43,8 @@ batches = st.lists(
 class Model:
     """What the log must be."""
 
-    logs: dict[int, list[Message]] = field(default_factory=lambda: {chat: [] for chat in CHATS})
-    cids: dict[tuple[int, str], tuple[Message, int]] = field(default_factory=dict)
+    logs: dict[int, list[NewEntry]] = field(default_factory=lambda: {chat: [] for chat in CHATS})
+    cids: dict[tuple[int, str], tuple[NewEntry, int]] = field(default_factory=dict)
     refused: set[tuple[type[Exception], int]] = field(default_factory=set)
     """Whom the other one of the first chat has blocked, and who is not in the group."""
 
@@ -59,7 +59,7 @@ class Model:
             store.leave_group(userid, 1)
         self.refused ^= {(why, userid)}
 
-    def refusal(self, message: Message) -> type[Exception] | None:
+    def refusal(self, message: NewEntry) -> type[Exception] | None:
         """Return why a user may not write that."""
         if message.conversation == CHATS[0]:
             why: type[Exception] = Blocked
@@ -68,7 +68,7 @@ class Model:
             why, is_held_to_it = NotAMember, message.conversation == -1
         return why if is_held_to_it and (why, message.sender) in self.refused else None
 
-    def batch(self, batch: list[Message]) -> list[object]:
+    def batch(self, batch: list[NewEntry]) -> list[object]:
         """Append a batch.
 
         A recall can blank what was there before the batch; a cid is compared with how it was then.
@@ -76,7 +76,7 @@ class Model:
         before = {chat: list(log) for chat, log in self.logs.items()}
         return [self.one(message, before) for message in batch]
 
-    def one(self, message: Message, before: dict[int, list[Message]]) -> object:
+    def one(self, message: NewEntry, before: dict[int, list[NewEntry]]) -> object:
         log, old = self.logs[message.conversation], before[message.conversation]
         if message.cid is not None and (message.sender, message.cid) in self.cids:
             first, seq = self.cids[message.sender, message.cid]
@@ -100,7 +100,7 @@ class Model:
 @given(batches)
 @settings(deadline=None, max_examples=150)
 def test_the_log_is_what_the_model_says(
-    batches: list[tuple[list[tuple[type[Exception], int]], list[Message], str]],
+    batches: list[tuple[list[tuple[type[Exception], int]], list[NewEntry], str]],
 ) -> None:
     database = Faulty()
     store, model = SqlStore(database, Inline()), Model()
