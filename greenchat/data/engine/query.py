@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
-from sqlalchemy import ClauseElement, Connection, Dialect
+from sqlalchemy import BindParameter, ClauseElement, Connection, Dialect, bindparam
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -63,7 +64,7 @@ def run_text(db: Connection, text: str, values: tuple[Any, ...] = ()) -> Rows:
 
 
 def pieces(keys: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield keys in pieces of at most ``AT_A_TIME``, for a parameter that is expanding."""
+    """Yield keys in pieces of at most ``AT_A_TIME``."""
     for start in range(0, len(keys), AT_A_TIME):
         yield keys[start : start + AT_A_TIME]
 
@@ -78,7 +79,8 @@ class Query:
     which both drivers make the same.
 
     Args:
-        statement: with a ``bindparam`` for each value that changes.  None of them may be expanding.
+        statement: with a ``bindparam`` for each value that changes.  None of them may be expanding (see
+            ``KeysQuery``).
     """
 
     def __init__(self, statement: ClauseElement) -> None:
@@ -95,6 +97,36 @@ class Query:
     def _compile(self, name: str) -> _Compiled:
         self._compiled[name] = compiled = _Compiled(self._statement, DIALECTS[name])
         return compiled
+
+
+class KeysQuery:
+    """A statement with a list of keys: a ``Query`` for each power of two of them.
+
+    A list between two powers is filled up with its last key.  SQLAlchemy would build the text of each list
+    anew: 140 µs for four keys, and what SQLite does for them takes 10 (measured).
+
+    Args:
+        select: returns the statement, given the parameters that its IN lists.
+    """
+
+    def __init__(self, select: Callable[[Sequence[BindParameter[Any]]], ClauseElement]) -> None:
+        self._select = select
+        self._names = [f"key{number}" for number in range(1 << (AT_A_TIME - 1).bit_length())]
+        self._queries: dict[int, Query] = {}
+
+    def run(self, db: Connection, keys: Sequence[Any], **values: Any) -> list[Sequence[Any]]:
+        """Run it for these keys, ``AT_A_TIME`` at a time, and return all rows."""
+        rows: list[Sequence[Any]] = []
+        for some in pieces(keys):
+            size = 1 << (len(some) - 1).bit_length()
+            query = self._queries.get(size) or self._query(size)
+            filled = chain(some, repeat(some[-1]))
+            rows += query.run(db, **values, **dict(zip(self._names[:size], filled, strict=False)))
+        return rows
+
+    def _query(self, size: int) -> Query:
+        self._queries[size] = query = Query(self._select([bindparam(name) for name in self._names[:size]]))
+        return query
 
 
 class _Compiled:

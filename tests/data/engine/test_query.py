@@ -11,12 +11,14 @@ import pytest
 from sqlalchemy import Connection, bindparam, create_engine, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from greenchat.data.engine.query import Query
+from greenchat.data.engine.query import AT_A_TIME, KeysQuery, Query
 from greenchat.data.schema import Setting
 
 ADD = Query(insert(Setting).values(name=bindparam("n"), value=bindparam("v")))
 CHANGE = Query(update(Setting).values(value="fixed").where(Setting.c.name == bindparam("n")))
 ALL = Query(select(Setting.c.name, Setting.c.value).order_by(Setting.c.name))
+
+SOME = KeysQuery(lambda keys: select(Setting.c.name).where(Setting.c.name.in_(keys)))
 
 
 @pytest.fixture
@@ -68,3 +70,14 @@ def test_it_is_part_of_its_connections_transaction(db: Connection) -> None:
     ADD.run(db, n="undone", v="1")
     transaction.rollback()
     assert [name for name, _ in ALL.run(db)] == ["kept"]
+
+
+def test_each_row_of_a_list_comes_once(db: Connection) -> None:
+    """Of any length: short of a power of two, and beyond what one statement takes."""
+    names = [f"{number:04}" for number in range(2 * AT_A_TIME + 5)]
+    for name in names:
+        ADD.run(db, n=name, v="")
+    for length in (0, 1, 2, 3, 4, 5, AT_A_TIME, len(names)):
+        found = [name for (name,) in SOME.run(db, [*names[:length], "unknown"])]
+        assert sorted(found) == names[:length]
+    assert SOME.run(db, []) == []
