@@ -1,79 +1,126 @@
-"""Filling a SQLite database with people and what they have, without asking a server.
+"""Filling a database before a server opens it: people, groups and logs, by multi-row statements.
 
-Registering through a server costs a slow hash for each.  The server must have made the database, and
-may run.
+Registering through the server would cost a slow hash for each of a million users.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing
-from pathlib import Path
-from typing import NamedTuple
+from functools import cached_property
+from itertools import islice
+from time import time
+from typing import Any, NamedTuple
 
+import argon2
+from sqlalchemy import Table, insert, make_url
+
+from greenchat.data import BACKENDS
+from greenchat.data.engine.database import Database
+from greenchat.data.engine.query import DIALECTS
+from greenchat.data.engine.statements import Bulk
+from greenchat.data.queries.accounts import setting
+from greenchat.data.schema import AllGroup, Conversation, Cursor, Device, Friend, GroupUser, Message, User
+from greenchat.model.conversations import of_pair
 from greenchat.model.instants import to_instant
-from greenchat.service.identity.tokens import Tokens
+from greenchat.service.identity.tokens import Tokens, new_secret
 from greenchat.service.service import TOKEN_SECRET
 
+PASSWORD = "correct horse"
+"""Of everybody."""
+
+TEXT = "." * 64
+
 TOKEN_DAYS = 1
+_AT_A_TIME = 51_200
+"""Rows of a transaction."""
 
-LOCK_SECONDS = 60.0
-"""How long a lock of the server's is waited for."""
-
-ROWS_AT_A_TIME = 2_000
-"""Rows of an INSERT: 14,000 variables of the 32,766 that SQLite takes."""
+_GENERATION = 1
 
 
 class Person(NamedTuple):
-    """A user who can log in, by token and with the unnamed device."""
+    """A user who can log in."""
 
     id: int
     token: str
 
 
-def people(database: Path, count: int, first: int = 1) -> list[Person]:
-    """Add users with the ids from ``first`` on."""
-    now, ids = to_instant(time.time()), range(first, first + count)
-    with closing(_open(database)) as db, db:
-        _insert(db, "User (id, name, password, state, created)",
-                ((id, f"user{id}", "none", "offline", now) for id in ids))  # fmt: skip
-        _insert(db, "Device (userid, device, generation, last_login)", ((id, "", 1, now) for id in ids))
-        secret: str = db.execute("SELECT value FROM Setting WHERE name = ?", (TOKEN_SECRET,)).fetchone()[0]
-    tokens = Tokens(secret, TOKEN_DAYS, time.time)
-    return [Person(id, tokens.issue(id, "", 1)) for id in ids]
+class Filling:
+    """A new database, while it is being filled.
 
+    Args:
+        url: of an empty database.
+    """
 
-def group(database: Path, groupid: int, members: Sequence[Person]) -> None:
-    """Add a group of these people; the first is its creator."""
-    now = to_instant(time.time())
-    with closing(_open(database)) as db, db:
-        _insert(db, "AllGroup (id, groupname, groupdesc, size, created)",
-                [(groupid, f"group{groupid}", "", len(members), now)])  # fmt: skip
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        self._database: Database = BACKENDS[parsed.drivername](parsed)
+        self._dialect = DIALECTS[parsed.get_backend_name()]
+        self._now = to_instant(time())
+        self._database.open()
+        with self._database.writing() as db:
+            self._tokens = Tokens(setting(db, TOKEN_SECRET, new_secret()), TOKEN_DAYS, time)
+
+    @cached_property
+    def _password(self) -> str:
+        return argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1).hash(PASSWORD)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    def people(self, count: int, first: int = 1, every: int = 1) -> list[Person]:
+        """Add users, each with the unnamed device, and return every so many of them.
+
+        Args:
+            count: how many.
+            first: the id of the first; the others follow.
+            every: of how many one is returned.
+        """
+        ids = range(first, first + count)
+        self._insert(
+            User, ((id, f"user{id}", self._password, "offline", None, self._now, None) for id in ids)
+        )
+        self._insert(Device, ((id, "", _GENERATION, None, None, self._now) for id in ids))
+        return [Person(id, self._tokens.issue(id, "", _GENERATION)) for id in ids[::every]]
+
+    def group(self, members: Sequence[Person], groupid: int = 1) -> None:
+        """Add a group of these people; the first is its creator."""
+        self._insert(AllGroup, [(groupid, f"group{groupid}", "", len(members), self._now)])
         roles = ["creator"] + ["normal"] * (len(members) - 1)
-        rows = ((groupid, one.id, role, 0, now) for one, role in zip(members, roles, strict=True))
-        _insert(db, "GroupUser (groupid, userid, grouprole, joined_seq, joined)", rows)
+        self._insert(
+            GroupUser,
+            ((groupid, one.id, role, 0, self._now) for one, role in zip(members, roles, strict=True)),
+        )
 
+    def friends(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Make the second of each pair a friend of the first."""
+        self._insert(Friend, ((*pair, self._now) for pair in pairs))
 
-def unread(database: Path, sender: Person, receiver: Person, texts: Sequence[str]) -> None:
-    """Let the receiver have got none of these messages yet, the first between the two."""
-    low, high = sorted((sender.id, receiver.id))
-    conversation, now = low << 32 | high, to_instant(time.time())
-    with closing(_open(database)) as db, db:
-        _insert(db, "Conversation (id, last_seq)", [(conversation, len(texts))])
-        rows = ((conversation, seq, sender.id, "text", text, now) for seq, text in enumerate(texts, 1))
-        _insert(db, "Message (conversation, seq, sender, kind, body, created)", rows)
+    def logs(self, users: Iterable[tuple[int, int]], each: int) -> None:
+        """Give each pair of users a log of so many messages from the first, which both have received."""
+        for sender, receiver in users:
+            self.unread(sender, receiver, [TEXT] * each)
 
+            conversation = of_pair(sender, receiver)
+            self._insert(Cursor, [(user, "", conversation, each) for user in {sender, receiver}])
 
-def _open(database: Path) -> sqlite3.Connection:
-    return sqlite3.connect(database, timeout=LOCK_SECONDS)
+    def unread(self, sender: int, receiver: int, texts: Sequence[str]) -> None:
+        """Give two users a log of these messages from the first, of which the second has received none."""
+        conversation = of_pair(sender, receiver)
+        self._insert(Conversation, [(conversation, len(texts))], ["id", "last_seq"])
+        self._insert(
+            Message,
+            (
+                (conversation, seq, sender, f"{receiver}-{seq}", "text", text, self._now)
+                for seq, text in enumerate(texts, 1)
+            ),
+        )
 
-
-def _insert(db: sqlite3.Connection, into: str, rows: Iterable[tuple[object, ...]]) -> None:
-    columns = into.count(",") + 1
-    waiting = list(rows)
-    while waiting:
-        some, waiting = waiting[:ROWS_AT_A_TIME], waiting[ROWS_AT_A_TIME:]
-        places = ", ".join(["(" + ", ".join("?" * columns) + ")"] * len(some))
-        db.execute(f"INSERT INTO {into} VALUES {places}", [value for row in some for value in row])
+    def _insert(
+        self, table: Table, rows: Iterable[tuple[Any, ...]], columns: list[str] | None = None
+    ) -> None:
+        bulk = Bulk(insert(table), columns or [column.name for column in table.c], self._dialect)
+        waiting = iter(rows)
+        while some := list(islice(waiting, _AT_A_TIME)):
+            with self._database.writing() as db:
+                bulk.run(db, some)

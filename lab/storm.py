@@ -11,25 +11,24 @@ import argparse
 import heapq
 import itertools
 import json
-import os
 import random
-import re
-import resource
 import select
 import socket
-import statistics
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from lab.fill import Person, people
+from lab import machine
+from lab.fill import Filling, Person
+from lab.percentiles import spread
 from lab.servers.node import Node
 from lab.servers.program import LabError
 
@@ -44,8 +43,6 @@ JITTER = 0.5
 
 AFTERWARDS = 3.0
 """Seconds that all stay after the last is served: nobody is to be lost right after it."""
-
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -222,27 +219,29 @@ class Crowd:
         self._later(max(client.wait, 0.1) + random.uniform(0, JITTER), client)
 
 
-def storm(server: Node, database: Path, clients: int, online: int) -> dict[str, Any]:
-    """Let a server come back, some log in, and then all the others at once; return the figures.
+def storm(server: Node, everybody: list[Person], online: int) -> dict[str, Any]:
+    """Start a server, let some people log in, and then all others at once; return the figures.
+
+    Args:
+        server: not started; its database has the people.
+        everybody: they.
+        online: how many of them log in first.
 
     Raises:
         LabError: not all were served in time.
     """
     server.start()
-    everybody = people(database, clients + online)
-    server.stop()
-    server.start()
     address = (server.host, server.port)
     there = Crowd(address, everybody[:online])
     there.run(lambda: there.served)
     there.met.beats.clear()
-    before = cpu_seconds(server.pid)
+    before = machine.cpu_seconds([server.pid])
     with ProcessPoolExecutor(1, get_context("spawn")) as other:
         coming = other.submit(come, address, everybody[online:])
         there.run(coming.done)
-    crowd, cost = coming.result(), cpu_seconds(server.pid) - before
+    crowd, cost = coming.result(), machine.cpu_seconds([server.pid]) - before
     figures = {
-        "clients": clients,
+        "clients": len(everybody) - online,
         "served_seconds": spread(crowd.served),
         "told_to_wait": len(crowd.waits),
         "wait_seconds": spread(crowd.waits),
@@ -251,7 +250,7 @@ def storm(server: Node, database: Path, clients: int, online: int) -> dict[str, 
         "online_broken": dict(Counter(there.met.broken)),
         "online_heartbeats_ms": spread([beat * 1000 for beat in there.met.beats]),
         "server_cpu_seconds": round(cost, 2),
-        "server_peak_mib": round(peak_mib(server.pid), 1),
+        "server_peak_mib": round(machine.peak_mib(server.pid), 1),
     }
     there.close()
     return figures
@@ -259,58 +258,13 @@ def storm(server: Node, database: Path, clients: int, online: int) -> dict[str, 
 
 def come(address: tuple[str, int], everybody: list[Person]) -> Met:
     """Let them come, in a process of their own: the heartbeats of the others are measured in ours."""
-    allow_files()
+    machine.raise_file_limit()
     crowd = Crowd(address, everybody)
     crowd.run(lambda: crowd.served)
     end = monotonic() + AFTERWARDS
     crowd.run(lambda: monotonic() > end)
     crowd.close()
     return crowd.met
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def peak_mib(pid: int) -> float:
-    """Return the most memory that a process has had."""
-    return _status_mib(pid, "VmHWM")
-
-
-def forget_peak(pid: int) -> None:
-    """Let ``peak_mib`` count from now on."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
-
-
-def rss_mib(pid: int) -> float:
-    """Return the memory that a process has."""
-    return _status_mib(pid, "VmRSS")
-
-
-def _status_mib(pid: int, line: str) -> float:
-    return int(re.findall(rf"{line}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1024
-
-
-def allow_files() -> None:
-    """Raise the limit of open files as far as it goes."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Return the least, the median, the 99th percentile and the most of some values."""
-    if not values:
-        return {}
-    ordered = sorted(values)
-    found = {
-        "least": ordered[0],
-        "median": statistics.median(ordered),
-        "p99": ordered[len(ordered) * 99 // 100],
-        "most": ordered[-1],
-    }
-    return {name: round(value, 3) for name, value in found.items()}
 
 
 def main() -> None:
@@ -321,12 +275,14 @@ def main() -> None:
     parser.add_argument("clients", nargs="?", type=int, default=1_000)
     parser.add_argument("--online", type=int, default=50, help="who is there before (default: 50)")
     ours, options = parser.parse_known_args()
-    allow_files()
+    machine.raise_file_limit()
     with tempfile.TemporaryDirectory(prefix="greenchat-storm-") as folder:
-        database = Path(folder, "chat.db")
-        server = Node(Path(folder), "storm", f"sqlite:///{database}", "local://", *options)
+        store = f"sqlite:///{folder}/chat.db"
+        with closing(Filling(store)) as filling:
+            everybody = filling.people(ours.clients + ours.online)
+        server = Node(Path(folder), "storm", store, "local://", *options)
         try:
-            print(json.dumps(storm(server, database, ours.clients, ours.online), indent=2))
+            print(json.dumps(storm(server, everybody, ours.online), indent=2))
         finally:
             server.stop()
 

@@ -6,15 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
+from lab import ROOT
 from lab.servers.mariadb import MariaDb
 from lab.servers.redis import Redis
 
 DEADLINE = 150.0
 """Seconds that a scenario may take: generous, because nothing waits for it when all is well."""
-
-ROOT = Path(__file__).parents[1]
 
 
 class Scenario:

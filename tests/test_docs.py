@@ -20,7 +20,9 @@ from greenchat.config import Settings, load
 from greenchat.errors import MalformedFrame
 from greenchat.protocol import messages as m
 from greenchat.protocol.native import NATIVE
-from tests.system.server import DEADLINE, ROOT, Client, Frame, Server, environment
+from lab import ROOT
+from lab.servers.node import environment
+from tests.system.server import DEADLINE, Client, Frame, Server
 
 PAGES = [
     "README.md",
@@ -272,7 +274,7 @@ def test_the_answering_machine_answers(server: Server) -> None:
     assert "6000" in program
     machine = subprocess.Popen(
         [sys.executable, "-u", "-c", program.replace("6000", str(server.port))],
-        env=environment({}),
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from lab import ROOT
 
 IO = {"asyncio", "select", "selectors", "socket", "socketserver", "sqlite3", "ssl", "subprocess", "threading"}
 """Of the standard library, what a room that knows no sockets, no SQL and no threads leaves alone."""

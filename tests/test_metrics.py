@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from greenchat.metrics import METRICS, Counter, Gauge, Histogram, LabelledCounter
+from lab import ROOT
 
-PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
+PAGE = ROOT / "docs" / "metrics.md"
 
 KINDS = {Counter: "counter", LabelledCounter: "counter", Histogram: "histogram", Gauge: "gauge"}
 

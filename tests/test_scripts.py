@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from lab import ROOT
 
 PYTHON = """#!/bin/bash
 # Stands in for every Python: logs what it is asked, and makes a .venv of itself.

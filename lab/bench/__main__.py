@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from greenchat import __version__
-from lab.bench import machine
+from lab import machine
 from lab.bench.bench import Bench, Skipped
 from lab.bench.figures import Row
 from lab.bench.report import Progress, complain, load_json, show, table, write_json

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.bench import wire
-from lab.bench.fill import PASSWORD, Person
 from lab.bench.load import Connection, Load, LoadError
 from lab.bench.site import Site
+from lab.fill import PASSWORD, Person
 
 AT_A_TIME = 50
 """Logins under way."""

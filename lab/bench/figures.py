@@ -1,8 +1,7 @@
-"""The arithmetic: spans of CPU time, rows of results, percentiles, comparisons."""
+"""The arithmetic: spans of CPU time, rows of results, comparisons."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -117,16 +116,6 @@ def with_span(row: Row, span: Span, faults: Mapping[str, int] | None = None) -> 
     if row.more["load_share"] > LIMIT:
         row.notes.append("the load generator was the limit: the server could do more a second")
     return row
-
-
-def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return the smallest value that is not below ``percent`` % of the values (nearest rank).
-
-    Args:
-        ordered: the values, ascending; at least one.
-        percent: above 0, at most 100.
-    """
-    return ordered[max(0, math.ceil(len(ordered) * percent / 100 - 1e-9) - 1)]
 
 
 def ratios(rows: Sequence[Row], earlier: Mapping[str, Any]) -> dict[str, float]:

@@ -9,11 +9,12 @@ from lab.bench import wire
 from lab.bench.bench import Bench
 from lab.bench.checks import Stream
 from lab.bench.crowd import come
-from lab.bench.figures import Row, of_cpu, percentile, with_span
-from lab.bench.fill import Person
+from lab.bench.figures import Row, of_cpu, with_span
 from lab.bench.load import Connection, Load
 from lab.bench.site import Site
 from lab.bench.talk import Reader, Talk, Writer, settle
+from lab.fill import Person
+from lab.percentiles import percentile
 
 PAIRS = 50
 
@@ -65,7 +66,7 @@ def group(bench: Bench, name: str, members: int) -> list[Row]:
     bench.need_connections(members)
     with bench.site() as site:
         people = site.fill.people(members)
-        site.fill.group(members)
+        site.fill.group(people)
         with bench.load(site) as load:
             bench.tell("logging in")
             writer, *others = come(load, site, people)

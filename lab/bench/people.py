@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.bench import machine
+from lab import machine
 from lab.bench.bench import Bench
 from lab.bench.crowd import Crowd, come
 from lab.bench.figures import Row, of_core, of_cost
@@ -53,14 +53,14 @@ def idle(bench: Bench, name: str, connections: int, heartbeat: float = 30.0) -> 
         people = site.fill.people(connections)
         with bench.load(site, heartbeat=heartbeat) as load:
             come(load, site, people[:first])  # caches and pools are there then
-            empty = machine.rss_kib(site.pids)
+            empty = machine.rss_mib(*site.pids)
             bench.tell("logging in")
             come(load, site, people[first:])
             load.fall_silent()
             load.run(bench.warm_up)
-            grown = machine.rss_kib(site.pids) - empty
-            memory = Row(f"{name}-memory", grown / (connections - first), "KiB/connection", True)
-            memory.more["empty_mib"] = empty / 1024
+            grown = machine.rss_mib(*site.pids) - empty
+            memory = Row(f"{name}-memory", 1024 * grown / (connections - first), "KiB/connection", True)
+            memory.more["empty_mib"] = empty
             bench.tell("measuring")
             start = site.reading()
             load.run(bench.seconds if bench.quick else max(bench.seconds, heartbeat))

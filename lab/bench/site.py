@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import re
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, process_time
 
-from lab.bench import machine
+from lab import machine
 from lab.bench.figures import Reading
-from lab.bench.fill import Filling
+from lab.fill import Filling
 from lab.servers.mariadb import MariaDb
-from lab.servers.program import Program, private
+from lab.servers.node import Node
+from lab.servers.program import private
 from lab.servers.redis import Redis
 
-_READY = re.compile(r"^greenchat \S+ listening on (\S+):(\d+) ", re.MULTILINE)
-_COMPLAINT = re.compile(r"^.* (?:WARNING|ERROR|CRITICAL) .*$|^Traceback.*$", re.MULTILINE)
-
-
-class Server(Program):
-    """A ``python -m greenchat.server`` on a free port.
-
-    Args:
-        folder: for its log.
-        options: of its command line.
-
-    Attributes:
-        address: where clients come to.
-    """
-
-    def __init__(self, folder: Path, *options: object) -> None:
-        super().__init__(sys.executable, folder)
-        self._start(["-P", "-m", "greenchat.server", "0", *options], self._is_ready)
-
-    def _is_ready(self) -> bool:
-        ready = _READY.search(self.log)
-        if ready:
-            self.address = (ready[1], int(ready[2]))
-        return ready is not None
-
-    @property
-    def complaints(self) -> list[str]:
-        """The warnings, errors and beginnings of tracebacks that it has logged."""
-        return _COMPLAINT.findall(self.log)
+Member = tuple[str, str]
+"""The name of a node, and the URL of its bus."""
 
 
 class Site:
@@ -54,7 +26,8 @@ class Site:
     Args:
         folder: for the servers.
         store: URL of an empty database.
-        nodes: the options of each server.
+        nodes: which servers there are.
+        options: of each server.
         database: the processes of the database and the bus.
         cores: what runs where.
 
@@ -66,32 +39,36 @@ class Site:
         self,
         folder: Path,
         store: str,
-        nodes: Sequence[Sequence[object]],
+        nodes: Sequence[Member],
+        options: Sequence[object],
         database: Sequence[int],
         cores: machine.Cores,
     ) -> None:
         self._folder = folder
         self._store = store
         self._nodes = nodes
+        self._options = options
         self._database = database
         self._cores = cores
-        self._servers: list[Server] = []
+        self._servers: list[Node] = []
         self.fill = Filling(store)
 
     def start(self, *options: object) -> None:
         """Start the servers with these options besides their own."""
         self.fill.close()
-        for number, own in enumerate(self._nodes):
-            folder = self._folder / f"node{number}"
+        for number, (name, bus) in enumerate(self._nodes):
+            folder = self._folder / name
             folder.mkdir()
+            server = Node(folder, name, self._store, bus, *self._options, *options)
             core = self._cores.servers[number % len(self._cores.servers)]
             with machine.on_cores([core]):
-                server = Server(folder, "--store", self._store, *own, *options)
+                server.start()
             self._servers.append(server)
 
     def address(self, number: int) -> tuple[str, int]:
         """Return where the client of this number comes to: they are spread over the nodes."""
-        return self._servers[number % len(self._servers)].address
+        server = self._servers[number % len(self._servers)]
+        return server.host, server.port
 
     @property
     def pids(self) -> list[int]:
@@ -145,7 +122,9 @@ class Lab:
                 site.close()
 
     def _site(self, folder: Path) -> Site:
-        return Site(folder, f"sqlite:///{folder / 'chat.db'}", [self._options], [], self.cores)
+        return Site(
+            folder, f"sqlite:///{folder / 'chat.db'}", [("one", "local://")], self._options, [], self.cores
+        )
 
 
 class ClusterLab(Lab):
@@ -160,10 +139,10 @@ class ClusterLab(Lab):
 
     def _site(self, folder: Path) -> Site:
         self._redis.connect().flushall()
-        bus = ["--bus", self._redis.url()]
-        nodes = [[*bus, "--node", name, *self._options] for name in ("one", "two")]
+        nodes = [(name, self._redis.url()) for name in ("one", "two")]
         pids = [self._mariadb.pid, self._redis.pid]
-        return Site(folder, self._mariadb.fresh("chat_bench"), nodes, pids, self.cores)
+        store = self._mariadb.fresh("chat_bench")
+        return Site(folder, store, nodes, self._options, pids, self.cores)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 from lab.hostile.scenarios import SCENARIOS, run
+from lab.machine import raise_file_limit
 from lab.servers.program import LabError
-from lab.storm import allow_files
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--scale", type=int, default=1, help="times the peers of the tests")
     ours = parser.parse_args()
-    allow_files()
+    raise_file_limit()
     form = "{:<30} {:>7} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}"
     columns = "peers", "RSS MiB", "peak MiB", "calm ms", "median ms", "p99 ms", "most ms"
     print(form.format("", *columns), flush=True)

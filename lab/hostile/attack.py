@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import monotonic
 
+from lab.machine import raise_file_limit
 from lab.servers.program import LabError
-from lab.storm import allow_files
 
 DEADLINE = 20.0
 """Seconds after which attackers who have not ended are ended."""
@@ -141,7 +141,7 @@ class Attack:
 
 def attack() -> None:
     """Read from stdin whom to attack and as whom; go on until stdin ends."""
-    allow_files()
+    raise_file_limit()
     order = json.loads(sys.stdin.readline())
     going_on = Attack(tuple(order["address"]), [Peer(**peer) for peer in order["peers"]])
     going_on.turn()

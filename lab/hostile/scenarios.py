@@ -7,19 +7,20 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 from greenchat.model.records import SHOWN_MEMBERS, SMALL_GROUP
-from lab.fill import Person, group, people
+from lab import machine
+from lab.fill import Filling, Person
 from lab.hostile.attack import Peer, attackers
+from lab.percentiles import spread
 from lab.servers.node import Node
 from lab.servers.program import LabError, private
 from lab.servers.redis import Redis
-from lab.storm import forget_peak, peak_mib, rss_mib, spread
 
 DEADLINE = 20.0
 """Seconds after which an innocent who hears nothing takes the server for dead."""
@@ -178,20 +179,20 @@ class Scene:
     """What a scenario has to work with.
 
     Attributes:
-        database: to fill.
+        fill: fills the database.
         scale: how many times the peers of the tests.
     """
 
-    database: Path
+    fill: Filling
     scale: int
 
     def crowd(self, count: int) -> list[Person]:
         """Return people who are not scaled: members of groups that are as large as groups can be."""
-        return people(self.database, count, first=100_000)
+        return self.fill.people(count, first=100_000)
 
     def people(self, count: int) -> list[Person]:
         """Return so many who can log in."""
-        return people(self.database, count * self.scale, first=1_000)
+        return self.fill.people(count * self.scale, first=1_000)
 
 
 @dataclass
@@ -246,7 +247,7 @@ def group_chat() -> str:
 def crowd_of(scene: Scene, count: int, reads: bool) -> list[Peer]:
     """Return members of a group who read or do not, and one who floods it."""
     members = scene.people(count)
-    group(scene.database, 1, members)
+    scene.fill.group(members)
     flooder, *others = members
     return [
         *(
@@ -271,7 +272,7 @@ def deaf_readers(scene: Scene) -> list[Peer]:
 
 def strangers(scene: Scene) -> list[Peer]:
     """Return some who ask all that can be asked about a group of 10,000 in which they are not."""
-    group(scene.database, 1, scene.crowd(LARGE))
+    scene.fill.group(scene.crowd(LARGE))
     return [Peer(opening=login(one), again=QUESTIONS, reads=True) for one in scene.people(4)]
 
 
@@ -279,7 +280,7 @@ def comes_again(scene: Scene) -> list[Peer]:
     """Return connections of one account that reads as much at its login as there can be, and comes again."""
     members = scene.crowd(SMALL_GROUP)
     for number in range(SHOWN_MEMBERS // SMALL_GROUP):
-        group(scene.database, 1 + number, members)
+        scene.fill.group(members, 1 + number)
     return [Peer(opening=login(members[0]), reads=True, stays=False) for _ in range(4 * scene.scale)]
 
 
@@ -349,22 +350,24 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
     Raises:
         LabError: an innocent has suffered.
     """
-    scenario, database = SCENARIOS[name], folder / "chat.db"
+    scenario, store = SCENARIOS[name], f"sqlite:///{folder / 'chat.db'}"
+    with closing(Filling(store)) as fill:
+        innocents = fill.people(2)
+        peers = scenario.peers(Scene(fill, scale))
     options = [*scenario.options, *(certificate(folder) if scenario.tls else ())]
     with ExitStack() as leaving:
         bus = leaving.enter_context(private(Redis)).url() if scenario.in_cluster else "local://"
-        server = Node(folder, "target", f"sqlite:///{database}", bus, *options)
+        server = Node(folder, "target", store, bus, *options)
         server.start()
         leaving.callback(server.stop)
-        peers = scenario.peers(Scene(database, scale))
         address = (server.host, server.port)
-        one, other = (Innocent(address, each, scenario.header, scenario.tls) for each in people(database, 2))
+        one, other = (Innocent(address, each, scenario.header, scenario.tls) for each in innocents)
         pair = Pair(one, other)
         leaving.callback(pair.close)
         reader = Reader(address) if scenario.at_the_menu else None
         pair.chat(0.5)
-        before = rss_mib(server.pid)
-        forget_peak(server.pid)
+        before = machine.rss_mib(server.pid)
+        machine.forget_peak(server.pid)
         calm = spread([second * 1000 for second in pair.seconds])
         pair.seconds.clear()
         try:
@@ -375,7 +378,7 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
         figures = {
             "peers": len(peers),
             "rss_before_mib": round(before, 1),
-            "rss_peak_mib": round(peak_mib(server.pid), 1),
+            "rss_peak_mib": round(machine.peak_mib(server.pid), 1),
             "calm_ms": calm,
             "innocents_ms": spread([second * 1000 for second in pair.seconds]),
         }

@@ -295,13 +295,6 @@ def latencies(
     return sorted(found)
 
 
-def percentile(ascending: Sequence[float], percent: float) -> float:
-    """Return the value below which so many per cent lie (nearest rank); NaN of nothing."""
-    if not ascending:
-        return float("nan")
-    return ascending[min(len(ascending) - 1, int(len(ascending) * percent / 100))]
-
-
 def _got(record: Record) -> set[Place]:
     return {(arrival.conversation, arrival.seq) for link in record.connections for arrival in link.arrivals}
 

@@ -13,6 +13,14 @@ from lab.servers.program import LabError, Program, free_port
 
 READY = re.compile(r"^greenchat \S+ listening on \S+ .*$", re.MULTILINE)
 
+COMPLAINT = re.compile(r"^.* (?:WARNING|ERROR|CRITICAL) .*$|^Traceback.*$", re.MULTILINE)
+
+
+def environment() -> dict[str, str]:
+    """Return our environment for a server: without settings of another one, and with this checkout."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GREENCHAT_")}
+    return ours | {"PYTHONPATH": str(ROOT)}
+
 
 class Node(Program):
     """A ``python -m greenchat.server`` of a cluster.
@@ -39,12 +47,8 @@ class Node(Program):
     def start(self) -> None:
         """Start it, and return when clients can come."""
         self._read = len(self.log)
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("GREENCHAT_")}
-        self._start(
-            ["-m", "greenchat.server", self.port, *self._options],
-            self._is_ready,
-            ours | {"PYTHONPATH": str(ROOT)},
-        )
+        arguments = ["-m", "greenchat.server", self.port, *self._options]
+        self._start(arguments, self._is_ready, environment())
 
     def interrupt(self) -> None:
         """Let it end as Ctrl-C does.
@@ -62,6 +66,11 @@ class Node(Program):
     def died(self) -> bool:
         """Whether it ended and nobody here ended it."""
         return self._process is not None and self._process.poll() is not None
+
+    @property
+    def complaints(self) -> list[str]:
+        """The warnings, errors and beginnings of tracebacks that it has logged."""
+        return COMPLAINT.findall(self.log)
 
     def freeze(self) -> None:
         """Stop the process where it is; clients and backends see nobody."""

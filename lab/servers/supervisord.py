@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import xmlrpc.client
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -14,11 +12,10 @@ from typing import Any
 from supervisor.xmlrpc import SupervisorTransport
 
 from lab import ROOT
+from lab.servers.node import READY, environment
 from lab.servers.program import DEADLINE, LOOK_AGAIN, LabError, Program
 
 CONF = ROOT / "conf" / "supervisord.conf"
-
-READY = re.compile(r"^greenchat \S+ listening on \S+ .*$", re.M)
 
 HOPELESS = ("FATAL",)
 UNPROMISING = ("FATAL", "BACKOFF")
@@ -45,9 +42,8 @@ class Supervisord(Program):
         super().__init__("supervisord", folder)
         self.ports = range(first_port, first_port + servers)
         self.url = f"unix://{folder / 'supervisor.sock'}"
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("GREENCHAT_")}
         numbers = {"CLUSTER_NODES": str(servers), "CLUSTER_FIRST_PORT": str(first_port)}
-        self._env = {**ours, **numbers, **settings}
+        self._env = {**environment(), **numbers, **settings}
         self._earlier = dict.fromkeys(self.ports, 0)
 
     def start(self) -> None:

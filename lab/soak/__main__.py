@@ -18,7 +18,8 @@ from lab.background import background
 from lab.faults import catalogue
 from lab.fleet import Fleet
 from lab.people.load import Load
-from lab.rules.checker import RULES, Verdict, latencies, percentile
+from lab.percentiles import percentile
+from lab.rules.checker import RULES, Verdict, latencies
 from lab.rules.evidence import Fault as Broken
 from lab.servers.mariadb import MariaDb
 from lab.servers.program import LabError, private

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from greenchat import errors
 from greenchat.client import Backoff, Client, ConnectionEvent, ConnectionLost, Message, with_user
 from greenchat.protocol.messages import MsgId
+from lab import ROOT
 from tests.client.conftest import SOON
 from tests.client.fake_server import TIME, FakeServer, Peer, chat_from
 
@@ -438,11 +438,10 @@ print("done")
 
 
 def test_works_in_a_program_that_gevent_has_patched() -> None:
-    root = Path(__file__).parents[2]
     ran = subprocess.run(
         [sys.executable, "-c", GREEN],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         timeout=60,
         capture_output=True,
         text=True,

@@ -26,7 +26,8 @@ from greenchat.client import (
     in_group,
     with_user,
 )
-from tests.system.server import DEADLINE, Server, environment
+from lab.servers.node import environment
+from tests.system.server import DEADLINE, Server
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def handle(server: Server, fails_at: str) -> list[str]:
     """Run a program that handles ann's messages, and fails over one of them; return what it was given."""
     ran = subprocess.run(
         [sys.executable, "-c", HANDLE, str(server.port), fails_at],
-        env=environment({}),
+        env=environment(),
         timeout=DEADLINE,
         capture_output=True,
         text=True,

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from greenchat.protocol.messages import REQUESTS
 from greenchat.protocol.proxy import LINE, SIGNATURE
+from lab import ROOT
 
-ROOT = Path(__file__).parents[2]
 CORPUS = Path(__file__).parent / "corpus"
 
 WORK = ROOT / ".fuzz"

@@ -6,9 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from lab import ROOT
 
 MOST_CALLS = 75
 """Calls of greenchat's functions for a message that comes alone."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from greenchat.protocol.messages import REQUESTS, UNANSWERED, MsgId
 from greenchat.service.routes import ROUTES
+from lab import ROOT
 from tests.service.world import World
 
-PAGE = Path(__file__).parents[2] / "docs" / "authorisation.md"
+PAGE = ROOT / "docs" / "authorisation.md"
 
 GENERAL = ("before login", "logged in")
 ABOUT_USER = ("no such user", "oneself", "another user", "a blocker")

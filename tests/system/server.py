@@ -21,9 +21,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, Protocol, Self
 
+from lab.servers.node import environment
 from lab.servers.program import free_port
-
-ROOT = Path(__file__).parents[2]
 
 DEADLINE = 20.0
 """Seconds that anything may take: generous, because nothing waits for it when all is well."""
@@ -49,12 +48,6 @@ EXPECTED = re.compile(
 
 DIALECT = r"WARNING greenchat\.protocol\.classic\.clients: \S+ speaks another protocol: .*"
 """The line of a first NUL-ended frame that is no request of an original client."""
-
-
-def environment(more: dict[str, str]) -> dict[str, str]:
-    """Return ours, but for settings of a server."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("GREENCHAT_")}
-    return {**ours, "PYTHONPATH": str(ROOT), **more}
 
 
 def command(*arguments: object) -> list[str]:
@@ -93,7 +86,7 @@ class Server:
         self.options = options
         self.port = free_port() if port is None else port
         self.expected = expected
-        self._env = environment(env or {})
+        self._env = environment() | (env or {})
         self._before = before
         self.start()
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from lab import ROOT
 from tests.servers import need
-from tests.system.server import DEADLINE, ROOT, Client, Server, join
+from tests.system.server import DEADLINE, Client, Server, join
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 

@@ -24,11 +24,11 @@ from lab.people.load import Load, wait
 from lab.people.visit import LOGIN
 from lab.rules.checker import latencies
 from lab.servers.mariadb import MariaDb
-from lab.servers.node import Node
+from lab.servers.node import Node, environment
 from lab.servers.redis import Redis
 from lab.soak.trial import STATES, Trial
 from tests.servers import private
-from tests.system.server import DEADLINE, Client, command, environment, join
+from tests.system.server import DEADLINE, Client, command, join
 
 HEARTBEAT, TYPING, BYE = 12, 26, 24
 ONE_CHAT, CREATE_GROUP, ADD_GROUP, GROUP_CHAT, BLOCK, LEAVE_GROUP = 6, 8, 9, 10, 19, 21
@@ -476,7 +476,7 @@ def test_a_backend_that_stays_away_ends_the_start_with_one_line(
     ran = subprocess.run(
         [*start, "--startup-timeout", "1"],
         cwd=tmp_path,
-        env=environment({}),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=DEADLINE,
@@ -499,7 +499,7 @@ def test_a_backend_that_is_away_at_the_start_is_waited_for(
     lines, start = alone
     lines[backend].cut()
     process = subprocess.Popen(
-        start, cwd=tmp_path, env=environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        start, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         assert process.stderr

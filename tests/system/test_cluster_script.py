@@ -18,9 +18,10 @@ from time import monotonic, sleep
 import pytest
 
 from greenchat.client import Client
+from lab import ROOT
+from lab.servers.node import environment
 from lab.servers.program import free_port, free_ports
 from tests.servers import need
-from tests.system.server import ROOT, environment
 
 DEADLINE = 120.0
 """Seconds that a start or an end may take: a whole cluster on a busy machine."""
@@ -39,7 +40,7 @@ class Script:
         self.said = ""
         self._process = subprocess.Popen(
             [ROOT / "scripts" / "cluster", *arguments],
-            env=environment({}),
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             process_group=0,

@@ -14,6 +14,7 @@ from time import monotonic, sleep
 import redis as client
 
 from greenchat.client import Client, ConnectionEvent, Message
+from lab import ROOT
 from lab.cluster.smoke_test import check
 from lab.servers.mariadb import MariaDb
 from lab.servers.nginx import Nginx
@@ -21,7 +22,7 @@ from lab.servers.program import DEADLINE, find, free_port, free_ports
 from lab.servers.redis import Redis
 from lab.servers.supervisord import Supervisord
 from tests.servers import need, private
-from tests.system.server import ROOT, Server
+from tests.system.server import Server
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 

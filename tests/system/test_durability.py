@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
+from lab.servers.node import environment
 from tests.system.conftest import CALM
-from tests.system.server import DEADLINE, Client, Ended, Frame, Server, command, environment, join
+from tests.system.server import DEADLINE, Client, Ended, Frame, Server, command, join
 
 KILLS = 20
 WINDOW = 16
@@ -270,7 +271,7 @@ def test_a_second_server_on_the_same_database_refuses_to_start(
     second = subprocess.run(
         command(0, "--store", f"sqlite:///{server.database}"),
         cwd=tmp_path,
-        env=environment({}),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=DEADLINE,

@@ -1,6 +1,6 @@
 """Whatever peers do, two innocent people chat on, and the server's memory stays within bounds.
 
-What is done, and by how many, is in lab/hostile.py, which also measures how long the innocents
+What is done, and by how many, is in lab/hostile/scenarios.py, which also measures how long the innocents
 wait: no test here asserts speed.  There they fail the test if a message of theirs is lost, doubled or
 out of order, a heartbeat is not answered, or one of them is thrown out.
 """
@@ -8,14 +8,15 @@ out of order, a heartbeat is not answered, or one of them is thrown out.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from lab.fill import people, unread
+from lab.fill import Filling
 from lab.hostile import scenarios as hostile
 from lab.hostile.scenarios import Innocent, Pair
-from lab.storm import forget_peak, peak_mib, rss_mib
+from lab.machine import forget_peak, peak_mib, rss_mib
 from tests.servers import need
 from tests.system.server import Server
 
@@ -40,9 +41,12 @@ def test_who_comes_to_many_unread_messages_gets_all_in_order_and_disturbs_nobody
     start: Callable[..., Server],
 ) -> None:
     server = start()
-    ann, bob, sender, receiver = people(server.database, 4)
+    assert server.stop() == 0
     texts = [f"text {number}" for number in range(1, UNREAD + 1)]
-    unread(server.database, sender, receiver, texts)
+    with closing(Filling(f"sqlite:///{server.database}")) as fill:
+        ann, bob, sender, receiver = fill.people(4)
+        fill.unread(sender.id, receiver.id, texts)
+    server.start()
     address = (server.host, server.port)
     pair = Pair(Innocent(address, ann), Innocent(address, bob))
     pair.round()

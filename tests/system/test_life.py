@@ -19,8 +19,9 @@ from time import monotonic
 import pytest
 
 from greenchat import __version__
+from lab.servers.node import environment
 from lab.servers.program import free_port, free_ports
-from tests.system.server import DEADLINE, READY, Client, Ended, Frame, Server, command, environment, get, join
+from tests.system.server import DEADLINE, READY, Client, Ended, Frame, Server, command, get, join
 
 STATES = 'SELECT name, state FROM "User" ORDER BY name'
 
@@ -37,7 +38,7 @@ def run(
     ran = subprocess.run(
         command(*arguments),
         cwd=folder,
-        env=environment(env or {}),
+        env=environment() | (env or {}),
         capture_output=True,
         text=True,
         timeout=DEADLINE,

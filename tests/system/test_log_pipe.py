@@ -15,8 +15,10 @@ from time import monotonic, sleep
 
 import pytest
 
+from lab import ROOT
+from lab.servers.node import environment
 from lab.servers.program import free_port
-from tests.system.server import DEADLINE, ROOT, Client, command, environment, get
+from tests.system.server import DEADLINE, Client, command, get
 
 LINES = 12_000
 """Connections, each of which is a line of the log: more than the queue and a pipe take."""
@@ -71,7 +73,7 @@ def running(
     options = ["--store", f"sqlite:///{folder}/chat.db", "--admin", f"127.0.0.1:{here.admin}"]
     options += ["--log-level", "debug", "--heartbeat-interval", "60"]
     words = command(here.port, *options)
-    process = subprocess.Popen(words, env=environment({}), cwd=ROOT, stdout=stdout, stderr=stderr)
+    process = subprocess.Popen(words, env=environment(), cwd=ROOT, stdout=stdout, stderr=stderr)
     try:
         until = monotonic() + DEADLINE
         while not is_served(here):
@@ -152,7 +154,7 @@ def test_a_ready_line_that_is_stuck_keeps_no_server_from_ending(tmp_path: Path, 
 
 def test_a_reason_that_nobody_reads_keeps_no_failed_start_from_ending(pipe: Pipe) -> None:
     pipe.fill()
-    process = subprocess.Popen(command("nonsense"), env=environment({}), cwd=ROOT, stderr=pipe.writer)
+    process = subprocess.Popen(command("nonsense"), env=environment(), cwd=ROOT, stderr=pipe.writer)
     try:
         assert process.wait(DEADLINE) == 2
     finally:

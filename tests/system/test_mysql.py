@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lab.servers.mariadb import MariaDb
+from lab.servers.node import environment
 from lab.servers.program import free_port
-from tests.system.server import DEADLINE, Client, Server, command, environment, join
+from tests.system.server import DEADLINE, Client, Server, command, join
 
 Start = Callable[..., Server]
 
@@ -43,7 +44,7 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path, mari
     process = subprocess.Popen(
         command(0, "--store", url),
         cwd=tmp_path,
-        env=environment({}),
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -66,7 +67,7 @@ def test_one_that_stays_away_ends_the_start_with_one_line(tmp_path: Path) -> Non
     ran = subprocess.run(
         command(0, "--store", url, "--startup-timeout", 1),
         cwd=tmp_path,
-        env=environment({}),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=DEADLINE,

@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 
 from lab.hostile.scenarios import certificate
-from lab.storm import forget_peak, peak_mib, rss_mib
+from lab.machine import forget_peak, peak_mib, rss_mib
 from tests.servers import need
 from tests.system.original import Person
 from tests.system.server import DEADLINE, Client, Server, join

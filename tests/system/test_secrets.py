@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from greenchat.config import Settings
+from lab import ROOT
 from lab.servers.mariadb import MariaDb
-from tests.system.server import ROOT, Client, Server
+from tests.system.server import Client, Server
 from tests.system.test_life import fill_disk
 
 Start = Callable[..., Server]

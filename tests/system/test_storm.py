@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.system.server import ROOT
+from lab import ROOT
 
 DEADLINE = 120.0
 """Seconds that a storm may take: generous, because nothing waits for it when all is well."""

@@ -19,12 +19,14 @@ import pytest
 from supervisor.datatypes import byte_size
 
 from greenchat.config import Settings, load
+from lab import ROOT
 from lab.servers.mariadb import PASSWORD, MariaDb
+from lab.servers.node import READY
 from lab.servers.program import free_ports
 from lab.servers.redis import Redis
-from lab.servers.supervisord import CONF, READY, Supervisord
+from lab.servers.supervisord import CONF, Supervisord
 from tests.servers import private
-from tests.system.server import DEADLINE, ROOT, Address, Client
+from tests.system.server import DEADLINE, Address, Client
 
 UNIT = ROOT / "conf" / "greenchat@.service"
 

@@ -17,8 +17,9 @@ import pexpect
 import pytest
 
 from greenchat.protocol.messages import MsgId
+from lab import ROOT
 from tests.client.fake_server import FakeServer, chat_from
-from tests.system.server import DEADLINE, ROOT, Server
+from tests.system.server import DEADLINE, Server
 
 ENVIRONMENT = {
     **os.environ,

@@ -20,8 +20,9 @@ import pytest
 from greenchat import errors
 from greenchat.client import Backoff, Message
 from greenchat.client import Client as Library
+from lab.servers.node import environment
 from tests.certificates import Authority, Pair
-from tests.system.server import DEADLINE, DIALECT, Client, Server, command, environment
+from tests.system.server import DEADLINE, DIALECT, Client, Server, command
 
 Start = Callable[..., Server]
 
@@ -198,7 +199,7 @@ def test_a_certificate_that_cannot_be_used_ends_the_start_with_a_line(
     ran = subprocess.run(
         command(0, *(option.format(**names) for option in options)),
         cwd=tmp_path,
-        env=environment({}),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=DEADLINE,
@@ -276,7 +277,7 @@ def terminal(
     ran = subprocess.run(
         [sys.executable, "-m", "greenchat.client", host, str(server.port), *map(str, options)],
         input=lines,
-        env=environment({}),
+        env=environment(),
         timeout=DEADLINE,
         capture_output=True,
         text=True,

@@ -20,13 +20,13 @@ from greenchat.data.queries.login import STATE
 from greenchat.data.schema import metadata
 from greenchat.errors import Busy, ConfigError, DatabaseAway, StartupError
 from greenchat.model.records import Node, Span
+from lab import ROOT
 from lab.servers.mariadb import PASSWORD, MariaDb
 from tests.data.shared import NOW, append, pair, recall, text
 from tests.data.test_store_contract import StoreContract
 from tests.scenarios import Scenario
 from tests.servers import private
 
-ROOT = Path(__file__).parents[3]
 HERE = Node("here", 1)
 CHAT = pair(1, 2)
 ALONE = pair(1, 1)

@@ -22,10 +22,10 @@ from greenchat.data import SqlStore, open_store
 from greenchat.data.queries.login import STATE
 from greenchat.errors import Busy, ConfigError, StartupError
 from greenchat.model.records import Node
+from lab import ROOT
 from tests.data.shared import NOW, append, pair, recall, text
 
 HERE = Node("here", 1)
-ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
@@ -180,9 +180,8 @@ while True:
 
 
 def test_all_that_was_acknowledged_survives_a_kill(path: Path) -> None:
-    root = Path(__file__).parents[3]
     doomed = subprocess.Popen(
-        [sys.executable, "-c", DOOMED, str(path)], stdout=subprocess.PIPE, text=True, cwd=root
+        [sys.executable, "-c", DOOMED, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert doomed.stdout
     acknowledged = [int(doomed.stdout.readline()) for _ in range(500)]
@@ -289,12 +288,11 @@ print(outcomes)
 
 
 def test_a_file_that_may_not_grow_is_busy_until_it_may_again(path: Path) -> None:
-    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", FILE_LIMITED, str(path)],
         capture_output=True,
         text=True,
-        cwd=root,
+        cwd=ROOT,
         timeout=60,
         check=False,
     )

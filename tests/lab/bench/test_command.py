@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lab import ROOT
 from lab.bench.__main__ import _parser, chosen
 from lab.bench.scenarios import ALL, GROWTH, STANDARD
-from tests.system.server import ROOT
 
 DEADLINE = 120
 

@@ -11,11 +11,9 @@ from lab.bench.figures import (
     of_core,
     of_cost,
     of_cpu,
-    percentile,
     ratios,
     with_span,
 )
-from lab.bench.machine import _busy_ticks, _cpu_ticks, _rss
 from lab.bench.report import number, table
 
 SPAN = Span(wall=10.0, server=4.0, database=0.0, load=2.0, noise=0.0)
@@ -74,23 +72,6 @@ def test_what_is_to_be_known_of_several_rows_is_said_once() -> None:
     assert table(rows).splitlines()[-2:] == ["a, b: 1 lost", "a, b: beware"]
 
 
-@pytest.mark.parametrize(
-    ("values", "percent", "found"),
-    [
-        ([7.0], 50, 7.0),
-        ([7.0], 99.9, 7.0),
-        ([1, 2, 3, 4], 50, 2),
-        ([1, 2, 3], 50, 2),
-        (range(1, 101), 99, 99),
-        (range(1, 1001), 99.9, 999),
-        (range(1, 101), 99.9, 100),
-        (range(1, 101), 100, 100),
-    ],
-)
-def test_percentiles_are_by_nearest_rank(values: list[float], percent: float, found: float) -> None:
-    assert percentile(values, percent) == found
-
-
 def test_ratios_are_to_rows_of_the_same_name_and_unit() -> None:
     rows = [Row("a", 3.0, "x"), Row("b", 3.0, "x"), Row("c", 3.0, "x"), Row("d", 3.0, "x")]
     earlier = [Row("a", 2.0, "x"), Row("b", 2.0, "y"), Row("d", 0.0, "x")]
@@ -124,10 +105,3 @@ def test_the_table_shows_faults() -> None:
 )
 def test_figures_have_three_digits(value: float, shown: str) -> None:
     assert number(value) == shown
-
-
-def test_the_kernels_files_are_read_whatever_a_program_is_called() -> None:
-    stat = "42 (a) S 1 (b) R 1 1 1 0 -1 0 9 9 9 9 250 50 7 7 20 0 1 0 99 0 0"
-    assert _cpu_ticks(stat) == 300
-    assert _busy_ticks("cpu  100 1 20 5000 300 4 5 6 77 8\ncpu0 1 2 3") == 100 + 1 + 20 + 4 + 5 + 6
-    assert _rss("Name:\tx\nVmRSS:\t  1234 kB\nThreads:\t1\n") == 1234

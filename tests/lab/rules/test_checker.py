@@ -10,7 +10,7 @@ import pytest
 
 from lab.record import LIVE, PAGE, Arrival, Connection, Record, Row, Sent, of_pair
 from lab.rules import access, checker, presence
-from lab.rules.checker import Rule, check, latencies, missing_of, percentile
+from lab.rules.checker import Rule, check, latencies, missing_of
 from lab.rules.evidence import DOUBLED, LOST, REORDERED, WRONG, Evidence
 
 ANN, BOB = 1, 2
@@ -302,9 +302,3 @@ def test_latency_of_what_was_sent_before_the_receiver_was_there_does_not_count(c
     for link in (case.bob.connections[1], case.phone.connections[1], case.ann.connections[1]):
         link.began = 99.0
     assert latencies(case.evidence().records) == []
-
-
-def test_percentiles_are_values_that_occurred() -> None:
-    assert percentile([1, 2, 3, 4], 50) == 3
-    assert percentile([1, 2, 3, 4], 99) == 4
-    assert str(percentile([], 50)) == "nan"

@@ -9,9 +9,10 @@ from contextlib import closing
 
 import pytest
 
+from lab import ROOT
 from lab.servers import program
 from lab.servers.program import EPHEMERAL, LabError, free_port, free_ports, need_ports
-from tests.system.server import DEADLINE, ROOT
+from tests.system.server import DEADLINE
 
 
 def take(port: int) -> str:

@@ -7,6 +7,7 @@ import platform
 import resource
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -47,31 +48,44 @@ def raise_file_limit() -> int:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the CPU that processes have used, all threads, in and out of the kernel (steps of 10 ms)."""
-    return sum(_cpu_ticks(_read(f"/proc/{pid}/stat")) for pid in pids) * _TICK
+    """Return the CPU time of processes: all threads, user and system, in steps of 10 ms."""
+    return sum(cpu_ticks(_read(f"/proc/{pid}/stat")) for pid in pids) * _TICK
 
 
-def _cpu_ticks(stat: str) -> int:
+def cpu_ticks(stat: str) -> int:
+    """Return the clock ticks that a process has used, from ``/proc/PID/stat``."""
     # The name in parentheses may hold anything; utime and stime are the 14th and 15th field.
     fields = stat.rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 
 
-def rss_kib(pids: Iterable[int]) -> int:
+def rss_mib(*pids: int) -> float:
     """Return the resident memory of processes."""
-    return sum(_rss(_read(f"/proc/{pid}/status")) for pid in pids)
+    return sum(status_mib(_read(f"/proc/{pid}/status"), "VmRSS") for pid in pids)
 
 
-def _rss(status: str) -> int:
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+def peak_mib(pid: int) -> float:
+    """Return the largest resident memory of a process so far, or since ``forget_peak``."""
+    return status_mib(_read(f"/proc/{pid}/status"), "VmHWM")
+
+
+def forget_peak(pid: int) -> None:
+    """Let ``peak_mib`` count from now on."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def status_mib(status: str, name: str) -> float:
+    """Return one of the sizes in ``/proc/PID/status``."""
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{name}:")) / 1024
 
 
 def busy_seconds() -> float:
     """Return the time that all cores together were not idle, or taken by the hypervisor."""
-    return _busy_ticks(_read("/proc/stat")) * _TICK
+    return busy_ticks(_read("/proc/stat")) * _TICK
 
 
-def _busy_ticks(stat: str) -> int:
+def busy_ticks(stat: str) -> int:
+    """Return the clock ticks of all cores together that were not idle, from ``/proc/stat``."""
     ticks = [int(field) for field in stat.splitlines()[0].split()[1:]]
     return sum(ticks[:_GUESTS]) - sum(ticks[place] for place in _IDLE)
 
