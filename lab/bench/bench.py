@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lab.bench.figures import Reading, Span
-from lab.bench.load import Load
+from lab.bench.loop import Loop
 from lab.bench.site import Lab, Site
 
 HEARTBEAT = 30.0
@@ -73,21 +73,21 @@ class Bench:
             yield site
 
     @contextmanager
-    def load(self, site: Site, *options: object, heartbeat: float = HEARTBEAT) -> Iterator[Load]:
-        """Start the servers, and a load for the block."""
+    def loop(self, site: Site, *options: object, heartbeat: float = HEARTBEAT) -> Iterator[Loop]:
+        """Start the servers, and a load generator for the block."""
         self.tell("starting")
         site.start("--heartbeat-interval", heartbeat, "--login-timeout", 60, *options)
-        with Load(heartbeat) as load:
-            yield load
+        with Loop(heartbeat) as loop:
+            yield loop
         self.complaints += site.complaints
 
-    def measure(self, site: Site, load: Load, count: Callable[[], int]) -> tuple[int, Span]:
+    def measure(self, site: Site, loop: Loop, count: Callable[[], int]) -> tuple[int, Span]:
         """Let the load go on, and return by how much ``count`` grew in that time, and what it took."""
         self.tell("warming up")
-        load.run(self.warm_up)
+        loop.run(self.warm_up)
         self.tell("measuring")
         before, start = count(), site.reading()
-        load.run(self.seconds)
+        loop.run(self.seconds)
         return count() - before, self.since(site, start)
 
     def since(self, site: Site, start: Reading) -> Span:

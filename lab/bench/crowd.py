@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.bench import wire
-from lab.bench.load import Connection, Load, LoadError
+from lab.bench.loop import Connection, LoadError, Loop
 from lab.bench.site import Site
 from lab.fill import PASSWORD, Person
 
@@ -17,7 +17,7 @@ class Crowd:
     """People who log in, so many at a time, and stay.
 
     Args:
-        load: where they are.
+        loop: where they are.
         site: where they go.
         people: who; the n-th goes to the n-th server, round and round.
         password: whether by password, and not by token.
@@ -27,8 +27,8 @@ class Crowd:
         arrived: how many are there.
     """
 
-    def __init__(self, load: Load, site: Site, people: Sequence[Person], *, password: bool = False) -> None:
-        self._load = load
+    def __init__(self, loop: Loop, site: Site, people: Sequence[Person], *, password: bool = False) -> None:
+        self._loop = loop
         self._site = site
         self._people = people
         self._password = password
@@ -45,13 +45,13 @@ class Crowd:
             self._next()
         everybody = len(self._people)
         # What the slowest machine should manage: a password takes 30 ms of one core.
-        self._load.until(lambda: self.arrived == everybody, "logins", 30 + everybody * 0.1)
+        self._loop.until(lambda: self.arrived == everybody, "logins", 30 + everybody * 0.1)
 
     def _next(self) -> None:
         number = len(self.connections)
         if number < len(self._people):
             person = self._people[number]
-            connection = self._load.connect(self._site.address(number), self._heard)
+            connection = self._loop.connect(self._site.address(number), self._heard)
             secret = {"password": PASSWORD} if self._password else {"token": person.token}
             connection.send(wire.request(1, id=person.id, **secret))
             self.connections.append(connection)
@@ -65,9 +65,9 @@ class Crowd:
                 self._next()
 
 
-def come(load: Load, site: Site, people: Sequence[Person]) -> list[Connection]:
+def come(loop: Loop, site: Site, people: Sequence[Person]) -> list[Connection]:
     """Log people in by token and return their connections; what they hear from now on is ignored."""
-    crowd = Crowd(load, site, people)
+    crowd = Crowd(loop, site, people)
     crowd.come()
     for connection in crowd.connections:
         connection.heard = ignore

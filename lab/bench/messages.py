@@ -7,11 +7,11 @@ from time import monotonic
 
 from lab.bench import wire
 from lab.bench.bench import Bench
-from lab.bench.checks import Stream
 from lab.bench.crowd import come
 from lab.bench.figures import Row, of_cpu, with_span
-from lab.bench.load import Connection, Load
+from lab.bench.loop import Connection, Loop
 from lab.bench.site import Site
+from lab.bench.stream import Stream
 from lab.bench.talk import Reader, Talk, Writer, settle
 from lab.fill import Person
 from lab.percentiles import percentile
@@ -27,12 +27,12 @@ def pairs(bench: Bench, name: str, window: int, connections: int = 2 * PAIRS) ->
     bench.need_connections(connections)
     with bench.site() as site:
         people = site.fill.people(connections)
-        with bench.load(site) as load:
-            talks = _pair_up(bench, site, load, people)
+        with bench.loop(site) as loop:
+            talks = _pair_up(bench, site, loop, people)
             for talk in talks:
                 talk.start(window)
-            count, span = bench.measure(site, load, lambda: sum(talk.deliveries for talk in talks))
-            faults = settle(load, talks)
+            count, span = bench.measure(site, loop, lambda: sum(talk.deliveries for talk in talks))
+            faults = settle(loop, talks)
     return [of_cpu(name, "messages", count, span, faults)]
 
 
@@ -52,12 +52,12 @@ def logs(bench: Bench, name: str, rows: int) -> list[Row]:
         everybody = [(left.id, right.id) for left, right in _couples(people)]
         after = rows // len(everybody)
         site.fill.logs(everybody, after)
-        with bench.load(site) as load:
-            talks = _pair_up(bench, site, load, people[: 2 * PAIRS], after)
+        with bench.loop(site) as loop:
+            talks = _pair_up(bench, site, loop, people[: 2 * PAIRS], after)
             for talk in talks:
                 talk.start(16)
-            count, span = bench.measure(site, load, lambda: sum(talk.deliveries for talk in talks))
-            faults = settle(load, talks)
+            count, span = bench.measure(site, loop, lambda: sum(talk.deliveries for talk in talks))
+            faults = settle(loop, talks)
     return [of_cpu(name, "messages", count, span, faults)]
 
 
@@ -67,14 +67,14 @@ def group(bench: Bench, name: str, members: int) -> list[Row]:
     with bench.site() as site:
         people = site.fill.people(members)
         site.fill.group(people)
-        with bench.load(site) as load:
+        with bench.loop(site) as loop:
             bench.tell("logging in")
-            writer, *others = come(load, site, people)
+            writer, *others = come(loop, site, people)
             readers = [Reader(connection, '"groupid":1') for connection in others]
-            talk = Talk(load, Writer(writer, '"groupid":1'), readers)
+            talk = Talk(loop, Writer(writer, '"groupid":1'), readers)
             talk.start(16)
-            count, span = bench.measure(site, load, lambda: talk.deliveries)
-            faults = settle(load, [talk])
+            count, span = bench.measure(site, loop, lambda: talk.deliveries)
+            faults = settle(loop, [talk])
     return [of_cpu(name, "deliveries", count, span, faults)]
 
 
@@ -82,25 +82,25 @@ def offline(bench: Bench, name: str) -> list[Row]:
     """One writes to one who is away, with 256 messages under way; that one comes and takes all."""
     with bench.site() as site:
         people = site.fill.people(2)
-        with bench.load(site) as load:
-            (connection,) = come(load, site, people[:1])
+        with bench.loop(site) as loop:
+            (connection,) = come(loop, site, people[:1])
             writer = Writer(connection, f'"toid":{people[1].id}')
-            talk = Talk(load, writer, ())
+            talk = Talk(loop, writer, ())
             writer.heard = lambda numbers: writer.send(len(numbers)) if talk.window else None
             start = site.reading()
             bench.tell("storing")
             talk.start(OFFLINE_WINDOW)
-            load.run(bench.seconds)
+            loop.run(bench.seconds)
             talk.window = 0
-            load.until(lambda: writer.acks.next > writer.sent, "ACKs")
+            loop.until(lambda: writer.acks.next > writer.sent, "ACKs")
             stored = of_cpu(f"{name}-store", "messages", writer.sent, bench.since(site, start))
             stored.faults |= writer.refused + writer.acks.faults(writer.sent + 1, "ACKs ")
 
             start = site.reading()
             bench.tell("draining")
-            taker = _Taker(load.connect(site.address(1), lambda batch: None), people[0].id, writer.sent)
+            taker = _Taker(loop.connect(site.address(1), lambda batch: None), people[0].id, writer.sent)
             taker.come(people[1])
-            load.until(lambda: taker.done, "the pages")
+            loop.until(lambda: taker.done, "the pages")
             drained = of_cpu(f"{name}-drain", "messages", writer.sent, bench.since(site, start))
             drained.faults |= taker.numbers.faults(writer.sent + 1)
     return [stored, drained]
@@ -140,13 +140,13 @@ def latency(bench: Bench, name: str) -> list[Row]:
     rate = bench.peak / 2
     with bench.site() as site:
         people = site.fill.people(2 * PAIRS)
-        with bench.load(site) as load:
-            pace = _Pace(load, _pair_up(bench, site, load, people), rate)
+        with bench.loop(site) as loop:
+            pace = _Pace(loop, _pair_up(bench, site, loop, people), rate)
             bench.tell(f"{rate:,.0f} messages a second")
             start = site.reading()
             pace.run(bench.warm_up + bench.seconds)
             span = bench.since(site, start)
-            faults = settle(load, pace.talks)
+            faults = settle(loop, pace.talks)
     rows = []
     for what, times in (("ack", pace.acknowledged), ("delivery", pace.delivered)):
         # What came first was due in the warm-up, and is left out.
@@ -165,8 +165,8 @@ class _Pace:
         acknowledged, delivered: seconds from when a message was due until then, in the order of coming.
     """
 
-    def __init__(self, load: Load, talks: Sequence[Talk], rate: float) -> None:
-        self._load = load
+    def __init__(self, loop: Loop, talks: Sequence[Talk], rate: float) -> None:
+        self._loop = loop
         self._rate = rate
         self.talks = talks
         self.acknowledged: list[float] = []
@@ -183,7 +183,7 @@ class _Pace:
             for number in range(sent, due):
                 self.talks[number % len(self.talks)].writer.send(1)
             sent = max(sent, due)
-            self._load.turn(self._start + (sent + 1) / self._rate - monotonic())
+            self._loop.turn(self._start + (sent + 1) / self._rate - monotonic())
 
     def _listen(self, place: int, talk: Talk) -> None:
         """Note the times of a talk, whose n-th message is the one with this place in the n-th round."""
@@ -207,12 +207,12 @@ def _couples(people: Sequence[Person]) -> list[tuple[Person, Person]]:
     return list(zip(people[::2], people[1::2], strict=True))
 
 
-def _pair_up(bench: Bench, site: Site, load: Load, people: Sequence[Person], after: int = 0) -> list[Talk]:
+def _pair_up(bench: Bench, site: Site, loop: Loop, people: Sequence[Person], after: int = 0) -> list[Talk]:
     """Log people in and return the talks of the first 50 pairs; the others stay, and are silent."""
     bench.tell("logging in")
-    connections = come(load, site, people)
+    connections = come(loop, site, people)
     talks = []
     for place, (left, right) in enumerate(_couples(people[: 2 * PAIRS])):
         reader = Reader(connections[2 * place + 1], f'"peerid":{left.id}', after)
-        talks.append(Talk(load, Writer(connections[2 * place], f'"toid":{right.id}'), [reader]))
+        talks.append(Talk(loop, Writer(connections[2 * place], f'"toid":{right.id}'), [reader]))
     return talks

@@ -22,11 +22,11 @@ def by_token(bench: Bench, name: str, users: int = LOGINS) -> list[Row]:
     with bench.site() as site:
         bench.tell(f"writing {users:,} users")
         people = site.fill.people(users, every=users // count)[:count]
-        with bench.load(site) as load:
-            come(load, site, people[: count // 10])  # what is cached, and the interpreter, are warm then
+        with bench.loop(site) as loop:
+            come(loop, site, people[: count // 10])  # what is cached, and the interpreter, are warm then
             bench.tell("logging in")
             start = site.reading()
-            come(load, site, people[count // 10 :])
+            come(loop, site, people[count // 10 :])
             span = bench.since(site, start)
     return [of_cost(name, "login", count - count // 10, span)]
 
@@ -36,10 +36,10 @@ def by_password(bench: Bench, name: str) -> list[Row]:
     count = bench.size(200, 20)
     with bench.site() as site:
         people = site.fill.people(count)
-        with bench.load(site) as load:
+        with bench.loop(site) as loop:
             start = site.reading()
             bench.tell("logging in")
-            Crowd(load, site, people, password=True).come(PASSWORDS_AT_A_TIME)
+            Crowd(loop, site, people, password=True).come(PASSWORDS_AT_A_TIME)
             span = bench.since(site, start)
     return [of_cost(name, "login", count, span)]
 
@@ -51,18 +51,18 @@ def idle(bench: Bench, name: str, connections: int, heartbeat: float = 30.0) -> 
     bench.need_connections(connections)
     with bench.site() as site:
         people = site.fill.people(connections)
-        with bench.load(site, heartbeat=heartbeat) as load:
-            come(load, site, people[:first])  # caches and pools are there then
+        with bench.loop(site, heartbeat=heartbeat) as loop:
+            come(loop, site, people[:first])  # caches and pools are there then
             empty = machine.rss_mib(*site.pids)
             bench.tell("logging in")
-            come(load, site, people[first:])
-            load.fall_silent()
-            load.run(bench.warm_up)
+            come(loop, site, people[first:])
+            loop.fall_silent()
+            loop.run(bench.warm_up)
             grown = machine.rss_mib(*site.pids) - empty
             memory = Row(f"{name}-memory", 1024 * grown / (connections - first), "KiB/connection", True)
             memory.more["empty_mib"] = empty
             bench.tell("measuring")
             start = site.reading()
-            load.run(bench.seconds if bench.quick else max(bench.seconds, heartbeat))
+            loop.run(bench.seconds if bench.quick else max(bench.seconds, heartbeat))
             span = bench.since(site, start)
     return [memory, of_core(f"{name}-cpu", span)]

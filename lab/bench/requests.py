@@ -11,7 +11,7 @@ from lab.bench import wire
 from lab.bench.bench import Bench
 from lab.bench.crowd import come
 from lab.bench.figures import Row, of_cpu
-from lab.bench.load import Connection
+from lab.bench.loop import Connection
 
 ASKING = 10
 """People who ask, each with one request under way."""
@@ -61,7 +61,7 @@ def history(bench: Bench, name: str, limit: int) -> list[Row]:
         people = site.fill.people(2 * ASKING)
         length = bench.size(LOG, 500)
         site.fill.logs([(2 * place + 1, 2 * place + 2) for place in range(ASKING)], length)
-        with bench.load(site) as load:
+        with bench.loop(site) as loop:
             chance = random.Random(1)
 
             def ask(peer: int) -> tuple[bytes, object]:
@@ -71,9 +71,9 @@ def history(bench: Bench, name: str, limit: int) -> list[Row]:
 
             askers = [
                 _Asker(connection, partial(ask, 2 * place + 2))
-                for place, connection in enumerate(come(load, site, people[::2]))
+                for place, connection in enumerate(come(loop, site, people[::2]))
             ]
-            count, span = bench.measure(site, load, lambda: sum(asker.answers for asker in askers))
+            count, span = bench.measure(site, loop, lambda: sum(asker.answers for asker in askers))
     return [of_cpu(name, "pages", count, span, _faults(askers))]
 
 
@@ -92,7 +92,7 @@ def are_friends(bench: Bench, name: str, users: int) -> list[Row]:
             person.id: _others(chance, person.id, users, min(FRIENDS, users // 3)) for person in people
         }
         site.fill.friends((id, other) for id, others in friends.items() for other in others)
-        with bench.load(site) as load:
+        with bench.loop(site) as loop:
 
             def ask(id: int) -> tuple[bytes, object]:
                 ids = _others(chance, id, users, IDS // 2) + chance.sample(friends[id], IDS // 2)
@@ -102,9 +102,9 @@ def are_friends(bench: Bench, name: str, users: int) -> list[Row]:
             known = {id: set(others) for id, others in friends.items()}
             askers = [
                 _Asker(connection, partial(ask, person.id))
-                for person, connection in zip(people, come(load, site, people), strict=True)
+                for person, connection in zip(people, come(loop, site, people), strict=True)
             ]
-            count, span = bench.measure(site, load, lambda: sum(asker.answers for asker in askers))
+            count, span = bench.measure(site, loop, lambda: sum(asker.answers for asker in askers))
     return [of_cpu(name, "answers", count, span, _faults(askers))]
 
 

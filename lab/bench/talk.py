@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from lab.bench import wire
-from lab.bench.checks import Stream
-from lab.bench.load import Connection, Load, LoadError
+from lab.bench.loop import Connection, LoadError, Loop
+from lab.bench.stream import Stream
 
 RECEIPT_AT = 64
 """Messages after which a reader sends RECEIVED."""
@@ -98,7 +98,7 @@ class Talk:
     """A conversation.
 
     Args:
-        load: where its people are.
+        loop: where its people are.
         writer: who writes.
         readers: who reads.
 
@@ -109,7 +109,7 @@ class Talk:
             until all readers have it.
     """
 
-    def __init__(self, load: Load, writer: Writer, readers: Sequence[Reader]) -> None:
+    def __init__(self, loop: Loop, writer: Writer, readers: Sequence[Reader]) -> None:
         self.writer = writer
         self.readers = readers
         self.delivered = 0
@@ -119,7 +119,7 @@ class Talk:
         self._level = 0
         for reader in readers:
             reader.heard = self._got
-        load.every(RECEIPT_AFTER, self._confirm)
+        loop.every(RECEIPT_AFTER, self._confirm)
 
     def start(self, window: int) -> None:
         """Send so many messages, and another for each that all have got."""
@@ -162,12 +162,12 @@ class Talk:
             reader.confirm()
 
 
-def settle(load: Load, talks: Sequence[Talk], seconds: float = 10.0) -> Counter[str]:
+def settle(loop: Loop, talks: Sequence[Talk], seconds: float = 10.0) -> Counter[str]:
     """Send no more, wait for what is under way, and return what is wrong with what came."""
     for talk in talks:
         talk.window = 0
     try:
-        load.until(lambda: all(talk.quiet for talk in talks), "messages", seconds)
+        loop.until(lambda: all(talk.quiet for talk in talks), "messages", seconds)
     except LoadError:
         pass  # what is missing is counted as lost
     return sum((talk.faults() for talk in talks), Counter())

@@ -16,7 +16,7 @@ from time import sleep
 from typing import NoReturn
 
 from lab import ROOT
-from lab.cluster.smoke_test import CheckFailed, check
+from lab.cluster.smoke_test import SmokeTestFailed, smoke_test
 from lab.servers import nginx, supervisord
 from lab.servers.mariadb import MariaDb
 from lab.servers.program import LabError, find, free_port, free_ports, need_ports
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(number, _stop)
     try:
         _run(given)
-    except (LabError, CheckFailed, OSError) as error:
+    except (LabError, SmokeTestFailed, OSError) as error:
         _say(f"scripts/cluster: {error}")
         return 1
     except Stopped:
@@ -154,7 +154,7 @@ def _run(given: argparse.Namespace) -> None:
         _say(f"starting MariaDB, Redis, nginx, and {_servers(given.nodes)} under supervisord …")
         with cluster.running():
             if given.check:
-                check(cluster.servers, cluster.nginx.port, partial(print, flush=True))
+                smoke_test(cluster.servers, cluster.nginx.port, partial(print, flush=True))
                 return
             end = "stays" if given.keep else "is removed then; --keep FOLDER keeps one"
             print(cluster.description(), f"Ctrl-C stops all of it. {folder} {end}.", sep="\n\n", flush=True)

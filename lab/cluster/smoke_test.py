@@ -24,7 +24,7 @@ LOOK_AGAIN = 0.2
 PASSWORD = "correct horse"
 
 
-class CheckFailed(Exception):
+class SmokeTestFailed(Exception):
     """Raised if a cluster does not do what it should; the sentence says what."""
 
 
@@ -67,10 +67,10 @@ class Person:
                 return push
             if monotonic() > end:
                 break
-        raise CheckFailed(f"{self.name}, on {self.login.server}, {complaint} within {DEADLINE:.0f} s")
+        raise SmokeTestFailed(f"{self.name}, on {self.login.server}, {complaint} within {DEADLINE:.0f} s")
 
 
-def check(servers: Supervisord, port: int, say: Callable[[str], None]) -> None:
+def smoke_test(servers: Supervisord, port: int, say: Callable[[str], None]) -> None:
     """Hold a conversation across all servers, kill one of them, and see that nothing is missing.
 
     Args:
@@ -79,7 +79,7 @@ def check(servers: Supervisord, port: int, say: Callable[[str], None]) -> None:
         say: told a line for each thing that went well.
 
     Raises:
-        CheckFailed: one did not.
+        SmokeTestFailed: one did not.
     """
     run = token_hex(3)  # names of an earlier check may be taken
     with ExitStack() as closing:
@@ -93,13 +93,13 @@ def check(servers: Supervisord, port: int, say: Callable[[str], None]) -> None:
                 say(f"ok: {step(people, servers)}")
             say(f"ok: {_newcomer(port, killed)}")
         except (GreenchatError, LabError, OSError) as error:
-            raise CheckFailed(str(error) or type(error).__name__) from None
+            raise SmokeTestFailed(str(error) or type(error).__name__) from None
 
 
 def _spread(people: list[Person], servers: Supervisord) -> str:
     used = sorted({person.login.server for person in people})
     if len(used) != len(servers.ports):
-        raise CheckFailed(f"all {len(people)} people are on {', '.join(used)}")
+        raise SmokeTestFailed(f"all {len(people)} people are on {', '.join(used)}")
     return f"{len(people)} people are registered and logged in, on {', '.join(used)}"
 
 
@@ -160,7 +160,7 @@ def _newcomer(port: int, wanted: str) -> str:
         if newcomer.login.server == wanted:
             return f"newcomers come to {wanted} again"
         sleep(LOOK_AGAIN)
-    raise CheckFailed(f"nginx takes nobody to {wanted}, which was started again {DEADLINE:.0f} s ago")
+    raise SmokeTestFailed(f"nginx takes nobody to {wanted}, which was started again {DEADLINE:.0f} s ago")
 
 
 def _port_of(server: str) -> int:

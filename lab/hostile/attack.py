@@ -23,7 +23,7 @@ TURN = 0.01
 
 
 @dataclass(slots=True)
-class Peer:
+class Attacker:
     """A connection that does no good.
 
     Attributes:
@@ -51,10 +51,10 @@ class Attack:
         peers: who they are.
     """
 
-    def __init__(self, address: tuple[str, int], peers: list[Peer]) -> None:
+    def __init__(self, address: tuple[str, int], peers: list[Attacker]) -> None:
         self._address = address
         self._epoll = select.epoll()
-        self._socks: dict[int, tuple[socket.socket, Peer]] = {}
+        self._socks: dict[int, tuple[socket.socket, Attacker]] = {}
         self._waiting: dict[int, bytes] = {}
         self._paced: dict[int, float] = {}
         self._away = list(peers)
@@ -69,7 +69,7 @@ class Attack:
             if fd in self._socks:
                 self._act(fd, events)
 
-    def _come(self, peer: Peer) -> None:
+    def _come(self, peer: Attacker) -> None:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536 if peer.reads else 4_096)
         sock.setblocking(False)
@@ -106,7 +106,7 @@ class Attack:
         except OSError:
             self._go(fd)
 
-    def _send(self, fd: int, sock: socket.socket, peer: Peer) -> None:
+    def _send(self, fd: int, sock: socket.socket, peer: Attacker) -> None:
         if not peer.stays and not peer.opening:
             self._go(fd)
             return
@@ -143,7 +143,7 @@ def attack() -> None:
     """Read from stdin whom to attack and as whom; go on until stdin ends."""
     raise_file_limit()
     order = json.loads(sys.stdin.readline())
-    going_on = Attack(tuple(order["address"]), [Peer(**peer) for peer in order["peers"]])
+    going_on = Attack(tuple(order["address"]), [Attacker(**peer) for peer in order["peers"]])
     going_on.turn()
     print("attacking", flush=True)
     while not select.select([sys.stdin], [], [], 0)[0]:
@@ -151,7 +151,7 @@ def attack() -> None:
 
 
 @contextmanager
-def attackers(address: tuple[str, int], peers: list[Peer]) -> Iterator[None]:
+def attackers(address: tuple[str, int], peers: list[Attacker]) -> Iterator[None]:
     """Let these peers attack a server during the block."""
     process = subprocess.Popen(
         [sys.executable, "-c", "from lab.hostile.attack import attack; attack()"],

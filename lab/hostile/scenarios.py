@@ -16,7 +16,7 @@ from typing import Any
 from greenchat.model.records import SHOWN_MEMBERS, SMALL_GROUP
 from lab import machine
 from lab.fill import Filling, Person
-from lab.hostile.attack import Peer, attackers
+from lab.hostile.attack import Attacker, attackers
 from lab.percentiles import spread
 from lab.servers.node import Node
 from lab.servers.program import LabError, private
@@ -208,7 +208,7 @@ class Scenario:
         at_the_menu: whether somebody with an original client reads its menu meanwhile, and logs in then.
     """
 
-    peers: Callable[[Scene], list[Peer]]
+    peers: Callable[[Scene], list[Attacker]]
     options: tuple[str, ...] = ()
     header: str = ""
     tls: bool = False
@@ -216,17 +216,18 @@ class Scenario:
     at_the_menu: bool = False
 
 
-def some(count: int, **kwargs: Any) -> Callable[[Scene], list[Peer]]:
+def some(count: int, **kwargs: Any) -> Callable[[Scene], list[Attacker]]:
     """Return what makes so many peers, a hundred from each address."""
     return lambda scene: [
-        Peer(source=f"127.0.1.{1 + number // 100 % 250}", **kwargs) for number in range(count * scene.scale)
+        Attacker(source=f"127.0.1.{1 + number // 100 % 250}", **kwargs)
+        for number in range(count * scene.scale)
     ]
 
 
-def each_from_two(count: int, opening: str = "") -> Callable[[Scene], list[Peer]]:
+def each_from_two(count: int, opening: str = "") -> Callable[[Scene], list[Attacker]]:
     """Return what makes so many peers that say no more than this, two from each address."""
     return lambda scene: [
-        Peer(source=f"127.1.{number // 500}.{1 + number // 2 % 250}", opening=opening)
+        Attacker(source=f"127.1.{number // 500}.{1 + number // 2 % 250}", opening=opening)
         for number in range(count * scene.scale)
     ]
 
@@ -244,44 +245,46 @@ def group_chat() -> str:
     return json.dumps({"msgid": 10, "groupid": 1, "msg": CHAT}) + "\n"
 
 
-def crowd_of(scene: Scene, count: int, reads: bool) -> list[Peer]:
+def crowd_of(scene: Scene, count: int, reads: bool) -> list[Attacker]:
     """Return members of a group who read or do not, and one who floods it."""
     members = scene.people(count)
     scene.fill.group(members)
     flooder, *others = members
     return [
         *(
-            Peer(f"127.0.1.{1 + number // 100}", login(one), again='{"msgid":12}\n', pace=0.05, reads=reads)
+            Attacker(
+                f"127.0.1.{1 + number // 100}", login(one), again='{"msgid":12}\n', pace=0.05, reads=reads
+            )
             for number, one in enumerate(others)
         ),
-        Peer(opening=login(flooder), again=group_chat(), reads=True),
+        Attacker(opening=login(flooder), again=group_chat(), reads=True),
     ]
 
 
-def to_offline(scene: Scene) -> list[Peer]:
+def to_offline(scene: Scene) -> list[Attacker]:
     """Return some who send megabytes to people who are not there."""
     senders = scene.people(4)
-    return [Peer(opening=login(one), again=one_chat(1_000), reads=True) for one in senders[1:]]
+    return [Attacker(opening=login(one), again=one_chat(1_000), reads=True) for one in senders[1:]]
 
 
-def deaf_readers(scene: Scene) -> list[Peer]:
+def deaf_readers(scene: Scene) -> list[Attacker]:
     """Return some who ask for the longest answers and read none."""
     asking = '{"msgid":15,"peerid":1,"limit":200}\n'
-    return [Peer(opening=login(one), again=asking) for one in scene.people(20)]
+    return [Attacker(opening=login(one), again=asking) for one in scene.people(20)]
 
 
-def strangers(scene: Scene) -> list[Peer]:
+def strangers(scene: Scene) -> list[Attacker]:
     """Return some who ask all that can be asked about a group of 10,000 in which they are not."""
     scene.fill.group(scene.crowd(LARGE))
-    return [Peer(opening=login(one), again=QUESTIONS, reads=True) for one in scene.people(4)]
+    return [Attacker(opening=login(one), again=QUESTIONS, reads=True) for one in scene.people(4)]
 
 
-def comes_again(scene: Scene) -> list[Peer]:
+def comes_again(scene: Scene) -> list[Attacker]:
     """Return connections of one account that reads as much at its login as there can be, and comes again."""
     members = scene.crowd(SMALL_GROUP)
     for number in range(SHOWN_MEMBERS // SMALL_GROUP):
         scene.fill.group(members, 1 + number)
-    return [Peer(opening=login(members[0]), reads=True, stays=False) for _ in range(4 * scene.scale)]
+    return [Attacker(opening=login(members[0]), reads=True, stays=False) for _ in range(4 * scene.scale)]
 
 
 LARGE = 10_000

@@ -15,7 +15,7 @@ import redis as client
 
 from greenchat.client import Client, ConnectionEvent, Message
 from lab import ROOT
-from lab.cluster.smoke_test import check
+from lab.cluster.smoke_test import smoke_test
 from lab.servers.mariadb import MariaDb
 from lab.servers.nginx import Nginx
 from lab.servers.program import DEADLINE, find, free_port, free_ports
@@ -53,7 +53,7 @@ def test_the_least_rights_are_enough_for_a_cluster(mariadb: MariaDb) -> None:
             program.start()
         for port in servers.ports:
             servers.wait_for(port)
-        check(servers, nginx.port, print)
+        smoke_test(servers, nginx.port, print)
         ask_about_friends(nginx.port)
         servers.stop_server(servers.ports[0])
         wait_for_key(root, "greenchat:*:clean:*")  # the other one has cleaned up

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab.bench import wire
-from lab.bench.load import Connection, Load
+from lab.bench.loop import Connection, Loop
 from lab.bench.talk import RECEIPT_AT, Reader, Talk, Writer, settle
 
 
@@ -27,7 +27,7 @@ class FakeConnection(Connection):
         self.heard(wire.Batch(b"".join(json.dumps(frame).encode() + b"\n" for frame in frames)))
 
 
-class FakeLoad(Load):
+class FakeLoop(Loop):
     """Time does not pass: what has not come will not come."""
 
     def __init__(self) -> None:
@@ -50,15 +50,15 @@ def message(number: int, seq: int | None = None) -> dict[str, Any]:
 
 class World:
     def __init__(self, readers: int = 1) -> None:
-        self.load = FakeLoad()
+        self.loop = FakeLoop()
         self.writer = FakeConnection()
         self.readers = [FakeConnection() for _ in range(readers)]
         self.talk = Talk(
-            self.load, Writer(self.writer, '"toid":2'), [Reader(it, '"peerid":1') for it in self.readers]
+            self.loop, Writer(self.writer, '"toid":2'), [Reader(it, '"peerid":1') for it in self.readers]
         )
 
     def faults(self) -> dict[str, int]:
-        return dict(settle(self.load, [self.talk]))
+        return dict(settle(self.loop, [self.talk]))
 
 
 @pytest.fixture
@@ -164,8 +164,8 @@ def test_a_reader_confirms_many_at_once_and_few_after_a_while(world: World) -> N
     world.talk.writer.send(RECEIPT_AT + 2)
     reader.hear(message(1))
     assert reader.sent == []
-    world.load.confirm()
-    world.load.confirm()
+    world.loop.confirm()
+    world.loop.confirm()
     assert reader.sent == [{"msgid": 13, "peerid": 1, "seq": 1}]
     reader.hear(*map(message, range(2, RECEIPT_AT + 2)))
     assert reader.sent[1:] == [{"msgid": 13, "peerid": 1, "seq": RECEIPT_AT + 1}]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.bench.checks import Stream
+from lab.bench.stream import Stream
 
 
 def stream(*batches: list[int], first: int = 1) -> Stream:

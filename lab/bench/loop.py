@@ -1,4 +1,4 @@
-"""The load: thousands of connections in one epoll loop.
+"""The load generator: thousands of connections in one epoll loop.
 
 Frames that are sent while one turn of the loop handles what came go out in one ``send`` a socket.
 """
@@ -33,15 +33,15 @@ class Connection:
     """A connection to a server.
 
     Args:
-        load: whose.
+        loop: serves it.
         sock: connected, or about to be; does not block.
         heard: called with the frames that come together.
     """
 
-    __slots__ = ("_load", "_out", "_tail", "_waits", "heard", "silent", "sock")
+    __slots__ = ("_loop", "_out", "_tail", "_waits", "heard", "silent", "sock")
 
-    def __init__(self, load: Load, sock: socket.socket, heard: Heard) -> None:
-        self._load = load
+    def __init__(self, loop: Loop, sock: socket.socket, heard: Heard) -> None:
+        self._loop = loop
         self._out: list[bytes] = []
         self._tail = b""
         self._waits = False
@@ -52,7 +52,7 @@ class Connection:
     def send(self, data: bytes) -> None:
         """Send whole frames, at the end of the turn."""
         if not self._out:
-            self._load.dirty.append(self)
+            self._loop.dirty.append(self)
         self._out.append(data)
 
     def flush(self) -> None:
@@ -70,7 +70,7 @@ class Connection:
             self._out.append(left)
         if bool(left) != self._waits:
             self._waits = bool(left)
-            self._load.watch(self, writing=self._waits)
+            self._loop.watch(self, writing=self._waits)
 
     def read(self) -> None:
         """Take what has come."""
@@ -87,10 +87,10 @@ class Connection:
         end = data.rfind(b"\n") + 1
         self._tail = data[end:]
         if end:
-            self.heard(self._load.batch(data[:end] if self._tail else data))
+            self.heard(self._loop.batch(data[:end] if self._tail else data))
 
 
-class Load:
+class Loop:
     """The loop.
 
     Args:
@@ -107,7 +107,7 @@ class Load:
         self.dirty: list[Connection] = []
         self.every(heartbeat / _SLOTS, self._beat)
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Loop:
         gc.disable()  # its pauses would be the server's latencies
         return self
 
