@@ -21,7 +21,9 @@ import pytest
 import greenchat.client
 from greenchat import client as library
 from greenchat.client import Client, ConnectionEvent, Message, Push, in_group, with_user
-from tests.system.server import DEADLINE, ROOT, Server, environment
+from lab import ROOT
+from lab.servers.node import environment
+from tests.system.server import DEADLINE, Server
 
 PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 BOT, LOGIN, *EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
@@ -43,7 +45,7 @@ def test_the_bot_answers_users_and_groups_and_takes_over_from_its_last_run(serve
     for _ in range(2):
         bot = subprocess.Popen(
             [sys.executable, "-u", "-c", BOT.replace("6000", str(server.port))],
-            env=environment({}),
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -73,7 +75,7 @@ def test_the_bot_answers_in_a_group(server: Server) -> None:
         echo.join_group(group)
         ran = subprocess.Popen(
             [sys.executable, "-c", BOT.replace("6000", str(server.port))],
-            env=environment({}),
+            env=environment(),
             stdout=subprocess.DEVNULL,
         )
         try:
@@ -144,7 +146,7 @@ def test_the_example_of_the_package_answers(server: Server, ann: Client) -> None
     with Client("127.0.0.1", server.port) as echo:
         echo.register("echo", "secret")
     ran = subprocess.Popen(
-        [sys.executable, "-c", example.replace("6000", str(server.port))], env=environment({})
+        [sys.executable, "-c", example.replace("6000", str(server.port))], env=environment()
     )
     try:
         ann.login("ann", "secret")
@@ -221,7 +223,5 @@ def test_every_public_name_is_documented() -> None:
 
 def test_the_library_starts_without_the_terminals_packages() -> None:
     program = "import greenchat.client, sys; print('prompt_toolkit' in sys.modules, 'gevent' in sys.modules)"
-    ran = subprocess.run(
-        [sys.executable, "-c", program], env=environment({}), capture_output=True, check=True
-    )
+    ran = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, check=True)
     assert ran.stdout == b"False False\n"
