@@ -13,7 +13,7 @@ from gevent.threadpool import ThreadPool
 
 from greenchat.config import Settings
 from greenchat.errors import StartupError
-from greenchat.server.stderr import FORMAT
+from greenchat.server.log import LineHandler
 
 SPARE_FILES = 64
 """Open files that are not connections: the database, the log, the listener."""
@@ -27,7 +27,7 @@ def prepare(settings: Settings) -> None:
     Raises:
         StartupError: the limit of open files leaves no room for a connection.
     """
-    logging.basicConfig(level=settings.log_level.upper(), format=FORMAT, stream=sys.stderr)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[LineHandler(sys.stderr)])
     # A line has neither the place in the code nor the thread, process or task; to find them out costs as
     # much as the line itself (docs.python.org/3/howto/logging.html, Optimization).
     logging._srcfile = None

@@ -22,8 +22,7 @@ from typing import Any
 from gevent import monkey
 
 from greenchat.metrics import LOG_LINES_LOST
-
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+from greenchat.server.log import LineFormatter
 
 LIMIT = 1_048_576
 """Characters that may wait to be written: some 10,000 lines."""
@@ -31,13 +30,10 @@ LIMIT = 1_048_576
 AT_A_TIME = 65_536
 """Characters that are written together, more or less: what a pipe holds."""
 
-WINDOW = 0.02
-"""Seconds in which the writer wakes ``WAKES`` times at most; what comes then gathers until they are over.  It
-takes the interpreter's lock from the loop each time: once for each line, that took a fifth of a server's time
-in a login storm (measured)."""
-
-WAKES = 5
-"""A line that comes by itself is written at once."""
+REST = 0.02
+"""Seconds that the writer's thread rests after each write, in which lines gather; one that comes by itself is
+written at once.  It takes the interpreter's lock from the loop each time it wakes: once for each line, that
+took a fifth of a server's time in a login storm (measured)."""
 
 LAST_WORDS = 2.0
 """Seconds that the end of the process waits for what was said to be written."""
@@ -47,7 +43,6 @@ _allocate_lock: Callable[[], Any] = monkey.get_original("_thread", "allocate_loc
 _start_thread: Callable[..., int] = monkey.get_original("_thread", "start_new_thread")
 _Queue: Callable[[], Any] = monkey.get_original("queue", "SimpleQueue")
 _sleep: Callable[[float], None] = monkey.get_original("time", "sleep")
-_monotonic: Callable[[], float] = monkey.get_original("time", "monotonic")
 _poll: Callable[[], Any] = monkey.get_original("select", "poll")
 
 
@@ -67,8 +62,6 @@ class UnblockedStream(io.TextIOBase):
         self._waiting = 0
         self._left_out = 0
         self._full = False
-        self._since = 0.0  # the beginning of the writer's window, and how often it has woken in it
-        self._wakes = 0
         _start_thread(self._run, ())
 
     def writable(self) -> bool:
@@ -115,29 +108,20 @@ class UnblockedStream(io.TextIOBase):
                     self._left_out -= lost
             for written in waits:
                 written.release()
+            if len(text) < AT_A_TIME:  # else more waits already
+                _sleep(REST)
 
     def _take(self) -> tuple[list[str], list[Any]]:
         """Return what waits, but not too much of it, and who waits behind it."""
         texts, waits, size = [], [], 0
         while not size or (size < AT_A_TIME and not self._queue.empty()):
             item = self._queue.get()
-            if not size:
-                self._gather()
             if not isinstance(item, str):
                 waits.append(item)
                 break
             texts.append(item)
             size += len(item)
         return texts, waits
-
-    def _gather(self) -> None:
-        """Let more lines come before the first is written, if the writer has woken often just now."""
-        now = _monotonic()
-        if now - self._since > WINDOW:
-            self._since, self._wakes = now, 0
-        self._wakes += 1
-        if self._wakes > WAKES:
-            _sleep(max(0.0, self._since + WINDOW - now))
 
     def _has_written(self, text: str) -> bool:
         """Write a text, however long that takes; return False if it cannot be written."""
@@ -163,7 +147,7 @@ def _notice(lost: int) -> str:
     """Return the line that stands in the place of others."""
     words = f"the log can be written again; {lost} lines of it were lost"
     record = {"name": "greenchat", "levelno": logging.WARNING, "levelname": "WARNING", "msg": words}
-    return logging.Formatter(FORMAT).format(logging.makeLogRecord(record)) + "\n"
+    return LineFormatter().format(logging.makeLogRecord(record)) + "\n"
 
 
 def unblock_stderr() -> None:
