@@ -8,8 +8,6 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-from gevent import getcurrent
-
 from greenchat.errors import RequestError
 from greenchat.metrics import (
     CONNECTIONS_CLOSED,
@@ -18,9 +16,11 @@ from greenchat.metrics import (
     RECEIVED_BYTES,
     RECEIVED_FRAMES,
 )
-from greenchat.network.outbox import OUTBOX_LIMIT, Flusher, Transport
+from greenchat.network.outbox import BEHIND, OUTBOX_LIMIT, Flusher, Outbox
+from greenchat.network.reader import BY_SERVICE, BY_SUPERVISION, Reader
 from greenchat.network.shaper import Shaper
-from greenchat.network.waiting import BEHIND, Waiting
+from greenchat.network.tls import BrokenTls
+from greenchat.network.transport import Transport
 from greenchat.protocol.lines import FrameTooLarge
 from greenchat.protocol.wire import Frames, Framing, Opening, OtherProtocol, Wire
 
@@ -72,8 +72,10 @@ OpenSession = Callable[["Connection", Wire], Session]
 """Make the service's side of a connection, given how a client is spoken to that has said nothing yet."""
 
 
-class Connection(Waiting):
+class Connection:
     """A peer's connection; implements ``ports.Peer``.
+
+    It holds the two halves, an outbox and a reader, and knows how both end.
 
     Args:
         sock: connected and non-blocking; the connection closes it.
@@ -85,6 +87,9 @@ class Connection(Waiting):
         shaper: says how much is read of it; None for any amount.
 
     Attributes:
+        outbox: the writing half.
+        reader: the reading half.
+        send: ``send(frame)`` queues a frame: the outbox's method itself, as every delivery passes here.
         session: the service's side; None before it is opened and once it is told of the end.
         missed: beats missed in a row.
         stranger_since: when it was first seen not logged in; None while it is.
@@ -92,8 +97,9 @@ class Connection(Waiting):
     """
 
     # fmt: off
-    __slots__ = ("_eof", "_framing", "_opening", "_patience", "_refusal", "address", "missed", "opened",
-                 "session", "stranger_since", "wire")
+    __slots__ = ("_eof", "_flusher", "_framing", "_opening", "_patience", "_reason", "_refusal", "_sock",
+                 "address", "missed", "opened", "outbox", "reader", "send", "session", "stranger_since",
+                 "wire")
     # fmt: on
 
     def __init__(
@@ -106,18 +112,23 @@ class Connection(Waiting):
         outbox_limit: int = OUTBOX_LIMIT,
         shaper: Shaper | None = None,
     ) -> None:
-        super().__init__(sock, flusher, outbox_limit, shaper)
+        self.outbox = Outbox(sock, flusher, outbox_limit, self)
+        self.reader = Reader(sock, flusher, self.outbox, shaper)
+        self.send = self.outbox.send
         self.address = address
         self.session: Session | None = None
         self.opened = opened
         self.missed = 0
         self.stranger_since: float | None = opened
+        self.wire = opening.wire
+        self._sock = sock
+        self._flusher = flusher
         self._opening: Opening | None = opening
         self._framing: Framing | None = None
-        self.wire = opening.wire
         self._refusal: RequestError | None = None
         self._patience = 0.0
         self._eof = False
+        self._reason: str | None = None
         CONNECTIONS_OPENED.value += 1
 
     # -- What the service may do
@@ -125,7 +136,7 @@ class Connection(Waiting):
     @property
     def present(self) -> bool:
         """True if the peer has not ended its half.  It may have, and its last requests still wait."""
-        if self._eof or self._lost:
+        if self._eof or self.outbox.lost:
             return False
         state: int = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         return state == ESTABLISHED
@@ -144,10 +155,55 @@ class Connection(Waiting):
             return
         last_words = self.wire.bye(reason, retry_after)
         if last_words:
-            self._limit = self._unsent  # they are never over the limit
-            self.send(b"".join(last_words))
-        self._seal()
+            self.outbox.send_last(b"".join(last_words))
+        self.outbox.seal()
         self._end(reason)
+
+    def pause(self) -> None:
+        """Read no more from the peer until ``resume``; frames that were read already wait too."""
+        self.reader.pause(BY_SERVICE)
+
+    def resume(self) -> None:
+        """Read again."""
+        self.reader.resume(BY_SERVICE)
+
+    def when_written(self, call: Callable[[], None]) -> None:
+        """Call back when all that was sent so far is with the socket (see ``Outbox.when_written``)."""
+        self.outbox.when_written(call)
+
+    def drain(self) -> bool:
+        """Wait until all that was sent is with the socket (see ``Outbox.drain``).  May switch."""
+        return self.outbox.drain()
+
+    def has_room(self, frames: int, before: int = 0) -> bool:
+        """Return True if an entry of so many frames may be sent now (see ``Outbox.has_room``)."""
+        return self.outbox.has_room(frames, before)
+
+    def drop_paced(self) -> None:
+        """Drop the frames that wait for their turn at a paced peer."""
+        self.outbox.drop_paced()
+
+    # -- What the outbox tells it
+
+    def overflowed(self) -> None:
+        """End the connection of a slow consumer."""
+        self.close("slow_consumer")
+
+    def broken(self, error: OSError) -> None:
+        """End: the socket is broken."""
+        self._end(_why(error))
+
+    def wrote(self, eased: bool) -> None:
+        """Go on reading a peer that has taken enough; one that is about to end may have taken everything."""
+        if self._reason is not None:
+            self.reader.wake()
+        elif eased and not self.reader.paused:
+            self.reader.heard = True
+            self.reader.wake()
+
+    def eased(self) -> None:
+        """Go on reading a peer of which few enough frames wait for their turn."""
+        self.reader.wake_soon()
 
     def refuse(self, error: RequestError, patience: float = 0.0) -> None:
         """End a new connection with the reason why it may not stay, and when to come back.
@@ -160,7 +216,7 @@ class Connection(Waiting):
 
     def make_room(self) -> None:
         """End a connection that has said nothing, without a word, for the sake of a newcomer."""
-        self._seal()
+        self.outbox.seal()
         self._end("its room was needed")
 
     # -- What the supervision sees
@@ -176,12 +232,21 @@ class Connection(Waiting):
         That is not known while it is paused or being served.  A peer that is too far behind is not read:
         then what it sends is counted, and so is what it takes.
         """
-        if not self._idle or self._paused:
+        if self.reader.busy or self.reader.paused:
             return False
-        if self._backlog is not None and self._held() and self._backlog.shows_life(self._sock, self._written):
+        if self.outbox.holds_up and self.outbox.shows_life():
             self.missed = 0
             return False
         return True
+
+    def take_no_more(self) -> None:
+        """Let the request that is being handled be the last, until ``take_more``."""
+        self.reader.pause(BY_SUPERVISION)
+
+    def take_more(self) -> None:
+        """Go on; nothing changes where ``take_no_more`` was not called."""
+        if self.reader.paused & BY_SUPERVISION:
+            self.reader.resume(BY_SUPERVISION)
 
     @property
     def may_think(self) -> bool:
@@ -197,7 +262,7 @@ class Connection(Waiting):
 
     def run(self, open_session: OpenSession) -> None:
         """Serve the peer until the connection ends, for whatever cause, and close the socket."""
-        self._greenlet = getcurrent()
+        self.reader.begin()
         try:
             if self._refusal is not None:
                 self._tell_refusal(self._refusal)
@@ -212,16 +277,17 @@ class Connection(Waiting):
             self._finish()
 
     def _read(self, receive: Callable[[bytes], None]) -> None:
+        reader = self.reader
         self._take(self._recv(), receive)  # TLS has already read what came with the end of its handshake
         while self._reason is None:
-            self._wait()
-            if self._held():
-                self._settle()
+            reader.wait()
+            if reader.held:
+                reader.wait_until_free()
             elif self._reason is None and (data := self._recv()):
                 self._take(data, receive)
-                self.heard = True
-                if self._shaper is not None:
-                    self._shape(self._shaper, len(data))
+                reader.heard = True
+                if reader.shaper is not None:
+                    reader.shape(len(data))
 
     def _tell_refusal(self, error: RequestError) -> None:
         """Wait for the first frame, but not for long; then tell in its wire why the peer may not stay."""
@@ -230,7 +296,7 @@ class Connection(Waiting):
         if self._patience:
             self._while_waiting(lambda: bool(requests or self._reason), self._patience, requests.append)
         self._say(self.wire.refused(error, requests[0] if requests else None))
-        self._seal()
+        self.outbox.seal()
         self._end(str(error))
 
     def _say(self, frames: Frames) -> None:
@@ -244,10 +310,19 @@ class Connection(Waiting):
         except FrameTooLarge as error:
             frames, too_large = error.frames, error
         except OtherProtocol:
-            self._seal()
+            self.outbox.seal()
             self._end("another protocol")
             return
-        self._handle(frames, receive)
+        reader, outbox = self.reader, self.outbox
+        for number, frame in enumerate(frames):
+            if reader.paused or outbox.unsent > BEHIND or outbox.pacer is not None:
+                reader.wait_until_free()
+            elif number % FRAMES == FRAMES - 1:
+                reader.give_way()
+            if self._reason is not None:
+                return
+            RECEIVED_FRAMES.value += 1
+            receive(frame)
         if too_large is not None:
             self._say(self.wire.failed(too_large, None, None))
             self.close("protocol")
@@ -267,19 +342,8 @@ class Connection(Waiting):
         if self.session is not None:
             self.session.wire = self.wire
         if self.wire.pace:
-            self.pace(self.wire.pace)
+            self.outbox.pace(self.wire.pace)
         return self._framing.feed(said)
-
-    def _handle(self, frames: list[bytes], receive: Callable[[bytes], None]) -> None:
-        for number, frame in enumerate(frames):
-            if self._paused or self._unsent > BEHIND or (self._pacer and self._pacer.is_crowded):
-                self._settle()
-            elif number % FRAMES == FRAMES - 1:
-                self._give_way()
-            if self._reason is not None:
-                return
-            RECEIVED_FRAMES.value += 1
-            receive(frame)
 
     def _recv(self) -> bytes:
         """Read a chunk; empty if there is none now, or (then the connection has a reason) ever."""
@@ -288,7 +352,7 @@ class Connection(Waiting):
         except BlockingIOError:
             return b""
         except OSError as error:
-            self._fail(error)
+            self.outbox.fail(error)
             return b""
         if not data:
             self._eof = True
@@ -310,7 +374,7 @@ class Connection(Waiting):
             log_end(self.address, user, reason, self.opened)
 
     def _leave(self, reason: str) -> int | None:
-        if self._opening is not None and not self._eof and not self._lost:
+        if self._opening is not None and not self._eof and not self.outbox.lost:
             self._opening.ended()
         session, self.session = self.session, None
         if session is None:
@@ -330,17 +394,17 @@ class Connection(Waiting):
             grace: seconds for replies that are still being made.
         """
         if self._eof and grace:
-            self._discard_until(lambda: self._lost, grace)
-        self._seal()
-        self.flush()
-        self._discard_until(lambda: not self._unsent, LINGER)
-        if not self._lost:
+            self._discard_until(lambda: self.outbox.lost, grace)
+        self.outbox.seal()
+        self.outbox.flush()
+        self._discard_until(lambda: not self.outbox.unsent, LINGER)
+        if not self.outbox.lost:
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError:  # the peer was faster
                 return
-            if self._written or not self._is_unused:  # else nothing can be unread at either end
-                self._discard_until(lambda: self._eof or self._lost, DISCARD)
+            if self.outbox.written or not self._is_unused:  # else nothing can be unread at either end
+                self._discard_until(lambda: self._eof or self.outbox.lost, DISCARD)
 
     def _discard_until(self, over: Callable[[], bool], seconds: float) -> None:
         """Throw input away until ``over()``, or for so many seconds at most."""
@@ -351,14 +415,14 @@ class Connection(Waiting):
     ) -> None:
         """Read until ``over()``, for so many seconds at most; without ``receive`` throw away what comes."""
         timer = self._flusher.loop.timer(seconds)
-        timer.start(self._wake)
+        timer.start(self.reader.wake)
         try:
             while timer.active and not over():
                 if self._eof:
-                    self._watcher.stop()  # the end of the stream stays readable
-                    self._sleep()
+                    self.reader.ignore_input()
+                    self.reader.sleep()
                     continue
-                self._wait()
+                self.reader.wait()
                 data = self._recv()
                 if receive is not None and data:
                     self._take(data, receive)
@@ -366,15 +430,23 @@ class Connection(Waiting):
             timer.close()
 
     def _release(self) -> None:
-        self._seal()
-        self._drop_frames()
-        self._end_backlog()
-        if self._shaper is not None:
-            self._shaper.end()
-        self._watcher.stop()
-        self._watcher.close()
+        self.outbox.release()
+        self.reader.close()
         self._sock.close()
         CONNECTIONS_CLOSED.value += 1
+
+    def _end(self, reason: str) -> None:
+        """Give the reason of the end (the first one counts) and let the greenlet see it."""
+        if self._reason is None:
+            self._reason = reason
+            self.reader.ended = True
+        self.reader.wake_soon()
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, BrokenTls):
+        return f"TLS broken ({error})"
+    return "timed out" if isinstance(error, TimeoutError) else "reset"
 
 
 def log_end(address: str, user: int | None, reason: str, opened: float) -> None:

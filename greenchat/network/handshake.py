@@ -19,8 +19,8 @@ from greenchat.errors import RateLimited
 from greenchat.metrics import EVICTIONS
 from greenchat.network.admission import Admission, TooManyConnections
 from greenchat.network.connection import log_end
-from greenchat.network.outbox import READABLE, Transport
 from greenchat.network.tls import BrokenTls, Certificate
+from greenchat.network.transport import READABLE, Transport
 from greenchat.protocol.addresses import display, plain
 from greenchat.protocol.proxy import MAX_HEADER, BadProxyHeader, ProxyHeader, read_header
 

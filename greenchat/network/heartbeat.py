@@ -104,8 +104,8 @@ class Heartbeat:
             session = connection.session
             if session is None:
                 continue
-            if not late and connection.stuck(now) >= self._outbox_seconds:
-                connection.cut_off()
+            if not late and connection.outbox.stuck(now) >= self._outbox_seconds:
+                connection.outbox.cut_off()
             elif session.user is None:
                 if not late:
                     self._check_login(connection, now)
@@ -119,8 +119,8 @@ class Heartbeat:
                     self._check_beat(connection, late)
 
     def _check_beat(self, connection: Connection, late: bool) -> None:
-        if connection.heard:
-            connection.heard = False
+        if connection.reader.heard:
+            connection.reader.heard = False
             connection.missed = 0
         elif connection.silent() and not late:
             connection.missed += 1
@@ -136,7 +136,7 @@ class Heartbeat:
             return
         if self._silent is not None and self._may_think(self._silent, connection, now):
             return
-        if connection.busy:
+        if connection.reader.busy:
             # The request that is being handled may be the login, and after a restart many wait for the
             # database: it is not they who are slow.  But it is the last one.
             connection.take_no_more()
@@ -156,8 +156,8 @@ class Heartbeat:
             silent.remove(connection)
             connection.stranger_since = now
             return True
-        if connection.heard:
-            connection.heard = False
+        if connection.reader.heard:
+            connection.reader.heard = False
             connection.stranger_since = now
         assert connection.stranger_since is not None
         return now - connection.stranger_since < silent.timeout

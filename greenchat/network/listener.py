@@ -19,10 +19,11 @@ from greenchat.network.connection import Connection, OpenSession
 from greenchat.network.handshake import Handshakes
 from greenchat.network.heartbeat import Heartbeat
 from greenchat.network.limits import DEFAULTS, Limits
-from greenchat.network.outbox import Flusher, Transport
+from greenchat.network.outbox import Flusher
 from greenchat.network.shaper import Shaper
 from greenchat.network.silent import SilentConnections
 from greenchat.network.tls import Certificate
+from greenchat.network.transport import Transport
 from greenchat.protocol.addresses import display, host_of
 from greenchat.protocol.wire import Opening
 

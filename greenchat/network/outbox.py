@@ -16,6 +16,7 @@ from gevent.event import Event
 
 from greenchat.metrics import EVICTIONS, HANDLER_ERRORS, SENT_BYTES, SENT_FRAMES
 from greenchat.network.pacer import Call, Pacer
+from greenchat.network.transport import WRITABLE, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -32,54 +33,58 @@ CLOSED = -1
 PACED = -2
 """The limit of an outbox whose frames go to its pacer: every send is over it too."""
 
-READABLE, WRITABLE = 1, 2
-"""The io events of libev that a read loop and a backlog wait for."""
+BEHIND = 65_536
+"""Unsent bytes above which a peer is not read: no more replies are made for it."""
 
 
-class Transport(Protocol):
-    """What a connection needs of its socket, which is a non-blocking one or something that acts like it.
+class Owner(Protocol):
+    """The connection that an outbox writes for: what the outbox tells it."""
 
-    Attributes:
-        in_flight: bytes that ``send`` has not counted as sent, but that cannot be taken back any more: the
-            next ``send`` MUST begin with them.  A socket has none.
-    """
+    def overflowed(self) -> None:
+        """The peer is a slow consumer: end the connection.  Frames are dropped already, BYE fits."""
 
-    @property
-    def in_flight(self) -> int: ...
-    def recv(self, size: int, /) -> bytes: ...
-    def send(self, data: bytes | memoryview, /) -> int: ...
-    def shutdown(self, how: int, /) -> None: ...
-    def close(self) -> None: ...
-    def getsockopt(self, level: int, option: int, size: int, /) -> Any: ...
-    def fileno(self) -> int: ...
+    def broken(self, error: OSError) -> None:
+        """The socket is broken: nothing more can be written or read.  Called once."""
+
+    def wrote(self, eased: bool) -> None:
+        """Something was written to a peer that was behind; ``eased``: it may be read again."""
+
+    def eased(self) -> None:
+        """The pacer's queue is short enough again for the peer to be read."""
+
+    def close(self, reason: str) -> None:
+        """End the connection after what was sent; called for an error in the outbox itself."""
 
 
 class Flusher:
     """Flush, at the end of each turn of the loop, the outboxes that got a frame in it.
 
     One ``send()`` a socket and turn, however many frames: five times the throughput of one each.
+
+    Attributes:
+        hub: gevent's.
+        loop: gevent's.
+        dirty: the outboxes to flush; ``schedule`` comes before the first one.
     """
 
     def __init__(self) -> None:
         self.hub = get_hub()
         self.loop = self.hub.loop
-        self._dirty: list[Outbox] = []
+        self.dirty: list[Outbox] = []
 
-    def add(self, outbox: Outbox) -> None:
-        """Have an outbox flushed at the end of this turn."""
-        if not self._dirty:
-            self.loop.run_callback(self._flush)
-        self._dirty.append(outbox)
+    def schedule(self) -> None:
+        """Have the dirty outboxes flushed at the end of this turn."""
+        self.loop.run_callback(self._flush)
 
     def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
+        dirty, self.dirty = self.dirty, []
         for outbox in dirty:
             try:
                 outbox.flush()
             except Exception:  # a bug in one must not keep the others from being flushed
                 HANDLER_ERRORS.value += 1
                 logger.exception("a bug in writing to a peer")
-                outbox.close("evicted")
+                outbox.owner.close("evicted")
 
 
 class _Call(NamedTuple):
@@ -128,33 +133,55 @@ class Outbox:
     The frames of a turn go with one ``send()``, or a few if they are many.  What the socket does not
     take stays queued, as the frames that it came in, until the socket is writable again.
 
+    ===========  ======================================  ===============================================
+    state        ``send`` puts a frame                   left by
+    ===========  ======================================  ===============================================
+    open         into the queue, for this turn's end     the socket takes only a part: behind
+    behind       into the queue, for the watcher         all is written: open; over ``limit``: overflow
+    paced        into the pacer, for its turn            the socket takes nothing: behind
+    closed       nowhere                                 never; what is queued is still written
+    ===========  ======================================  ===============================================
+
     Args:
         sock: what is written to; it never blocks.
         flusher: shared by all connections.
         limit: the high-water mark, in bytes.
+        owner: the connection.
+
+    Attributes:
+        owner: the connection.
+        lost: True once the socket is broken.
+        unsent: bytes in the queue.
+        written: bytes that the socket has taken, ever.
+        is_behind: True while the socket takes less than is sent.
+        pacer: for a peer that is sent one frame at a time; None for any other.
     """
 
     # fmt: off
-    __slots__ = ("_backlog", "_calls", "_flusher", "_frames", "_limit", "_lost", "_pacer", "_sock",
-                 "_unsent", "_written")
+    __slots__ = ("_backlog", "_calls", "_flusher", "_frames", "_limit", "_sock", "is_behind", "lost", "owner",
+                 "pacer", "unsent", "written")
     # fmt: on
 
-    def __init__(self, sock: Transport, flusher: Flusher, limit: int) -> None:
+    def __init__(self, sock: Transport, flusher: Flusher, limit: int, owner: Owner) -> None:
+        self.owner = owner
+        self.lost = False
+        self.unsent = 0
+        self.written = 0
+        self.is_behind = False
+        self.pacer: Pacer | None = None
         self._sock = sock
         self._flusher = flusher
         self._limit = limit
         self._frames: list[bytes | memoryview] = []  # the rest of one that is partly written is a view
-        self._unsent = 0  # bytes of the frames
-        self._written = 0  # bytes ever
         self._backlog: _Backlog | None = None
         self._calls: deque[_Call] | None = None
-        self._lost = False  # the socket is broken
-        self._pacer: Pacer | None = None
 
     @property
-    def unsent(self) -> int:
-        """Bytes that the socket has not taken yet."""
-        return self._unsent
+    def holds_up(self) -> bool:
+        """True if so much is unsent that the peer should not be read: no more replies are made for it."""
+        if self.pacer is not None and self.pacer.is_crowded:
+            return True
+        return self.is_behind and self.unsent > BEHIND
 
     def send(self, frame: bytes) -> None:
         """Queue a frame, complete with its terminator.
@@ -162,17 +189,21 @@ class Outbox:
         MUST NOT block, switch, reorder or raise.  Every delivery passes here.  The high-water
         mark is compared before the frame is counted, so that one frame of any size always fits.
         """
-        if self._unsent > self._limit and not self._make_room(frame):
+        if self.unsent > self._limit and not self._make_room(frame):
             return
-        self._unsent += len(frame)
+        self.unsent += len(frame)
         frames = self._frames
         if not frames:
-            self._flusher.add(self)
+            flusher = self._flusher
+            if not flusher.dirty:
+                flusher.schedule()
+            flusher.dirty.append(self)
         frames.append(frame)
 
-    def close(self, reason: str, retry_after: float | None = None) -> None:
-        """End the connection.  The outbox asks for it with ``slow_consumer``."""
-        raise NotImplementedError
+    def send_last(self, frame: bytes) -> None:
+        """Queue the peer's last words, which are never over the limit."""
+        self._limit = self.unsent
+        self.send(frame)
 
     def when_written(self, call: Callable[[], None]) -> None:
         """Call back when all that was sent so far has been handed to the socket; never if it ends before.
@@ -182,9 +213,9 @@ class Outbox:
         """
         if self._limit == CLOSED:
             return
-        if self._pacer:
-            self._pacer.when_written(call)
-        elif self._unsent:
+        if self.pacer:
+            self.pacer.when_written(call)
+        elif self.unsent:
             self._add_call(call, finally_=False)
         else:
             call()
@@ -195,11 +226,11 @@ class Outbox:
         Returns:
             True if the connection still stands.
         """
-        if self._pacer:
+        if self.pacer:
             handed_out = Event()
-            self._pacer.when_empty(handed_out.set)
+            self.pacer.when_empty(handed_out.set)
             handed_out.wait()
-        if self._unsent and self._limit != CLOSED:
+        if self.unsent and self._limit != CLOSED:
             written = Event()
             self._add_call(written.set, finally_=True)
             written.wait()
@@ -214,27 +245,24 @@ class Outbox:
             frames: of the entry.
             before: frames of other entries that are to be sent first.
         """
-        return self._pacer is None or self._pacer.has_room(frames, before)
+        return self.pacer is None or self.pacer.has_room(frames, before)
 
     def drop_paced(self) -> None:
         """Drop the frames that wait for their turn: they are for a user who has logged out."""
-        if self._pacer is not None:
-            self._pacer.drop()
+        if self.pacer is not None:
+            self.pacer.drop()
 
     def pace(self, seconds: float) -> None:
         """Write one frame at a time from now on, with a pause of so many seconds after each."""
-        self._pacer = Pacer(self._flusher.loop, seconds, self._write_paced, self._eased)
+        self.pacer = Pacer(self._flusher.loop, seconds, self._write_paced, self.owner.eased)
         if self._limit != CLOSED:
             self._limit = PACED
 
-    def _eased(self) -> None:
-        """The pacer is not crowded any more."""
-
     def _write_paced(self, frame: bytes, calls: list[Call]) -> bool:
         """Write a frame of the pacer by itself, unless the peer is behind."""
-        if self._backlog is not None:
+        if self.is_behind:
             return False
-        self._unsent += len(frame)
+        self.unsent += len(frame)
         self._frames.append(frame)
         for call in calls:
             self._add_call(call, finally_=False)
@@ -243,32 +271,40 @@ class Outbox:
 
     def flush(self) -> None:
         """Hand the queued frames to the socket, unless the peer is behind."""
-        if self._backlog is not None or not self._frames:
+        if self.is_behind or not self._frames:
             return
-        if not self._write_frames():
-            self._backlog = _Backlog(self._flusher.loop, self._sock, self._written)
+        if not self._write():
+            self.is_behind = True
+            self._backlog = _Backlog(self._flusher.loop, self._sock, self.written)
             self._backlog.watcher.start(self._writable)
         if self._calls:
             self._call_back(self._calls)
 
     def _writable(self) -> None:
         """Write on; the watcher calls this."""
-        if self._write_frames():
+        held_up = self.holds_up
+        if self._write():
             self._end_backlog()
         if self._calls:
             self._call_back(self._calls)
+        self.owner.wrote(held_up and not self.holds_up)
 
-    def _write_frames(self) -> bool:
+    def _write(self) -> bool:
         """Write until nothing is left, or the socket takes no more: then return False."""
         frames = self._frames
         while frames:
-            batch = frames if self._unsent <= BATCH else frames[: self._fewest(BATCH)]
+            batch = frames if self.unsent <= BATCH else frames[: self._fewest(BATCH)]
             data = b"".join(batch)
-            sent = self._write(data)
-            if self._lost:
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                self.fail(error)
                 return True
-            self._unsent -= sent
-            self._written += sent
+            SENT_BYTES.value += sent
+            self.unsent -= sent
+            self.written += sent
             if sent < len(data):
                 self._take_out(sent)
                 return False
@@ -296,23 +332,11 @@ class Outbox:
         if sent:
             frames[0] = memoryview(frames[0])[sent:]
 
-    def _write(self, data: bytes) -> int:
-        try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            self._fail(error)
-            return 0
-        SENT_BYTES.value += sent
-        return sent
-
-    def _fail(self, error: OSError) -> None:
-        """The socket is broken: nothing more can be written or read."""
-        self._lost = True
-        self._seal()
-        self._drop_frames()
-        self._end_backlog()
+    def fail(self, error: OSError) -> None:
+        """Drop everything and tell the owner: the socket is broken."""
+        self.lost = True
+        self.release()
+        self.owner.broken(error)
 
     def stuck(self, now: float) -> float:
         """Return for how many seconds the peer has taken nothing of what waits for it.
@@ -322,49 +346,59 @@ class Outbox:
         """
         if self._backlog is None or self._limit == CLOSED:
             return 0.0
-        return self._backlog.stuck(self._sock, self._written, now)
+        return self._backlog.stuck(self._sock, self.written, now)
+
+    def shows_life(self) -> bool:
+        """Return True if the peer, which is behind, has sent or taken anything since this was last asked."""
+        return self._backlog is not None and self._backlog.shows_life(self._sock, self.written)
 
     def cut_off(self) -> None:
-        """End the connection of a slow consumer.
+        """Drop what a slow consumer lacks, and have the owner end the connection.
 
-        It MUST get whole frames: the one that is partly written, then BYE.
+        The peer MUST get whole frames: the one that is partly written, then BYE.
         """
         EVICTIONS.values["slow_consumer"] += 1
         is_begun = bool(self._frames) and isinstance(self._frames[0], memoryview)
         self._drop_frames(keep=max(is_begun, self._fewest(self._sock.in_flight)))
         if not self._frames:
             self._end_backlog()
-        self.close("slow_consumer")
-        self._seal()  # it may have been closed by the peer before
+        self.owner.overflowed()
+        self.seal()  # the connection may have been closed before
 
-    def _seal(self) -> None:
+    def seal(self) -> None:
         """Take no more frames; what is queued is still written, but nobody waits for it any more.
 
         What a pacer holds is dropped: it was delivered to nobody, and is in the log.
         """
         self._limit = CLOSED
-        if self._pacer is not None:
-            self._pacer.close()
+        if self.pacer is not None:
+            self.pacer.close()
         calls = self._calls or ()
         self._calls = deque(entry for entry in calls if not entry.finally_) or None
         _run([entry for entry in calls if entry.finally_])
+
+    def release(self) -> None:
+        """Take no more frames, and drop those that are queued."""
+        self.seal()
+        self._drop_frames()
+        self._end_backlog()
 
     def _make_room(self, frame: bytes) -> bool:
         """Return True if a frame may be queued all the same: the outbox is over its limit, or closed."""
         if self._limit == CLOSED:
             return False
-        if self._pacer is not None:
-            self._pacer.add(frame)
+        if self.pacer is not None:
+            self.pacer.add(frame)
             return False
         self.flush()
-        if self._unsent > self._limit != CLOSED:
+        if self.unsent > self._limit != CLOSED:
             self.cut_off()
         return self._limit != CLOSED
 
     def _drop_frames(self, keep: int = 0) -> None:
         """Drop all frames but the first few, and forget who waits for them."""
         del self._frames[keep:]
-        self._unsent = sum(map(len, self._frames))
+        self.unsent = sum(map(len, self._frames))
         self._calls = deque(entry for entry in self._calls or () if entry.finally_) or None
 
     def _end_backlog(self) -> None:
@@ -372,16 +406,17 @@ class Outbox:
             self._backlog.watcher.stop()
             self._backlog.watcher.close()
             self._backlog = None
+            self.is_behind = False
 
     def _add_call(self, call: Callable[[], None], *, finally_: bool) -> None:
         if self._calls is None:
             self._calls = deque()
-        self._calls.append(_Call(call, self._written + self._unsent, finally_))
+        self._calls.append(_Call(call, self.written + self.unsent, finally_))
 
     def _call_back(self, calls: deque[_Call]) -> None:
         """Call those who wait for what is written now."""
         due = []
-        while calls and calls[0].written <= self._written:
+        while calls and calls[0].written <= self.written:
             due.append(calls.popleft())
         _run(due)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from greenchat.errors import ConfigError
-from greenchat.network.outbox import READABLE, WRITABLE
+from greenchat.network.transport import READABLE, WRITABLE
 
 RECORD = 16_384
 """The most bytes that a TLS record has (RFC 8446, 5.1)."""

@@ -56,7 +56,7 @@ class Lines:
             frames = [frame.removesuffix(b"\r") for frame in frames]
         if len(data) > self._max_frame:
             self._check(frames)
-        return [frame for frame in frames if frame]
+        return list(filter(None, frames))
 
     def _check(self, frames: list[bytes]) -> None:
         for number, frame in enumerate([*frames, self._tail.removesuffix(b"\r")]):

@@ -32,7 +32,7 @@ def connect_gauges(listener: ChatServer, hub: Hub, store: Store, bus: Bus) -> No
         return {(name, state): number for state, number in states.items()}
 
     metrics.CONNECTIONS.read = connections
-    metrics.OUTBOX_BYTES.read = lambda: {(): sum(peer.unsent for peer in listener.connections)}
+    metrics.OUTBOX_BYTES.read = lambda: {(): sum(peer.outbox.unsent for peer in listener.connections)}
     metrics.USERS_ONLINE.read = lambda: {(): len(hub.users())}
     metrics.DEVICES_ONLINE.read = lambda: {(): len(hub.sessions())}
     metrics.COMMIT_QUEUE.read = lambda: {(): store.queued}

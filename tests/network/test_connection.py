@@ -143,7 +143,7 @@ def test_a_reset_in_mid_frame_ends_the_connection_without_a_traceback(
 
 def test_a_peer_that_vanished_timed_out(serve: Serve) -> None:
     client, session = serve().pair()
-    session.peer._fail(TimeoutError())  # what TCP_USER_TIMEOUT and keepalive bring, after 30 seconds
+    session.peer.outbox.fail(TimeoutError())  # what TCP_USER_TIMEOUT and keepalive bring, after 30 seconds
     session.ended.wait()
     assert session.reasons == ["timed out"]
     assert client.rest() == b""
@@ -292,7 +292,7 @@ def test_input_during_a_handler_waits_for_it(serve: Serve) -> None:
     client.send(b"one\n")
     entered.wait()
     client.send(b"two\n")
-    while session.peer._watcher.active:  # once the input is seen; the loop would spin
+    while session.peer.reader._watcher.active:  # once the input is seen; the loop would spin
         gevent.sleep(0)
     served.pair()
     assert session.frames == [b"one"]

@@ -24,13 +24,21 @@ CLASSIC = SimpleNamespace(beats=False)
 class Peer(SimpleNamespace):
     """What the supervision sees of a connection."""
 
-    def __init__(self, user: int | None = 5, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        user: int | None = 5,
+        heard: bool = False,
+        busy: bool = False,
+        stuck: Any = lambda now: 0.0,
+        **kwargs: Any,
+    ) -> None:
         state = {
-            "session": SimpleNamespace(user=user), "heard": False, "missed": 0, "stranger_since": 0.0,
-            "silent": lambda: True, "busy": False, "wire": SimpleNamespace(beats=True), "reasons": [],
+            "session": SimpleNamespace(user=user), "missed": 0, "stranger_since": 0.0,
+            "silent": lambda: True, "wire": SimpleNamespace(beats=True), "reasons": [],
+            "reader": SimpleNamespace(heard=heard, busy=busy),
             "may_think": False, "address": "192.0.2.1:1", "make_room": lambda: self.reasons.append("room"),
             "take_more": lambda: None, "take_no_more": lambda: self.reasons.append("no more"),
-            "stuck": lambda now: 0.0, "cut_off": lambda: self.close("slow_consumer"),
+            "outbox": SimpleNamespace(stuck=stuck, cut_off=lambda: self.close("slow_consumer")),
         }  # fmt: skip
         super().__init__(**{**state, **kwargs})
 
@@ -74,7 +82,7 @@ def test_the_interval_of_the_last_byte_is_not_missed() -> None:
 def test_any_byte_starts_the_count_again() -> None:
     clock = Clock(Peer())
     clock.tick(4)
-    clock.peer.heard = True
+    clock.peer.reader.heard = True
     assert clock.tick(5) == []
     assert clock.tick() == ["evicted"]
 
@@ -100,14 +108,14 @@ def test_who_cannot_be_heard_or_knows_no_heartbeats_is_not_evicted(state: dict[s
 def test_who_is_not_logged_in_has_ten_seconds_whatever_they_send() -> None:
     clock = Clock(Peer(user=None, heard=True))
     assert clock.tick(9) == []
-    clock.peer.heard = True
+    clock.peer.reader.heard = True
     assert clock.tick() == ["evicted"]
 
 
 def test_no_login_ends_while_it_is_being_handled() -> None:
     clock = Clock(Peer(user=None, busy=True, silent=lambda: False))
     assert "evicted" not in clock.tick(100)
-    clock.peer.busy = False
+    clock.peer.reader.busy = False
     assert "evicted" in clock.tick()
 
 
@@ -149,7 +157,7 @@ def test_one_that_has_said_nothing_may_think_for_longer() -> None:
 def test_a_person_with_an_original_client_has_the_longer_time_after_each_request() -> None:
     clock = Clock(Peer(user=None, may_think=True), silent_timeout=60.0)
     clock.tick(50)
-    clock.peer.heard = True
+    clock.peer.reader.heard = True
     assert clock.tick(59) == []
     assert clock.tick(2)[:1] == ["evicted"]
 

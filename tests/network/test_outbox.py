@@ -51,18 +51,34 @@ class ScriptedSocket:
 
 
 class Box(Outbox):
-    """An outbox of 1,000 bytes, at the end of which is a BYE."""
+    """An outbox of 1,000 bytes that is its own owner: at its end is a BYE."""
 
-    def __init__(self, sock: ScriptedSocket) -> None:
-        super().__init__(sock, Flusher(), 1000)  # type: ignore[arg-type]
+    def __init__(self, sock: ScriptedSocket, limit: int = 1000) -> None:
+        super().__init__(sock, Flusher(), limit, self)  # type: ignore[arg-type]
+        self.sock = sock
         self.reasons: list[str] = []
         self.called: list[int] = []
 
-    def close(self, reason: str, retry_after: float | None = None) -> None:
+    def overflowed(self) -> None:
+        self.close("slow_consumer")
+
+    def broken(self, error: OSError) -> None:
+        """Nothing is left to do."""
+
+    def wrote(self, eased: bool) -> None:
+        """Nobody reads this peer."""
+
+    def eased(self) -> None:
+        """Nobody reads this peer."""
+
+    def close(self, reason: str) -> None:
         self.reasons.append(reason)
-        self._limit = 10_000
-        self.say(b"bye")
-        self._seal()
+        self.send_last(b"bye\n")
+        self.seal()
+
+    def writable(self) -> None:
+        """Do what the watcher does once the socket takes more."""
+        self._writable()
 
     def say(self, frame: bytes) -> None:
         """Send a line."""
@@ -136,13 +152,13 @@ def test_when_written_does_not_wait_for_what_is_sent_after_it() -> None:
     box.call(1)
     box.say(b"later")
     box.call(2)
-    box._sock.script = [None]  # type: ignore[attr-defined]
-    box._writable()
+    box.sock.script = [None]
+    box.writable()
     assert box.called == []
-    box._sock.script = [12]  # type: ignore[attr-defined]
-    box._writable()
+    box.sock.script = [12]
+    box.writable()
     assert box.called == [1]
-    box._writable()
+    box.writable()
     assert box.called == [1, 2]
 
 
@@ -168,7 +184,7 @@ def test_a_slow_consumer_is_not_told_that_dropped_frames_were_written() -> None:
     box.say(b"one too many")
     box.call(3)
     assert box.reasons == ["slow_consumer"]
-    box._writable()
+    box.writable()
     assert b"".join(sock.sends) == b"partly written\nbye\n"
     assert box.called == []
 
@@ -176,7 +192,7 @@ def test_a_slow_consumer_is_not_told_that_dropped_frames_were_written() -> None:
 def test_who_ended_its_half_and_then_fell_behind_gets_nothing_after_a_gap() -> None:
     sock = ScriptedSocket(3)
     box = outbox(sock)
-    box.close = lambda reason, retry_after=None: None  # type: ignore[method-assign]  # it has a reason
+    box.close = lambda reason: None  # type: ignore[method-assign]  # it has a reason
     box.say(b"partly written")
     box.say(b"x" * 1000)
     box.flush()
@@ -184,7 +200,7 @@ def test_who_ended_its_half_and_then_fell_behind_gets_nothing_after_a_gap() -> N
     gevent.sleep(0)
     box.say(b"one too many")
     box.say(b"after it")
-    box._writable()
+    box.writable()
     assert b"".join(sock.sends) == b"partly written\n"
     assert waits.get() is False
 
@@ -217,8 +233,8 @@ def test_a_callback_may_send_more_than_the_socket_takes(monkeypatch: pytest.Monk
     box.say(b"first")
     box.when_written(send_much)
     box.flush()
-    while box._backlog:
-        box._writable()
+    while box.is_behind:
+        box.writable()
     assert [backlog.watcher.active for backlog in made] == [False]
     assert b"".join(sock.sends) == b"first\n" + (b"x" * 600 + b"\n") * 3
 
@@ -235,7 +251,7 @@ def test_a_slow_consumer_of_which_no_frame_is_begun_gets_bye_alone() -> None:
     assert b"".join(sock.sends) == b"whole\n"
     sock.script = []
     box.flush()
-    box._writable()
+    box.writable()
     assert b"".join(sock.sends) == b"whole\nbye\n"
 
 
@@ -382,9 +398,9 @@ def test_a_closed_connection_ends_once_a_small_backlog_is_written(
 ) -> None:
     monkeypatch.setattr(connection, "LINGER", 10 * DEADLINE)
     client, session = serve().pair(receive_buffer=4096)
-    while session.peer._backlog is None:
+    while session.peer.outbox.is_behind is None:
         session.say(b"x" * 30_000)
-        session.peer.flush()
+        session.peer.outbox.flush()
     session.peer.close("shutdown")
     assert client.last_words()["reason"] == "shutdown"
 
@@ -405,7 +421,7 @@ def test_frames_of_many_peers_that_are_behind_are_held_once() -> None:
     frames = [b"%d" % number + b"x" * 10_000 + b"\n" for number in range(100)]  # of a large group, say
     tracemalloc.start()
     try:
-        boxes = [Outbox(ScriptedSocket(5), Flusher(), 10_000_000) for _ in range(100)]  # type: ignore[arg-type]
+        boxes = [Box(ScriptedSocket(5), 10_000_000) for _ in range(100)]
         for box in boxes:
             for frame in frames:
                 box.send(frame)
@@ -413,7 +429,7 @@ def test_frames_of_many_peers_that_are_behind_are_held_once() -> None:
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert all(box._unsent == 1_000_290 - 5 for box in boxes)
+    assert all(box.unsent == 1_000_290 - 5 for box in boxes)
     assert most < 5_000_000
 
 
@@ -425,23 +441,23 @@ def test_what_was_partly_written_goes_on_where_it_ended_however_it_was_cut() -> 
             for n in range(draw.randrange(1, 12))
         ]
         sock = ScriptedSocket(*(draw.choice((None, 0, 1, 2, 3, 7, 500, 65_536)) for _ in range(60)))
-        box = Outbox(sock, Flusher(), 10_000_000)  # type: ignore[arg-type]
+        box = Box(sock, 10_000_000)
         called: list[int] = []
         due: list[int] = []  # for each frame, bytes up to its end
         for number, frame in enumerate(frames):
             box.send(frame)
             due.append((due[-1] if due else 0) + len(frame))
             box.when_written(partial(called.append, number))
-            for write in draw.choice(((), (box.flush,), (box.flush, box._writable))):
-                if write == box.flush or box._backlog:
+            for write in draw.choice(((), (box.flush,), (box.flush, box.writable))):
+                if write == box.flush or box.is_behind:
                     write()
                 sent = sum(map(len, sock.sends))
                 assert called == [number for number, end in enumerate(due) if end <= sent]
-                assert box._unsent == due[-1] - sent
-        while box._unsent:
+                assert box.unsent == due[-1] - sent
+        while box.unsent:
             box.flush()
-            if box._backlog:
-                box._writable()
+            if box.is_behind:
+                box.writable()
         assert b"".join(sock.sends) == b"".join(frames)
         assert called == list(range(len(frames)))
 
@@ -453,22 +469,22 @@ def behind(session: FakeSession, size: int) -> Any:
     """Send so much that the peer is behind."""
     for _ in range(size // len(MEGABYTE)):
         session.say(MEGABYTE)
-        session.peer.flush()
-    assert session.peer._backlog
+        session.peer.outbox.flush()
+    assert session.peer.outbox.is_behind
     return session.peer
 
 
 def test_how_long_a_peer_takes_nothing_is_known(serve: Serve) -> None:
     client, session = serve(outbox_limit=100_000_000).pair(receive_buffer=4096)
-    assert session.peer.stuck(1000.0) == 0.0  # nothing waits for it
+    assert session.peer.outbox.stuck(1000.0) == 0.0  # nothing waits for it
     peer = behind(session, 20_000_000)
     gevent.sleep(0.2)  # the kernels agree on what fits between them
-    peer.stuck(1000.0)
-    assert peer.stuck(1007.0) == 7.0
+    peer.outbox.stuck(1000.0)
+    assert peer.outbox.stuck(1007.0) == 7.0
     client.wire.recv(1_048_576)
     gevent.sleep(0.2)
-    assert peer.stuck(1010.0) == 0.0  # though the socket is not writable yet
-    assert peer.stuck(1011.0) == 1.0
+    assert peer.outbox.stuck(1010.0) == 0.0  # though the socket is not writable yet
+    assert peer.outbox.stuck(1011.0) == 1.0
 
 
 def test_who_takes_nothing_for_too_long_is_let_go_and_who_takes_a_little_is_not(serve: Serve) -> None:
@@ -492,9 +508,9 @@ def test_who_takes_nothing_for_too_long_is_let_go_and_who_takes_a_little_is_not(
 def test_who_is_cut_off_once_is_stuck_no_more(serve: Serve) -> None:
     _, session = serve(outbox_limit=100_000_000).pair(receive_buffer=4096)
     peer = behind(session, 20_000_000)
-    peer.stuck(1000.0)
-    peer.cut_off()
-    assert peer.stuck(2000.0) == 0.0
+    peer.outbox.stuck(1000.0)
+    peer.outbox.cut_off()
+    assert peer.outbox.stuck(2000.0) == 0.0
 
 
 def test_who_takes_something_is_not_silent_though_it_is_not_read(serve: Serve) -> None:
@@ -503,8 +519,8 @@ def test_who_takes_something_is_not_silent_though_it_is_not_read(serve: Serve) -
     gevent.sleep(0.2)  # the kernels agree on what fits between them
     peer.silent()
     assert peer.silent()
-    peer.missed, written = 3, peer._written
-    while peer._written == written:
+    peer.missed, written = 3, peer.outbox.written
+    while peer.outbox.written == written:
         client.wire.recv(1_048_576)
         gevent.sleep(0)
     assert not peer.silent()

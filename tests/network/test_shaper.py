@@ -105,7 +105,7 @@ def test_a_connection_ends_at_once_while_it_is_not_read(serve: Serve) -> None:
     assert client.last_words()["reason"] == "shutdown"
     client.close()
     assert served.server.wait_closed()
-    assert session.peer._shaper.timer is None
+    assert session.peer.reader.shaper.timer is None
 
 
 def test_who_is_exempt_is_read_at_any_rate(serve: Serve) -> None:
@@ -114,7 +114,7 @@ def test_who_is_exempt_is_read_at_any_rate(serve: Serve) -> None:
     gevent.spawn(client.send, PIECE * 100)
     for _ in range(100):
         assert client.frame() == PIECE.rstrip()
-    assert session.peer._shaper is None
+    assert session.peer.reader.shaper is None
 
 
 def test_a_shaped_peer_is_not_taken_for_a_silent_one(serve: Serve) -> None:
