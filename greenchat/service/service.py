@@ -147,4 +147,4 @@ class Service:
             cache.clear()
         self.forgotten += 1
         for session in self.hub.sessions():
-            session.doubt_groups()
+            session.stream.check_groups()

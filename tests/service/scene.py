@@ -61,7 +61,7 @@ class Scene(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.page = patch("greenchat.service.device.holdback.PAGE_MESSAGES", 3)
+        self.page = patch("greenchat.service.device.stream.PAGE_MESSAGES", 3)
         self.page.start()
         self.numbers = itertools.count(1)
         self.devices: dict[tuple[int, str], Device] = {}

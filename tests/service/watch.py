@@ -93,7 +93,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.patches = [
-            patch("greenchat.service.device.holdback.PAGE_MESSAGES", 3),
+            patch("greenchat.service.device.stream.PAGE_MESSAGES", 3),
             patch("greenchat.service.device.catch_up.PAGE_MESSAGES", 3),
             patch("greenchat.service.delivery.sequencer.PAGE", 2),
         ]

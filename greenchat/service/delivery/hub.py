@@ -7,11 +7,43 @@ from typing import Protocol
 
 from greenchat.model.records import Entry
 from greenchat.ports.peer import Peer
-from greenchat.protocol.wire import Shared
+from greenchat.protocol.wire import Shared, SharedPush
 from greenchat.service.delivery.claims import Claim
 
-MOMENT = 0
-"""The seq of an event that is no entry of a conversation: who is not online never hears of it."""
+
+class DeviceStream(Protocol):
+    """The stream of a device that is online here (``device.stream`` implements it).
+
+    No method switches or raises.
+    """
+
+    @property
+    def is_holding(self) -> bool:
+        """True while the login is being answered."""
+
+    def deliver(self, conversation: int, seq: int, entry: Shared) -> None:
+        """Send a live entry, in the order of its conversation."""
+
+    def deliver_own(self, entry: Entry) -> None:
+        """Count a live entry that came from this connection, in its turn."""
+
+    def notify(self, push: SharedPush) -> None:
+        """Send a push."""
+
+    def send_upto(self, conversation: int, cursor: int, head: int) -> None:
+        """Send what the device lacks of a conversation."""
+
+    def note_joined(self, joined: dict[int, int]) -> None:
+        """Note groups, each with the last seq before the user joined it."""
+
+    def follow(self, groupid: int, joined: int, came: int | None) -> None:
+        """Have the entries of a group come from the first after joining."""
+
+    def left(self, groupid: int) -> None:
+        """Send nothing more of a group."""
+
+    def check_groups(self) -> None:
+        """Look up whether the user is still in the groups that the client pages through."""
 
 
 class Online(Protocol):
@@ -44,32 +76,15 @@ class Online(Protocol):
         """The other end."""
 
     @property
+    def stream(self) -> DeviceStream:
+        """The stream of the device."""
+
+    @property
     def settled(self) -> bool:
         """Whether the login is done."""
 
     def leave(self) -> None:
         """Be nobody's session any more."""
-
-    def deliver(self, conversation: int, seq: int, message: Shared) -> None:
-        """Send a live event when it is its turn."""
-
-    def has_sent(self, entry: Entry) -> None:
-        """Take note that it is the turn of a message that this session sent itself."""
-
-    def owe_missing(self, conversation: int, cursor: int, head: int) -> None:
-        """Owe what the device does not have of a conversation."""
-
-    def know_groups(self, joined: dict[int, int]) -> None:
-        """Take note of groups, and the last seq of each before the user joined it."""
-
-    def follow(self, groupid: int, joined: int, came: int | None) -> None:
-        """Let the messages of a group come from the first after joining."""
-
-    def has_left(self, groupid: int) -> None:
-        """Forget a group."""
-
-    def doubt_groups(self) -> None:
-        """Look up whether the user is still in the groups of which pages are to come."""
 
 
 class Hub:

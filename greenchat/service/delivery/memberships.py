@@ -127,7 +127,7 @@ class Memberships:
         """Let a group's messages come to a user's sessions here, from the first after joining.
 
         What is committed after the joining but announced before the membership is known here comes
-        from the log: the gate of each session keeps back what would overtake it.  Does not switch.
+        from the log: each session's stream keeps to the order.  Does not switch.
         """
         self._follow(groupid, {userid: joined})
         membership = self._changeable(groupid)
@@ -145,7 +145,7 @@ class Memberships:
             membership.pop(userid, None)
             self._known.put(groupid, membership)
         for session in self._hub.of(userid):
-            session.has_left(groupid)
+            session.stream.left(groupid)
 
     def _changeable(self, groupid: int) -> Membership | None:
         """Return a membership if it is known, and changes at this node only; else it is read anew."""
@@ -177,4 +177,4 @@ class Memberships:
         for userid, joined in members.items():
             came = last if before is None or userid in before else None
             for session in self._hub.of(userid):
-                session.follow(groupid, joined, came)
+                session.stream.follow(groupid, joined, came)

@@ -10,7 +10,7 @@ from greenchat.ports.bus import Bus
 from greenchat.protocol.messages import Push
 from greenchat.protocol.native import encode
 from greenchat.protocol.wire import SharedPush
-from greenchat.service.delivery.hub import MOMENT, Hub, Online
+from greenchat.service.delivery.hub import Hub, Online
 from greenchat.service.delivery.node_events import Mark, Stored, Told, encode_event, posted
 from greenchat.service.delivery.sequencer import Sequencer
 
@@ -90,7 +90,7 @@ class Router:
             if userid != without:
                 for session in of(userid):
                     if session is not but:
-                        session.deliver(MOMENT, MOMENT, shared)
+                        session.stream.notify(shared)
 
     def online(self, users: Collection[int]) -> set[int]:
         """Return who of these is online anywhere."""

@@ -212,7 +212,7 @@ class Sequencer:
         for session, userid, device in sessions:
             if session.user == userid and (conversation > 0 or userid in membership):
                 cursor = max(cursors.get((userid, device), 0), membership.get(userid, 0))
-                session.owe_missing(conversation, cursor, upto)
+                session.stream.send_upto(conversation, cursor, upto)
         self._advance(conversation, upto)
 
     def _drain(self, conversation: int) -> None:
@@ -292,19 +292,19 @@ class Sequencer:
             if sessions:
                 shared = SharedEntry(entry, peer)
                 for session in sessions:
-                    session.deliver(conversation, seq, shared)
+                    session.stream.deliver(conversation, seq, shared)
         else:
             shared = SharedEntry(entry, NOBODY)
             for userid, joined in members.items():
                 if joined < seq and userid != sender:
                     for session in get(userid, ()):
-                        session.deliver(conversation, seq, shared)
+                        session.stream.deliver(conversation, seq, shared)
             if members.get(sender, seq) >= seq:
                 return  # the sender has left since, or joined again
         own: SharedEntry | None = None
         for session in get(sender, ()):
             if session is origin:
-                session.has_sent(entry)
+                session.stream.deliver_own(entry)
             else:
                 own = own or SharedEntry(entry, sender)
-                session.deliver(conversation, seq, own)
+                session.stream.deliver(conversation, seq, own)

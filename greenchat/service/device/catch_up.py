@@ -1,4 +1,4 @@
-"""Pages of the log: what a device missed, in answers and by itself."""
+"""Read the log for one device: pages that its client asks for, and those that the server sends by itself."""
 
 from __future__ import annotations
 
@@ -10,44 +10,46 @@ from greenchat.model.conversations import group_of
 from greenchat.model.records import Entry, Span
 from greenchat.ports.peer import Peer
 from greenchat.protocol.wire import Fit, Frames, Shared, SharedEntry, Wire, fitting
-from greenchat.service.device.holdback import PAGE_MESSAGES, Gate
-from greenchat.service.device.receipts import Receipts
+from greenchat.service.device.states import CATCHING_UP
+from greenchat.service.device.stream import PAGE_MESSAGES, Stream
 from greenchat.service.service import Service
 
 TRY_AGAIN = 0.2
-"""Seconds after which what is owed to a session is tried again."""
+"""Seconds after which a backlog that could not be sent is tried again."""
 
 
 class Reader(Protocol):
-    """A caller, as far as reading the log for it needs to know."""
+    """The connection that the log is read for.
 
-    gate: Gate | None
+    Attributes:
+        device: the name of the user's device.
+        stream: the device's stream on this connection.
+        wire: the connection's wire.
+    """
+
     device: str
+    stream: Stream
     wire: Wire
 
     @property
     def service(self) -> Service:
-        """What all of this node share."""
+        """Everything that the sessions of this node share."""
 
     @property
     def peer(self) -> Peer:
-        """The other end."""
+        """The connection's peer."""
 
     @property
     def user(self) -> int | None:
-        """Who is logged in."""
+        """The id of the user that is logged in, None if none is."""
 
     @property
     def id(self) -> int:
-        """Who is logged in.
+        """The id of the user that is logged in.
 
         Raises:
             NotLoggedIn
         """
-
-    @property
-    def receipts(self) -> Receipts:
-        """What the device has."""
 
     def frames_of(self, message: Shared) -> Frames:
         """Return the frames of a message for this client."""
@@ -55,27 +57,25 @@ class Reader(Protocol):
     def send_entry(self, conversation: int, seq: int, entry: Shared) -> None:
         """Send an entry of the log as a live message."""
 
-    def drop_idle_gate(self) -> None:
-        """Go without a gate from now on if it has nothing to do."""
-
 
 def next_page(reader: Reader, only: int | None = None, fit: Fit | None = None) -> list[SharedEntry]:
-    """Take the next page that the reader's gate still expects; empty if the log has no more.  May switch.
+    """Take the next page of a device's backlogs; return an empty one if there are none.  May switch.
 
     Args:
-        reader: whose page.
-        only: the one conversation that it is to be about; None for all.
+        reader: the connection.
+        only: the conversation that the server catches up on; None for those that the client pages through.
         fit: returns as many of the first entries as the page may have; None: what fits ``PAGE_BYTES``.
 
     Raises:
-        Busy: another page is being read for the reader; or as the store says.
+        Busy: another page is being read for the connection; or as the store says.
     """
-    gate = reader.gate
-    while gate is not None and (spans := gate.plan(only)):
-        read = _read(reader, gate, spans)
-        if reader.gate is not gate:
-            return []  # it is somebody else's session by now, or nobody's
-        standing = {span.conversation for span in spans if gate.stands(span, only)}
+    stream = reader.stream
+    while spans := stream.plan(only):
+        read = _read(reader, stream, spans)
+        if stream.is_over:
+            return []
+        # No switch from here on: what stands is sent before anything else can happen.
+        standing = {span.conversation for span in spans if stream.stands(span, only)}
         entries = [entry for entry in read if entry.conversation in standing]
         mine = shared(reader, entries)
         page = fit(mine) if fit else fitting(mine, reader.wire)
@@ -84,78 +84,75 @@ def next_page(reader: Reader, only: int | None = None, fit: Fit | None = None) -
             end = entries[len(page)].conversation, entries[len(page)].seq - 1
         elif len(read) == PAGE_MESSAGES:
             end = read[-1].conversation, read[-1].seq
-        _note_offered(gate, spans, standing, end)
+        _count_page(stream, spans, standing, end)
         if entries or not standing:
             return page
     return []
 
 
-def _note_offered(gate: Gate, spans: list[Span], standing: set[int], end: tuple[int, int] | None) -> None:
-    """Note up to where a page offers its spans: to their ends, but for the one in which it is cut off.
+def _count_page(stream: Stream, spans: list[Span], standing: set[int], end: tuple[int, int] | None) -> None:
+    """Count the spans of a page as sent to their ends, but for the span in which the page is cut off.
 
-    Not up to the last entry that is in it: an operator may have deleted those behind that one.
+    Not to the last entry in the page: an operator may have deleted those behind it.
 
     Args:
-        gate: whose.
-        spans: what was read, in order.
-        standing: the conversations of those that the page offers.
-        end: in which of them, and at which seq, it is cut off; None if it is not.
+        stream: the device's stream.
+        spans: the spans that were read, in order.
+        standing: the conversations of those that are in the page.
+        end: the conversation and the seq at which the page is cut off; None if it is not.
     """
     for conversation, _, upto in spans:
         is_end = end is not None and conversation == end[0]
         if conversation in standing:
-            gate.offer(conversation, end[1] if end is not None and is_end else upto)
+            stream.count_page(conversation, end[1] if end is not None and is_end else upto)
         if is_end:
             return
 
 
-def catch_up(reader: Reader, gate: Gate) -> None:
-    """Send what the gate is owed as live messages, and try again until nothing is.  May switch.
+def catch_up(reader: Reader, stream: Stream) -> None:
+    """Send the backlogs that the server sends by itself, and try again until there are none.  May switch.
 
-    There is one such turn for a gate at a time (``Gate.paying``).  Two would walk the same list, and what
-    one notes late may have been paid and struck off by the other.
+    A stream has at most one such greenlet (``Stream.is_catching_up``).  Two would send the same backlog, and
+    what one counts late might have been sent by the other.
     """
     try:
-        gate.paying = not _send_owed(reader, gate)
+        stream.is_catching_up = not _send_backlogs(reader, stream)
     except Busy:
-        gate.paying = True
-    if gate.paying:
-        reader.service.later(TRY_AGAIN, partial(catch_up, reader, gate))
+        stream.is_catching_up = True
+    if stream.is_catching_up:
+        reader.service.later(TRY_AGAIN, partial(catch_up, reader, stream))
 
 
-def _send_owed(reader: Reader, gate: Gate) -> bool:
-    """Send what is owed; return True if that was all, or nobody is there to have it.  May switch."""
-    while gate.owed and reader.gate is gate:
-        if gate.held is not None or gate.reading:
+def _send_backlogs(reader: Reader, stream: Stream) -> bool:
+    """Send backlogs; return True if there are none, or the connection has ended.  May switch."""
+    while (conversation := stream.next_to_catch_up()) is not None:
+        if stream.is_holding or stream.is_reading:
             return False
-        _send_page(reader, gate, next(iter(gate.owed)))
+        _send_page(reader, stream, conversation)
         if not reader.peer.drain():
             return True
     return True
 
 
-def _send_page(reader: Reader, gate: Gate, conversation: int) -> None:
-    """Send the next page of a conversation that is owed, or take note that it is paid.  May switch.
+def _send_page(reader: Reader, stream: Stream, conversation: int) -> None:
+    """Look up where a device stands in a conversation, and send the next page of its backlog.  May switch.
 
-    Whatever is read here is late when it is there: it is held against what the gate knows by then, with no
-    switch in between, and is read once more if the user is said to have left meanwhile.
+    What has been read is late: an entry may have been sent live meanwhile, or word of a leaving have come.
+    So it is used only if the conversation is still CATCHING_UP, with no switch after that look.
     """
-    gate.doubted.discard(conversation)
+    stream.look_up(conversation)
     joined = _joined(reader, conversation)
-    if joined is None and conversation not in gate.doubted:
-        gate.forget(conversation)
-        reader.drop_idle_gate()
+    if stream.state(conversation) is not CATCHING_UP:
         return
-    head, reached = reader.service.store.head(conversation), _reached(reader, conversation)
-    if reader.gate is not gate or joined is None or conversation in gate.doubted:
+    if joined is None:
+        stream.drop(conversation)
         return
-    gate.expect_head(conversation, head)
-    gate.skip(conversation, max(joined, reached))
+    head, reached = reader.service.store.head(conversation), _reached(reader, stream, conversation)
+    if stream.state(conversation) is not CATCHING_UP:
+        return
+    stream.count_page(conversation, max(joined, reached), head)
     for sent in next_page(reader, conversation, partial(sendable, reader)):
         reader.send_entry(conversation, sent.entry.seq, sent)
-    if reader.gate is gate and conversation not in gate.doubted and not gate.plan(conversation):
-        gate.owed.discard(conversation)
-        reader.drop_idle_gate()
 
 
 def _joined(reader: Reader, conversation: int) -> int | None:
@@ -170,23 +167,23 @@ def _joined(reader: Reader, conversation: int) -> int | None:
     return None if reader.user is None else members.get(reader.user)
 
 
-def _reached(reader: Reader, conversation: int) -> int:
-    """Return up to where the reader's device has a conversation.  May switch."""
+def _reached(reader: Reader, stream: Stream, conversation: int) -> int:
+    """Return up to which seq a device has a conversation.  May switch."""
     if reader.user is None:  # it has ended meanwhile
         return 0
-    place, receipts = (reader.user, reader.device), reader.receipts
+    place = (reader.user, reader.device)
     cursors = reader.service.store.cursors(conversation, [place])
-    return receipts.reached(conversation, cursors.get(place, 0))
+    return stream.receipts.reached(conversation, cursors.get(place, 0))
 
 
-def _read(reader: Reader, gate: Gate, spans: list[Span]) -> list[Entry]:
-    if gate.reading:
+def _read(reader: Reader, stream: Stream, spans: list[Span]) -> list[Entry]:
+    if stream.is_reading:
         raise Busy("another page is being read", retry_after=0.1)
-    gate.reading = True
+    stream.is_reading = True
     try:
         return reader.service.store.entries(spans, PAGE_MESSAGES)
     finally:
-        gate.reading = False
+        stream.is_reading = False
 
 
 def shared(reader: Reader, entries: list[Entry]) -> list[SharedEntry]:

@@ -34,7 +34,7 @@ def create_group(caller: Caller, request: m.CreateGroup) -> m.Reply:
             raise
         groupid = made
     for session in service.hub.of(userid):
-        session.know_groups({groupid: 0})
+        session.stream.note_joined({groupid: 0})
     return m.CreatedAck(groupid=groupid)
 
 

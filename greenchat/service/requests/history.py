@@ -35,16 +35,13 @@ def _known(caller: Caller, request: m.History) -> tuple[int, int]:
     """Return what changes when this node hears of a leaving or a joining, or may have missed word of one."""
     if request.groupid is None:
         return 0, 0
-    return caller.joined(request.groupid), caller.service.forgotten
+    return caller.stream.joined(request.groupid), caller.service.forgotten
 
 
 def sync(caller: Caller, request: m.Sync) -> m.Reply:
     """Return the next page of what this device missed."""
     page = next_page(caller)
-    gate = caller.gate
-    more = gate is not None and gate.more
-    caller.drop_idle_gate()
-    return m.SyncAck(offlinemsg=page, more=more)
+    return m.SyncAck(offlinemsg=page, more=bool(caller.stream.paging()))
 
 
 def _bounds(day: str) -> tuple[str, str]:

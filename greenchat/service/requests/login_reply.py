@@ -14,38 +14,36 @@ from greenchat.service.requests.profiles import group_item, member_items, user_i
 
 def welcome(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:
     """Answer a login, then let the events follow that waited for it.  May switch."""
-    assert caller.gate is not None
-    caller.know_groups(state.joined)
-    caller.know_backlog(state.backlog, state.joined)
-    _owe_of_unknown_memberships(caller, state.joined)
+    caller.stream.note_joined(state.joined)
+    caller.stream.login_read(state.backlog, state.joined)
+    _catch_up_on_unknown_memberships(caller, state.joined)
     _answer(caller, request, state, token)
 
 
-def _owe_of_unknown_memberships(caller: Caller, groups: dict[int, int]) -> None:
-    """Have the log read on for groups of which this node does not know yet that the user has joined.
+def _catch_up_on_unknown_memberships(caller: Caller, groups: dict[int, int]) -> None:
+    """Have the server send the groups of which this node does not know yet that the user has joined.
 
-    What was committed after the login was read may have been handed out without it.
+    Entries that were committed after the login was read may have been handed out without the user.
     """
     memberships = caller.service.memberships
     for groupid, joined in groups.items():
         if memberships.forget_unless(caller.id, groupid, joined):
-            caller.owe(of_group(groupid), joined)
+            caller.stream.send_after(of_group(groupid), joined)
 
 
 def _answer(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:
-    ack, wire = _ack(caller, state, token), caller.wire
+    ack, wire, stream = _ack(caller, state, token), caller.wire, caller.stream
     page = next_page(caller, fit=wire.login_room(request, ack))
-    gate = caller.gate
-    if gate is None:
+    if stream.is_over:
         return  # replaced meanwhile
-    ack.offlinemsg, ack.more = page, gate.more
+    ack.offlinemsg, ack.more = page, bool(stream.paging())
     caller.answer(request, ack)
     if not wire.confirms:
         for conversation, seq in {each.entry.conversation: each.entry.seq for each in page}.items():
             caller.count_as_received_once_written(conversation, seq)
-    caller.open_gate()
+    stream.login_answered()
     if not wire.pages:
-        caller.owe_backlog()
+        stream.send_all()
 
 
 def _ack(caller: Caller, state: LoginState, token: str) -> m.LoginAck:
@@ -71,9 +69,8 @@ def _items(caller: Caller, state: LoginState) -> tuple[list[m.UserItem], list[m.
     for members in state.members.values():
         everybody.update(member.id for member in members)
     online = visibly_online(caller, everybody, as_friends=True)
-    if caller.gate is not None:
-        # Told before the states were read: they would follow the answer, and speak against it.
-        caller.gate.drop_held(m.PresencePush)
+    # Told before the states were read: they would follow the answer, and speak against it.
+    caller.stream.drop_pushes(m.PresencePush)
     groups = [group_item(group) for group in state.groups]
     for group in groups:
         if group.id in state.members:

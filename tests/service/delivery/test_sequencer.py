@@ -31,10 +31,14 @@ class Session:
     def __init__(self) -> None:
         self.got: list[int] = []
 
+    @property
+    def stream(self) -> Session:
+        return self
+
     def deliver(self, conversation: int, seq: int, message: object) -> None:
         self.got.append(seq)
 
-    def owe_missing(self, conversation: int, cursor: int, head: int) -> None:
+    def send_upto(self, conversation: int, cursor: int, head: int) -> None:
         self.got.extend(range(cursor + 1, head + 1))
 
 
