@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -237,19 +238,26 @@ def test_a_refusal_that_may_pass_is_no_end(
     assert [push.kind for push in events(client, "back")] == ["lost", "retry", "retry", "back"]
 
 
-def test_an_aged_token_is_renewed_and_no_request_notices(server: FakeServer, run: Run) -> None:
+@contextmanager
+def renewing(server: FakeServer, run: Run) -> Iterator[tuple[Client, Peer]]:
+    """Have a client that is logged in and renews its token soon."""
     with Client("127.0.0.1", server.port, backoff=SOON, renew_after=0.01) as client:
         login = run(client.login, "ann", "secret")
         peer = server.accept()
         peer.welcome(heartbeat={"interval": 0.05, "max_missed": 500})
         login.result(10)
+        yield client, peer
+
+
+def test_an_aged_token_is_renewed_and_no_request_notices(server: FakeServer, run: Run) -> None:
+    with renewing(server, run) as (client, first):
         group = run(client.create_group, "g")
-        request = peer.get(MsgId.CREATE_GROUP)
+        request = first.get(MsgId.CREATE_GROUP)
         for _ in range(4):
-            assert peer.get(MsgId.HEARTBEAT), "it left while a request was under way"
-        peer.ack(request, groupid=6)
+            assert first.get(MsgId.HEARTBEAT), "it left while a request was under way"
+        first.ack(request, groupid=6)
         assert group.result(10) == 6
-        left = run(peer.echo)
+        left = run(first.echo)
         peer = server.accept()
         late = run(client.create_group, "h")
         assert not left.done(), "it ended the first connection before the second took over"
@@ -265,12 +273,8 @@ def test_an_aged_token_is_renewed_and_no_request_notices(server: FakeServer, run
 
 
 def test_a_logout_during_a_renewal_ends_the_token(server: FakeServer, run: Run) -> None:
-    with Client("127.0.0.1", server.port, backoff=SOON, renew_after=0.01) as client:
-        login = run(client.login, "ann", "secret")
-        peer = server.accept()
-        peer.welcome(heartbeat={"interval": 0.05, "max_missed": 500})
-        login.result(10)
-        left = run(peer.echo)
+    with renewing(server, run) as (client, first):
+        left = run(first.echo)
         peer = server.accept()
         assert not client.online
         logout = run(client.logout)
@@ -284,12 +288,8 @@ def test_a_logout_during_a_renewal_ends_the_token(server: FakeServer, run: Run) 
 
 
 def test_a_renewal_that_fails_goes_on_as_a_lost_connection(server: FakeServer, run: Run) -> None:
-    with Client("127.0.0.1", server.port, backoff=SOON, renew_after=0.01) as client:
-        login = run(client.login, "ann", "secret")
-        peer = server.accept()
-        peer.welcome(heartbeat={"interval": 0.05, "max_missed": 500})
-        login.result(10)
-        left = run(peer.echo)
+    with renewing(server, run) as (client, first):
+        left = run(first.echo)
         peer = server.accept()
         peer.refuse(peer.get(MsgId.LOGIN), 13, "busy", msgid=2)
         left.result(10)

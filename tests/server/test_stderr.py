@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 
 from greenchat.metrics import LOG_LINES_LOST
 from greenchat.server.stderr import UnblockedStream
+from tests.pipe import Pipe, open_pipe
 
 DEADLINE = 20.0
 
@@ -20,27 +20,10 @@ LIMIT = 10_000
 LINE = "x" * 99 + "\n"
 
 
-class Pipe:
-    """A pipe of 4 KiB, which a page of text fills."""
-
-    def __init__(self) -> None:
-        self.reader, self.writer = os.pipe()
-        fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, 4_096)
-
-    def read_until(self, words: str) -> str:
-        """Return what is read up to the end of the first line that has these words."""
-        read = b""
-        while not re.search(rf"{words}.*\n", read.decode()):
-            read += os.read(self.reader, 65_536)
-        return read.decode()
-
-
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
-    pipe = Pipe()
-    yield pipe
-    for fd in (pipe.reader, pipe.writer):
-        os.close(fd)
+    with open_pipe() as pipe:
+        yield pipe
 
 
 @pytest.fixture(autouse=True)

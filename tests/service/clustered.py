@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from greenchat.model.records import Node
 from greenchat.protocol.messages import MsgId
+from tests.service.chatting import Chatting, pick, who
 from tests.service.cluster import ClusterNode
 from tests.service.model import Place, pair
 from tests.service.turns import Priorities, Task
@@ -19,8 +20,6 @@ USERS = ("ann", "bob", "cem")
 DEVICES = ("", "phone")
 MAX_GROUPS = 2
 
-pick = st.integers(0, 60)
-who = st.integers(0, len(USERS) - 1)
 where = st.integers(0, len(NODES) - 1)
 picks = st.lists(pick, min_size=1, max_size=25)
 """Which of the tasks and arrivals that are possible comes next."""
@@ -30,7 +29,7 @@ Ends = tuple[Node, Node]
 """From which node to which something is on its way."""
 
 
-class Clustered(Watch, RuleBasedStateMachine):
+class Clustered(Watch, Chatting[Link], RuleBasedStateMachine):
     """Users with devices who chat and roam, over nodes that come and go."""
 
     def __init__(self) -> None:
@@ -113,18 +112,6 @@ class Clustered(Watch, RuleBasedStateMachine):
             self.cluster.tick()
 
     # -- Messages
-
-    @rule(number=pick, other=who)
-    def chat(self, number: int, other: int) -> None:
-        """Somebody writes to somebody, perhaps to themselves."""
-        if link := self.online(number):
-            self.write(link, {"msgid": MsgId.ONE_CHAT, "toid": self.users[other]})
-
-    @rule(number=pick, group=pick)
-    def group_chat(self, number: int, group: int) -> None:
-        """Somebody writes to a group, theirs or not."""
-        if link := self.online(number):
-            self.write(link, {"msgid": MsgId.GROUP_CHAT, "groupid": self.group(group)})
 
     @rule(number=pick, old=pick)
     def again(self, number: int, old: int) -> None:

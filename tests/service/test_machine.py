@@ -10,24 +10,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from greenchat.protocol.messages import MsgId
-from tests.service.model import pair
-from tests.service.scene import BUSY, NO_MEMBER, USERS, Doubt, Scene
+from tests.service.chatting import Chatting, pick, who
+from tests.service.model import Link, pair
+from tests.service.scene import BUSY, NO_MEMBER, Doubt, Scene
 
 MAX_GROUPS = 3
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "100"))
 STEPS = int(os.environ.get("MACHINE_STEPS", "40"))
 
-who = st.integers(0, len(USERS) - 1)
 device = st.sampled_from(("", "phone"))
-pick = st.integers(0, 60)
 interleaved = st.lists(st.sampled_from(("", "commit", "chat", "group", "at once", "drop")), max_size=6)
 """What others do at the next points where the store may switch greenlets."""
 doubt = st.none() | st.tuples(st.booleans(), st.booleans())
 """Whether the answer to a COMMIT is lost; then whether it was carried out, and the database is away."""
 
 
-class Chats(Scene):
+class Chats(Scene, Chatting[Link]):
     """Users with devices who chat, fall off and come back, join, block and recall, all at one node."""
 
     def actions(self) -> dict[str, Any]:
@@ -49,18 +48,6 @@ class Chats(Scene):
         self.world.commit()
 
     # -- Messages
-
-    @rule(number=pick, other=who)
-    def chat(self, number: int, other: int) -> None:
-        """Somebody writes to somebody, perhaps to themselves; the commit comes later."""
-        if link := self.online(number):
-            self.write(link, {"msgid": MsgId.ONE_CHAT, "toid": self.users[other]})
-
-    @rule(number=pick, group=pick)
-    def group_chat(self, number: int, group: int) -> None:
-        """Somebody writes to a group, theirs or not."""
-        if link := self.online(number):
-            self.write(link, {"msgid": MsgId.GROUP_CHAT, "groupid": self.group(group)})
 
     @rule(number=pick, old=pick, recall=st.booleans())
     def again(self, number: int, old: int, recall: bool) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.background import background
+from lab.fleet import Fleet
 from lab.servers.mariadb import MariaDb
+from lab.servers.redis import Redis
 from tests.servers import private
 from tests.system.server import Server
 
@@ -30,6 +33,16 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
             return server
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Three nodes on a MariaDB and a Redis of their own, for the tests of a file."""
+    with background() as aside, private(MariaDb) as mariadb, private(Redis) as redis:
+        fleet = Fleet(tmp_path_factory.mktemp("fleet"), aside, mariadb, redis)
+        with closing(fleet):
+            fleet.start()
+            yield fleet
 
 
 @pytest.fixture(scope="module")

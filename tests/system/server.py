@@ -54,6 +54,26 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "greenchat.server", *map(str, arguments)]
 
 
+def run(
+    *arguments: object,
+    folder: Path,
+    env: dict[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+) -> tuple[int, str, str]:
+    """Run a server that does not get as far as serving; return its exit status and what it printed."""
+    ran = subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment() | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        preexec_fn=before,
+        check=False,
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
 class Server:
     """A ``python -m greenchat.server`` in a folder of its own; start it again on the same folder and port.
 

@@ -16,18 +16,15 @@ from time import monotonic, sleep
 
 import pytest
 
-from lab.background import background
 from lab.faults.proxy import FaultProxy
 from lab.fleet import Fleet
 from lab.people.device import PASSWORD, Device
 from lab.people.load import Load, wait
 from lab.people.visit import LOGIN
 from lab.rules.checker import latencies
-from lab.servers.mariadb import MariaDb
 from lab.servers.node import Node, environment
-from lab.servers.redis import Redis
 from lab.soak.trial import STATES, Trial
-from tests.servers import private
+from tests.system.outages import kill_redis, stop_redis
 from tests.system.server import DEADLINE, Client, command, join
 
 HEARTBEAT, TYPING, BYE = 12, 26, 24
@@ -57,15 +54,6 @@ ECHO = 3.0
 
 NAMES = (f"t{number}." for number in itertools.count(1))
 """How the names of the users of a test begin."""
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with background() as aside, private(MariaDb) as mariadb, private(Redis) as redis:
-        fleet = Fleet(tmp_path_factory.mktemp("fleet"), aside, mariadb, redis)
-        with closing(fleet):
-            fleet.start()
-            yield fleet
 
 
 @pytest.fixture
@@ -263,16 +251,6 @@ def test_a_rolling_restart_has_each_client_back_within_seconds(trial: Trial) -> 
 
 
 # -- Redis
-
-
-def kill_redis(fleet: Fleet) -> Callable[[], None]:
-    fleet.redis.kill()
-    return fleet.redis.start
-
-
-def stop_redis(fleet: Fleet) -> Callable[[], None]:
-    fleet.redis.signal(signal.SIGSTOP)
-    return lambda: fleet.redis.signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("take_away", [kill_redis, stop_redis])

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from time import monotonic
 
 import pytest
 
-from lab.background import background
 from lab.fleet import Fleet
-from lab.servers.mariadb import MariaDb
 from lab.servers.node import Node
-from lab.servers.redis import Redis
-from tests.servers import private
 from tests.system.server import DEADLINE, Client, Ended, join
 
 LOGIN, HEARTBEAT = 1, 12
@@ -24,13 +19,9 @@ CALM = 1.5
 """Seconds in which nodes tell each other their positions, and hold newcomers against the database."""
 
 
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
-    with background() as aside, private(MariaDb) as mariadb, private(Redis) as redis:
-        fleet = Fleet(tmp_path_factory.mktemp("fleet"), aside, mariadb, redis)
-        with closing(fleet):
-            fleet.start()
-            yield fleet.nodes
+@pytest.fixture
+def nodes(fleet: Fleet) -> list[Node]:
+    return fleet.nodes
 
 
 def lives(client: Client) -> bool:

@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from time import monotonic, sleep
 
 import pytest
 
-from lab.background import background
 from lab.fleet import Fleet
-from lab.servers.mariadb import MariaDb
-from lab.servers.redis import Redis
-from tests.servers import private
+from tests.system.outages import kill_redis, stop_mariadb, stop_redis
 from tests.system.server import Client, join
 
 ADD_FRIEND, ONE_CHAT, HEARTBEAT, PRESENCE = 7, 6, 12, 23
 
 CALM = 10.0
 """Seconds after which each friend sees what is so (docs/protocol.md)."""
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with background() as aside, private(MariaDb) as mariadb, private(Redis) as redis:
-        fleet = Fleet(tmp_path_factory.mktemp("fleet"), aside, mariadb, redis)
-        with closing(fleet):
-            fleet.start()
-            yield fleet
-
-
-def kill_redis(fleet: Fleet) -> Callable[[], None]:
-    fleet.redis.kill()
-    return fleet.redis.start
-
-
-def stop_redis(fleet: Fleet) -> Callable[[], None]:
-    fleet.redis.signal(signal.SIGSTOP)
-    return lambda: fleet.redis.signal(signal.SIGCONT)
-
-
-def stop_mariadb(fleet: Fleet) -> Callable[[], None]:
-    fleet.mariadb.signal(signal.SIGSTOP)
-    return lambda: fleet.mariadb.signal(signal.SIGCONT)
 
 
 def wait_for_state(client: Client, friend: int, state: str) -> None:

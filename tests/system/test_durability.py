@@ -6,16 +6,14 @@ import contextlib
 import random
 import signal
 import socket
-import subprocess
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
-from lab.servers.node import environment
 from tests.system.conftest import CALM
-from tests.system.server import DEADLINE, Client, Ended, Frame, Server, command, join
+from tests.system.server import DEADLINE, Client, Ended, Frame, Server, join, run
 
 KILLS = 20
 WINDOW = 16
@@ -268,17 +266,9 @@ def test_a_second_server_on_the_same_database_refuses_to_start(
     start: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = start()
-    second = subprocess.run(
-        command(0, "--store", f"sqlite:///{server.database}"),
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
-    assert (second.returncode, second.stdout) == (1, "")
-    assert second.stderr == f"greenchat: the database {server.database} is in use by another server\n"
+    status, said, errors = run(0, "--store", f"sqlite:///{server.database}", folder=tmp_path)
+    assert (status, said) == (1, "")
+    assert errors == f"greenchat: the database {server.database} is in use by another server\n"
     with join(server, "Unharmed") as client:
         client.done(6, toid=client.id, msg="still here")
 

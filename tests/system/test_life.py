@@ -19,33 +19,12 @@ from time import monotonic
 import pytest
 
 from greenchat import __version__
-from lab.servers.node import environment
 from lab.servers.program import free_port, free_ports
-from tests.system.server import DEADLINE, READY, Client, Ended, Frame, Server, command, get, join
+from tests.system.server import DEADLINE, READY, Client, Ended, Frame, Server, get, join, run
 
 STATES = 'SELECT name, state FROM "User" ORDER BY name'
 
 Start = Callable[..., Server]
-
-
-def run(
-    *arguments: object,
-    folder: Path,
-    env: dict[str, str] | None = None,
-    before: Callable[[], None] | None = None,
-) -> tuple[int, str, str]:
-    """Run a server that does not get as far as serving; return its exit status and what it printed."""
-    ran = subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env=environment() | (env or {}),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        preexec_fn=before,
-        check=False,
-    )
-    return ran.returncode, ran.stdout, ran.stderr
 
 
 def pause(seconds: float) -> None:

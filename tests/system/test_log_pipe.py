@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -18,34 +16,11 @@ import pytest
 from lab import ROOT
 from lab.servers.node import environment
 from lab.servers.program import free_port
+from tests.pipe import Pipe, open_pipe
 from tests.system.server import DEADLINE, Client, command, get
 
 LINES = 12_000
 """Connections, each of which is a line of the log: more than the queue and a pipe take."""
-
-
-class Pipe:
-    """A pipe of 4 KiB."""
-
-    def __init__(self) -> None:
-        self.reader, self.writer = os.pipe()
-        fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, 4_096)
-
-    def fill(self) -> None:
-        """Write until no more goes in."""
-        os.set_blocking(self.writer, False)
-        with suppress(BlockingIOError):
-            while True:
-                os.write(self.writer, b"x" * 512)
-        os.set_blocking(self.writer, True)
-
-    def read_until(self, words: bytes) -> bytes:
-        """Return what is read up to these words."""
-        read, until = b"", monotonic() + DEADLINE
-        while words not in read:
-            assert monotonic() < until
-            read += os.read(self.reader, 65_536)
-        return read
 
 
 class Here:
@@ -59,10 +34,8 @@ class Here:
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
-    pipe = Pipe()
-    yield pipe
-    for fd in (pipe.reader, pipe.writer):
-        os.close(fd)
+    with open_pipe() as pipe:
+        yield pipe
 
 
 @contextmanager
@@ -116,13 +89,13 @@ def test_a_log_that_nobody_reads_holds_up_nobody_and_its_losses_are_counted(
         assert is_served(here)
         lost = lost_lines(here)
         assert 0 < lost < LINES
-        written = pipe.read_until(b"lines of it were lost")
-        assert written.count(b" ended: ") >= LINES - lost_lines(here)
+        written = pipe.read_until("lines of it were lost")
+        assert written.count(" ended: ") >= LINES - lost_lines(here)
         assert is_served(here)
-        pipe.read_until(b" ended: ")
+        pipe.read_until(" ended: ")
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 0
-        assert b"INFO greenchat: stopped" in pipe.read_until(b"stopped\n")
+        assert "INFO greenchat: stopped" in pipe.read_until("stopped")
 
 
 def test_nor_does_it_keep_the_server_from_ending_in_order(tmp_path: Path, pipe: Pipe) -> None:
@@ -138,7 +111,7 @@ def test_a_ready_line_that_nobody_reads_holds_up_nobody(tmp_path: Path, pipe: Pi
     pipe.fill()
     with running(tmp_path, here, stdout=pipe.writer) as process:
         assert is_served(here)
-        pipe.read_until(b"listening on")
+        pipe.read_until("listening on")
         assert is_served(here)
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 0

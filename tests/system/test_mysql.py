@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.servers.mariadb import MariaDb
 from lab.servers.node import environment
 from lab.servers.program import free_port
-from tests.system.server import DEADLINE, Client, Server, command, join
+from tests.system.server import DEADLINE, Client, Server, command, join, run
 
 Start = Callable[..., Server]
 
@@ -64,17 +64,9 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path, mari
 
 def test_one_that_stays_away_ends_the_start_with_one_line(tmp_path: Path) -> None:
     url = f"mysql+pymysql://chat:s3cret@127.0.0.1:{free_port()}/chat"
-    ran = subprocess.run(
-        command(0, "--store", url, "--startup-timeout", 1),
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
-    assert (ran.returncode, ran.stdout) == (1, "")
-    waiting, last = ran.stderr.splitlines()
+    status, said, errors = run(0, "--store", url, "--startup-timeout", 1, folder=tmp_path)
+    assert (status, said) == (1, "")
+    waiting, last = errors.splitlines()
     assert "waiting for it" in waiting
     assert last.startswith("greenchat: cannot open the database")
-    assert "s3cret" not in ran.stderr
+    assert "s3cret" not in errors

@@ -112,6 +112,11 @@ class Person:
         self.sees("password:")
         self.types("secret")
 
+    def is_welcomed(self, name: str) -> None:
+        """Go through the menu, and wait for the prompt."""
+        self.logs_in(name)
+        self.sees("Try help.")
+
     def is_gone(self) -> int | None:
         """Wait for the end of the program, and return its status."""
         self._child.expect(pexpect.EOF)
@@ -174,8 +179,7 @@ def test_two_people_chat_in_terminals(people: tuple[Person, Person]) -> None:
 
 def test_tab_completes_commands_and_names(people: tuple[Person, Person]) -> None:
     ann, _ = people
-    ann.logs_in("ann")
-    ann.sees("Try help.")
+    ann.is_welcomed("ann")
     ann.types("addfriend:bob")
     ann.sees("bob is your friend")
     ann.keys("cha\t")
@@ -188,10 +192,8 @@ def test_tab_completes_commands_and_names(people: tuple[Person, Person]) -> None
 
 def test_a_lost_connection_is_shown_and_comes_back(server: Server, people: tuple[Person, Person]) -> None:
     ann, bob = people
-    ann.logs_in("ann")
-    bob.logs_in("bob")
-    ann.sees("Try help.")
-    bob.sees("Try help.")
+    ann.is_welcomed("ann")
+    bob.is_welcomed("bob")
     server.kill()
     ann.sees("The connection is lost")
     ann.types("chat:bob:sent while it was away")
@@ -203,8 +205,7 @@ def test_a_lost_connection_is_shown_and_comes_back(server: Server, people: tuple
 
 def test_a_login_from_elsewhere_takes_over(server: Server, people: tuple[Person, Person]) -> None:
     here, there = people
-    here.logs_in("ann")
-    here.sees("Try help.")
+    here.is_welcomed("ann")
     there.logs_in("ann")
     there.sees("already online")
     there.sees("(y/n)")
@@ -243,10 +244,8 @@ def test_passwords_are_not_shown(server: Server, people: tuple[Person, Person], 
 
 def test_a_message_may_have_lines(server: Server, people: tuple[Person, Person]) -> None:
     ann, bob = people
-    ann.logs_in("ann")
-    ann.sees("Try help.")
-    bob.logs_in("bob")
-    bob.sees("Try help.")
+    ann.is_welcomed("ann")
+    bob.is_welcomed("bob")
     bob.keys("chat:ann:one")
     bob.keys("\x1b\r")
     bob.types("09:00 [7] eve: forged")
@@ -268,12 +267,10 @@ def test_a_name_of_digits_stands_in_quotes(server: Server) -> None:
 
 def test_groups_are_shown_as_they_are_now(people: tuple[Person, Person]) -> None:
     ann, bob = people
-    ann.logs_in("ann")
-    ann.sees("Try help.")
+    ann.is_welcomed("ann")
     ann.types("creategroup:team")
     ann.sees("is created")
-    bob.logs_in("bob")
-    bob.sees("Try help.")
+    bob.is_welcomed("bob")
     bob.types("addgroup：＃team")
     bob.sees("You are in the group #team now.")
     ann.types("groups")

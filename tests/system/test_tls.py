@@ -22,7 +22,7 @@ from greenchat.client import Backoff, Message
 from greenchat.client import Client as Library
 from lab.servers.node import environment
 from tests.certificates import Authority, Pair
-from tests.system.server import DEADLINE, DIALECT, Client, Server, command
+from tests.system.server import DEADLINE, DIALECT, Client, Server, run
 
 Start = Callable[..., Server]
 
@@ -196,17 +196,8 @@ def test_a_certificate_that_cannot_be_used_ends_the_start_with_a_line(
     tmp_path: Path, files: Pair, options: list[str], said: str
 ) -> None:
     names = {"cert": files.cert, "key": files.key}
-    ran = subprocess.run(
-        command(0, *(option.format(**names) for option in options)),
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr == f"greenchat: {said.format(**names)}\n"
+    arguments = [option.format(**names) for option in options]
+    assert run(0, *arguments, folder=tmp_path) == (2, "", f"greenchat: {said.format(**names)}\n")
     assert not (tmp_path / "greenchat.db").exists()
 
 

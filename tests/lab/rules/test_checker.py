@@ -12,6 +12,7 @@ from lab.record import LIVE, PAGE, Arrival, Connection, Record, Row, Sent, of_pa
 from lab.rules import access, checker, presence
 from lab.rules.checker import Rule, check, latencies, missing_of
 from lab.rules.evidence import DOUBLED, LOST, REORDERED, WRONG, Evidence
+from tests.lab.rules.planted import assert_found, name
 
 ANN, BOB = 1, 2
 PAIR = of_pair(ANN, BOB)
@@ -234,20 +235,16 @@ PLANTED: list[tuple[str, Rule, Callable[[Case], None]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "rule", "plant"), PLANTED, ids=lambda value: getattr(value, "__name__", value)
-)
+@pytest.mark.parametrize(("kind", "rule", "plant"), PLANTED, ids=name)
 def test_a_planted_violation_is_found_and_named(
     kind: str, rule: Rule, plant: Callable[[Case], None], case: Case
 ) -> None:
     plant(case)
-    found = list(rule(case.evidence()))
-    assert {violation.kind for violation in found} == {kind}
-    assert set(found) <= set(check(case.evidence()).violations)
+    assert_found(kind, rule, case.evidence())
 
 
 def test_every_rule_has_found_something() -> None:
-    others = {*access.RULES, *presence.RULES}  # see test_rules_access.py, test_rules_people.py
+    others = {*access.RULES, *presence.RULES}  # see test_rules.py
     assert {rule for _, rule, _ in PLANTED} == set(checker.RULES) - others
 
 

@@ -31,6 +31,7 @@ from lab.record import (
 from lab.rules import access, presence
 from lab.rules.checker import Rule, check, missing_of
 from lab.rules.evidence import LEAKED, LOST, REORDERED, STUCK, WRONG, Evidence, Fault, Look, Seqs
+from tests.lab.rules.planted import assert_found, name
 
 ANN, BOB = 1, 2
 PAIR, GROUP = of_pair(ANN, BOB), -9
@@ -390,16 +391,12 @@ PLANTED: list[tuple[str, Rule, Callable[[Case], None]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "rule", "plant"), PLANTED, ids=lambda value: getattr(value, "__name__", value)
-)
+@pytest.mark.parametrize(("kind", "rule", "plant"), PLANTED, ids=name)
 def test_a_planted_violation_is_found_and_named(
     kind: str, rule: Rule, plant: Callable[[Case], None], case: Case
 ) -> None:
     plant(case)
-    found = list(rule(case.evidence()))
-    assert {violation.kind for violation in found} == {kind}
-    assert set(found) <= set(check(case.evidence()).violations)
+    assert_found(kind, rule, case.evidence())
 
 
 def test_every_rule_has_found_something() -> None:
