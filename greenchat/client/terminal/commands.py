@@ -270,7 +270,7 @@ def _names(kind: str, roster: Roster) -> list[str]:
 COMMANDS: dict[str, Command] = {
     "help": Command("help", "show this", _help),
     "chat": Command("chat:ID:TEXT", "send a message to a user", _chat, 2, "user"),
-    "addfriend": Command("addfriend:ID", "add a friend, to see when it is online", _add_friend, 1),
+    "addfriend": Command("addfriend:ID", "add a friend, and see when they are online", _add_friend, 1),
     "creategroup": Command("creategroup:NAME:DESC", "create a group", _create_group, 1),
     "addgroup": Command("addgroup:ID", "join a group", _join_group, 1),
     "groupchat": Command("groupchat:ID:TEXT", "send a message to a group", _group_chat, 2, "group"),

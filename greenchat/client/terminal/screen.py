@@ -98,9 +98,8 @@ class PlainScreen(Screen):
         self._rest = b""
         self._stop, self._stopper = os.pipe()
         if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(
-                errors="backslashreplace"
-            )  # print escapes if the encoding lacks a character
+            # The encoding of the output may lack a character.
+            sys.stdout.reconfigure(errors="backslashreplace")
 
     def ask(self, question: str, hidden: bool = False) -> str:
         """Print the question as a line, and read the answer as one; a hidden answer is not echoed."""
