@@ -1,4 +1,4 @@
-"""Debts: what a session has not got of a conversation is never forgotten, whatever is late."""
+"""Backlogs: an entry that a session lacks is never forgotten, whatever is late."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def move_away(cluster: Cluster, person: Person, groupid: int, seq: int) -> None:
 
 @pytest.mark.parametrize("pending", [0, 3])
 @pytest.mark.parametrize("turns", range(24))
-def test_a_login_forgets_no_debt(cluster: Cluster, turns: int, pending: int) -> None:
+def test_a_login_forgets_no_backlog(cluster: Cluster, turns: int, pending: int) -> None:
     """An entry is announced, and the node takes the group up, while the login reads the log."""
     ann, bob, _ = people(cluster)
     groupid = ann.group("g", bob)
@@ -47,10 +47,33 @@ def test_a_login_forgets_no_debt(cluster: Cluster, turns: int, pending: int) -> 
     assert said(bob, groupid) == list(range(4, 6 + pending))
 
 
+@pytest.mark.parametrize("pending", [0, 1, 3])
+@pytest.mark.parametrize("turns", range(24))
+def test_what_is_taken_up_during_a_login_comes_though_nothing_follows(
+    cluster: Cluster, turns: int, pending: int
+) -> None:
+    """The login has read the log, and before its answer the node takes the pair up at a later head."""
+    ann, bob, _ = people(cluster)
+    for _ in range(1 + pending):
+        ann.chat(bob)
+    bob.send(MsgId.RECEIVED, peerid=ann.id, seq=1)
+    bob.leave()
+    cluster.pass_time(2)
+    again = cluster["c"].begin(bob)
+    cluster.take_turns(turns)
+    ann.put(MsgId.ONE_CHAT, toid=bob.id, msg="hi")
+    cluster.run_youngest_first()
+    cluster.pass_time(2)
+    if again.peer.frames[0]["more"]:
+        again.send(MsgId.SYNC)
+    shown = [frame.get("offlinemsg", [frame]) for frame in again.peer.frames]
+    assert [entry["seq"] for page in shown for entry in page if "msg" in entry] == list(range(2, 3 + pending))
+
+
 @pytest.mark.parametrize("first", range(0, 24, 2))
 @pytest.mark.parametrize("second", range(8))
-def test_two_conversations_are_paid_while_entries_come(cluster: Cluster, first: int, second: int) -> None:
-    """One of them waits for a head while the other is paid, and an entry of it is committed."""
+def test_two_conversations_are_caught_up_with_while_entries_come(cluster: Cluster, first: int, second: int) -> None:
+    """One of them waits for a head while the other is sent, and an entry of it is committed."""
     ann, bob, cem = people(cluster)
     groups = [ann.group("g"), ann.group("h")]
     phone = cluster["c"].log_in(bob, device="phone")
