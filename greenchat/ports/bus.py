@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from typing import Protocol
 
 from greenchat.model.guards import Guard
@@ -121,6 +121,13 @@ class Bus(Protocol):
 
     def nodes(self, users: Iterable[int] | None = None) -> Collection[str]:
         """Return the other nodes, or those of them where any of these users is online."""
+
+    @property
+    def former(self) -> Set[str]:
+        """The other nodes that run the former version, or have not said yet that they run this one.
+
+        They are to be sent the events of the former version, which nodes of this one understand too.
+        """
 
     def send(self, nodes: Collection[str], event: bytes) -> None:
         """Send an event to some of the other nodes.  Returns at once, never raises."""

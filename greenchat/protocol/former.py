@@ -10,14 +10,12 @@ from msgspec import UNSET
 
 from greenchat.model.conversations import peer_of
 from greenchat.model.records import Entry
-from greenchat.protocol.messages import GroupChatPush, OneChatPush, PresencePush, Push, ReadPush, TypingPush
+from greenchat.protocol.messages import GroupChatPush, OneChatPush, ReadPush, TypingPush
 from greenchat.protocol.native import encode, push_of
 from greenchat.protocol.wire import NOBODY
 
 _chats: msgspec.json.Decoder[OneChatPush | GroupChatPush] = msgspec.json.Decoder(OneChatPush | GroupChatPush)
-_pushes: msgspec.json.Decoder[TypingPush | ReadPush | PresencePush] = msgspec.json.Decoder(
-    TypingPush | ReadPush | PresencePush
-)
+_pushes: msgspec.json.Decoder[TypingPush | ReadPush] = msgspec.json.Decoder(TypingPush | ReadPush)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -44,7 +42,7 @@ def frames_of(entry: Entry) -> tuple[bytes, bytes]:
     return encode(push_of(entry, reader)), encode(push_of(entry, sender))
 
 
-def push_in(frame: bytes) -> Push | None:
+def push_in(frame: bytes) -> TypingPush | ReadPush | None:
     """Return the push in a frame; None if it is none."""
     try:
         return _pushes.decode(frame)

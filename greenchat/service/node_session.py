@@ -11,7 +11,6 @@ from greenchat.errors import Busy
 from greenchat.metrics import HANDLER_ERRORS
 from greenchat.model.conversations import group_of
 from greenchat.model.records import Node
-from greenchat.protocol.former import entry_in, push_in
 from greenchat.service.delivery import node_events
 from greenchat.service.device.sign_off import give_up
 from greenchat.service.device.takeover import open_again
@@ -42,7 +41,7 @@ class NodeSession:
         self._again = False
         self._due = False
         self._handlers: dict[type[node_events.NodeEvent], Callable[[Any], None]] = {
-            node_events.Posted: self._posted,
+            node_events.Committed: self._committed,
             node_events.Told: self._told,
             node_events.Ended: self._ended,
             node_events.Reopen: self._reopen,
@@ -116,20 +115,15 @@ class NodeSession:
 
     # -- Events
 
-    def _posted(self, event: node_events.Posted) -> None:
-        groupid, entry = group_of(event.conversation), entry_in(event.conversation, event.own)
-        if entry is None or (entry.seq, entry.sender) != (event.seq, event.sender):
-            self._service.sequencer.expect(event.conversation, event.seq)
-            return
+    def _committed(self, event: node_events.Committed) -> None:
+        groupid = group_of(event.conversation)
         members = {} if groupid is None else self._service.memberships.get(groupid)
-        self._service.sequencer.take(entry, members)
+        self._service.sequencer.take(node_events.entry_of(event), members)
 
     def _told(self, event: node_events.Told) -> None:
-        mark, push = event.mark, push_in(event.frame)
-        if push is None:
-            return
+        mark = event.mark
         if mark is None or self._service.advance_mark(mark.userid, mark.conversation, mark.seq):
-            self._service.router.tell_here(event.users, push)
+            self._service.router.tell_here(event.users, event.push)
 
     def _ended(self, event: node_events.Ended) -> None:
         for session in self._service.hub.of(event.userid):

@@ -75,10 +75,12 @@ class FakeBus(Counters):
         node: whose it is.
         listener: that node's.
         away: as the port says; the test decides it by ``cut`` and ``mend``.
+        former: as the port says; the test decides it.
     """
 
     alone = False
     lag = 0.0
+    former: frozenset[str] = frozenset()
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(lambda: cluster.turns.now)

@@ -11,7 +11,7 @@ whole lease, then has the others read it, and reads theirs; and a refusal ends t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Set
 from functools import partial
 from time import monotonic
 
@@ -74,6 +74,7 @@ class RedisBus(RedisCounters):
     """
 
     alone = False
+    former: Set[str] = frozenset()
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -124,6 +125,7 @@ class RedisBus(RedisCounters):
         self._commands = Commands(self._link, self._first, self._posts, self._failed)
         self._registry = Registry(self._commands, self._cluster, node, LEASE)
         self._peers = OtherNodes(node, listener, self._registry.users, self._greet, self._has_left)
+        self.former = self._peers.former
         self._failure_detector = FailureDetector(
             node, self._registry, self._peers, listener, lambda: self._health.away
         )

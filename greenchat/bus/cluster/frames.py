@@ -2,12 +2,13 @@
 
 A frame is a line of JSON and, behind it, the events as they are::
 
-    {"src": …, "epoch": …, "n": …, "seen": [epoch, n], "here": […], "left": […], "sizes": […]}
+    {"src": …, "epoch": …, "v": …, "n": …, "seen": [epoch, n], "here": […], "left": […], "sizes": […]}
 
 ``n`` counts the frames of a node (``src``, in its incarnation ``epoch``) to one other.  A frame
 without content is a position: it has the ``n`` of the last one, and shows if that was lost.
 ``seen`` is the last frame taken in the other direction, ``here`` and ``left`` are the users who
-have come online at the sender or gone since the frame before.
+have come online at the sender or gone since the frame before.  ``v`` is the version of the events that the
+sender understands; nodes that send none have version 1.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from greenchat.model.records import Node
+
+VERSION = 2
+"""The version of the events that this node understands, besides that before it."""
 
 
 class Frame(NamedTuple):
@@ -33,6 +37,7 @@ class Frame(NamedTuple):
     leaving: bool
     """The sender leaves the cluster."""
     events: list[bytes]
+    version: int
 
     @property
     def is_position(self) -> bool:
@@ -45,6 +50,7 @@ def encode(frame: Frame) -> bytes:
     head = {
         "src": frame.source.name,
         "epoch": frame.source.incarnation,
+        "v": frame.version,
         "n": frame.number,
         "seen": [frame.seen.incarnation, frame.seen_number],
     }
@@ -84,6 +90,7 @@ def _frame(head: Any, body: bytes, receiver: str) -> Frame:
         _numbers(head.get("left", [])),
         _flag(head.get("leaving", False)),
         _events(body, _numbers(head.get("sizes", []))),
+        _numbers([head.get("v", 1)])[0],
     )
 
 
@@ -148,7 +155,7 @@ class Outgoing:
         """Return the next frame, a position if there is nothing to send."""
         here = [userid for userid, is_here in self._here.items() if is_here]
         left = [userid for userid, is_here in self._here.items() if not is_here]
-        frame = Frame(source, 0, seen, seen_number, here, left, leaving, self._events)
+        frame = Frame(source, 0, seen, seen_number, here, left, leaving, self._events, VERSION)
         if not frame.is_position:
             self.number += 1
         self._events, self._here = [], {}

@@ -9,7 +9,7 @@ import gevent
 from gevent.event import Event
 
 from greenchat.bus.cluster.directory import Directory
-from greenchat.bus.cluster.frames import Frame, Incoming, Outgoing
+from greenchat.bus.cluster.frames import VERSION, Frame, Incoming, Outgoing
 from greenchat.errors import Busy
 from greenchat.model.records import Node
 from greenchat.ports.bus import BusListener
@@ -52,6 +52,10 @@ class OtherNodes:
         read_users: returns who is online at a node, as Redis knows it; None if it is not alive.
         greet: has our position sent soon.
         replaced: is told of a node that has been started anew.
+
+    Attributes:
+        directory: the users that are online at each of them.
+        former: the names of those that run the former version, as far as is known (see ``ports.Bus``).
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class OtherNodes:
         self._outs: dict[str, Outgoing] = {}
         self._progress = Event()
         self.directory = Directory()
+        self.former: set[str] = set()
 
     def __iter__(self) -> Iterator[OtherNode]:
         return iter(list(self._peers.values()))
@@ -99,12 +104,14 @@ class OtherNodes:
             self.drop(node.name, RETURN)
             self._replaced(before.node)
         peer = self._peers[node.name] = OtherNode(node, out)
+        self.former.add(node.name)  # until its first frame says otherwise
         self._greet()
         return peer
 
     def drop(self, name: str, seconds: float) -> None:
         """Forget a node, whose users may come back elsewhere in some seconds."""
         peer = self._peers.pop(name, None)
+        self.former.discard(name)
         if peer is not None:
             peer.out.lose()  # by the time there is a node of this name again, it may be wrong
             if peer.lost or peer.reading:  # its hash tells nothing any more, but the database does
@@ -120,6 +127,7 @@ class OtherNodes:
         if not peer.incoming.fresh(frame):
             return None
         lost = peer.incoming.take(frame)
+        (self.former.add if frame.version < VERSION else self.former.discard)(peer.node.name)
         self._take_users(peer, frame)
         if frame.seen == self._me:
             self._acknowledged(peer, frame.seen_number)

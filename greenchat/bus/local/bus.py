@@ -20,6 +20,7 @@ class LocalBus(Counters):
     away = False
     trouble = ""
     lag = 0.0
+    former: frozenset[str] = frozenset()
 
     def __init__(self, url: str = "local://") -> None:
         super().__init__()

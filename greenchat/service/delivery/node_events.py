@@ -1,37 +1,39 @@
-"""What the nodes of a cluster tell each other over the bus, in MessagePack.
+"""Events that the nodes of a cluster send each other over the bus, in MessagePack.
 
 During a rolling upgrade nodes of two versions talk to each other: new fields go to the end and have
-defaults, new events get new tags, and an event that is not known here is passed over.
+defaults, new events get new tags, and an event that is not known here is passed over.  Where a version
+replaces an event (``Committed`` and ``Told``, in version 2), nodes of the former one get the former event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Union
+from typing import Annotated, Literal, Union
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import astuple
 
 from greenchat.model.records import Entry
-from greenchat.protocol.former import frames_of
-from greenchat.protocol.messages import MAX_ID, MAX_SEQ, Id, Seq
+from greenchat.protocol.former import entry_in, frames_of, push_in
+from greenchat.protocol.messages import MAX_ID, MAX_SEQ, Id, ReadPush, Seq, TypingPush
+from greenchat.protocol.native import encode
 
 Conversation = Annotated[int, Meta(ge=-MAX_ID, le=MAX_SEQ)]
 Head = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 
 
-class Posted(Struct, array_like=True, tag=1, gc=False):
-    """An entry of a conversation has been committed.
-
-    ``frame`` is for the other participants; ``own`` for the sender's other devices, empty where the
-    sending node knew of none.
-    """
+class Committed(Struct, array_like=True, tag=11, gc=False):
+    """An entry has been committed; the fields are those of ``records.Entry``."""
 
     conversation: Conversation
     seq: Seq
     sender: Id
-    frame: bytes
-    own: bytes = b""
+    name: str
+    cid: str | None
+    kind: Literal["text", "recall"]
+    body: str
+    time: str
 
 
 class Mark(Struct, array_like=True, gc=False):
@@ -42,14 +44,14 @@ class Mark(Struct, array_like=True, gc=False):
     seq: Seq
 
 
-class Told(Struct, array_like=True, tag=2):
-    """Something of the moment for some users: presence, typing, read marks.
+class Told(Struct, array_like=True, tag=12):
+    """Something of the moment for some users: typing, read marks.
 
-    ``mark`` is the read mark that the frame tells: it is not handed out after a later one.
+    ``mark`` is the read mark that the push tells: it is not handed out after a later one.
     """
 
     users: list[Id]
-    frame: bytes
+    push: TypingPush | ReadPush
     mark: Mark | None = None
 
 
@@ -117,23 +119,85 @@ class NameDoubted(Struct, array_like=True, tag=10):
 
 
 NodeEvent = Union[  # noqa: UP007 - msgspec
-    Posted, Told, Ended, Reopen, Joined, Left, BlockChanged, Missed, Stored, NameDoubted
+    Committed, Told, Ended, Reopen, Joined, Left, BlockChanged, Missed, Stored, NameDoubted
 ]
 
 encode_event: Callable[[NodeEvent], bytes] = msgspec.msgpack.Encoder().encode
 
-_decoder: msgspec.msgpack.Decoder[NodeEvent] = msgspec.msgpack.Decoder(NodeEvent)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def entry_of(event: Committed) -> Entry:
+    """Return the entry that was committed."""
+    return Entry(*astuple(event))
 
 
 def decode_event(event: bytes) -> NodeEvent | None:
     """Return an event from another node; None if it is not one that is known here."""
     try:
-        return _decoder.decode(event)
+        decoded = _decoder.decode(event)
     except _UNREADABLE:
         return None
+    if isinstance(decoded, FormerPosted):
+        return _committed(decoded)
+    if isinstance(decoded, FormerTold):
+        return _told(decoded)
+    return None if isinstance(decoded, Committed) and not _is_whole(decoded) else decoded
 
 
-def posted(entry: Entry) -> Posted:
-    """Return the event that an entry has been committed."""
-    return Posted(entry.conversation, entry.seq, entry.sender, *frames_of(entry))
+def _is_whole(event: Committed) -> bool:
+    """Return True if the body is one that an entry of this kind can have."""
+    body = event.body
+    return event.kind == "text" or (body.isascii() and body.isdecimal() and len(body) < 20)
+
+
+# -- The former version, which has JSON frames for clients in its events
+
+
+class FormerPosted(Struct, array_like=True, tag=1, gc=False):
+    """An entry of a conversation has been committed.
+
+    ``frame`` is for the other participants; ``own`` for the sender's other devices, empty where the
+    sending node knew of none.
+    """
+
+    conversation: Conversation
+    seq: Seq
+    sender: Id
+    frame: bytes
+    own: bytes = b""
+
+
+class FormerTold(Struct, array_like=True, tag=2):
+    """Something of the moment for some users."""
+
+    users: list[Id]
+    frame: bytes
+    mark: Mark | None = None
+
+
+_decoder: msgspec.msgpack.Decoder[NodeEvent | FormerPosted | FormerTold] = msgspec.msgpack.Decoder(
+    NodeEvent | FormerPosted | FormerTold
+)
+
+
+def encode_for_former(event: NodeEvent) -> bytes:
+    """Return an event as a node of the former version understands it."""
+    former: NodeEvent | FormerPosted | FormerTold = event
+    if isinstance(event, Committed):
+        former = FormerPosted(event.conversation, event.seq, event.sender, *frames_of(entry_of(event)))
+    elif isinstance(event, Told):
+        former = FormerTold(event.users, encode(event.push), event.mark)
+    return msgspec.msgpack.encode(former)
+
+
+def _committed(event: FormerPosted) -> Committed | Stored:
+    entry = entry_in(event.conversation, event.own)
+    if entry is None or (entry.seq, entry.sender) != (event.seq, event.sender):
+        return Stored(event.conversation, event.seq)  # it is to be read from the log
+    return Committed(*entry)
+
+
+def _told(event: FormerTold) -> Told | None:
+    push = push_in(event.frame)
+    return None if push is None else Told(event.users, push, event.mark)

@@ -11,8 +11,9 @@ from greenchat.model.records import Node
 from greenchat.ports.bus import Bus
 from greenchat.ports.store import Store
 from greenchat.ports.timer import Later
+from greenchat.service.delivery.announce import announce
 from greenchat.service.delivery.hub import Hub, Online
-from greenchat.service.delivery.node_events import Missed, encode_event
+from greenchat.service.delivery.node_events import Missed
 from greenchat.service.delivery.sequencer import Sequencer
 
 TRY_AGAIN = 0.5
@@ -99,7 +100,7 @@ class Recovery:
         joiners, self._joiners = self._joiners, set()
         self._bus.settle()
         for userid in joiners:
-            self._bus.send(self._bus.nodes((userid,)), encode_event(Missed(userid)))
+            announce(self._bus, Missed(userid), self._bus.nodes((userid,)))
             sessions.extend(self._hub.of(userid))
         self.unsettled -= 1
         self._try(sessions)

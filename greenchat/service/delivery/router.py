@@ -7,11 +7,11 @@ from collections.abc import Collection
 from greenchat.model.conversations import pair_of
 from greenchat.model.records import Entry, Membership
 from greenchat.ports.bus import Bus
-from greenchat.protocol.messages import Push
-from greenchat.protocol.native import encode
+from greenchat.protocol.messages import Push, ReadPush, TypingPush
 from greenchat.protocol.wire import SharedPush
+from greenchat.service.delivery.announce import announce
 from greenchat.service.delivery.hub import Hub, Online
-from greenchat.service.delivery.node_events import Mark, Stored, Told, encode_event, posted
+from greenchat.service.delivery.node_events import Committed, Mark, Stored, Told
 from greenchat.service.delivery.sequencer import Sequencer
 
 
@@ -45,7 +45,7 @@ class Router:
             return
         nodes = self._bus.nodes(members if entry.conversation < 0 else pair_of(entry.conversation))
         if nodes:
-            self._bus.send(nodes, encode_event(posted(entry)))
+            announce(self._bus, Committed(*entry), nodes)
 
     def remind(self, conversation: int, seq: int) -> None:
         """Have all nodes look for an entry that was stored before, and may have been told to nobody.
@@ -53,14 +53,13 @@ class Router:
         The node that stored it may have died of it, or left the cluster before.
         """
         self._expect(conversation, seq)
-        nodes = self._bus.nodes(None if conversation < 0 else pair_of(conversation))
-        if nodes:
-            self._bus.send(nodes, encode_event(Stored(conversation, seq)))
+        nodes = None if conversation < 0 else self._bus.nodes(pair_of(conversation))
+        announce(self._bus, Stored(conversation, seq), nodes)
 
     def tell(
         self,
         users: Collection[int],
-        push: Push,
+        push: TypingPush | ReadPush,
         *,
         without: int = 0,
         but: Online | None = None,
@@ -78,8 +77,8 @@ class Router:
         self.tell_here(users, push, without, but)
         nodes = self._bus.nodes(users)
         if nodes:
-            told = Told([userid for userid in users if userid != without], encode(push), mark)
-            self._bus.send(nodes, encode_event(told))
+            told = Told([userid for userid in users if userid != without], push, mark)
+            announce(self._bus, told, nodes)
 
     def tell_here(
         self, users: Collection[int], push: Push, without: int = 0, but: Online | None = None

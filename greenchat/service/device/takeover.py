@@ -7,8 +7,9 @@ from functools import partial
 
 from greenchat.errors import AlreadyOnline, Busy, Uncertain
 from greenchat.model.records import LoginState
+from greenchat.service.delivery.announce import announce
 from greenchat.service.delivery.hub import Online
-from greenchat.service.delivery.node_events import Ended, Reopen, encode_event
+from greenchat.service.delivery.node_events import Ended, Reopen
 from greenchat.service.device.sign_off import give_up
 from greenchat.service.doubt import TRY_AGAIN
 from greenchat.service.service import Service
@@ -31,7 +32,7 @@ def end_elsewhere(
     if state.before is not None and state.before in service.bus.nodes():
         nodes.add(state.before)
     if nodes:
-        service.bus.send(nodes, encode_event(Ended(userid, device, state.since)))
+        announce(service.bus, Ended(userid, device, state.since), nodes)
 
 
 def hand_over(service: Service, userid: int, device: str, state: LoginState, seats: Collection[str]) -> bool:
@@ -78,7 +79,7 @@ def _give_back(service: Service, userid: int, device: str, doubt: Uncertain) -> 
 
 def reopen_elsewhere(service: Service, userid: int, device: str, since: str) -> None:
     """Have the node where a device is online mark it again: the login of an instant is void."""
-    service.bus.send(service.bus.nodes((userid,)), encode_event(Reopen(userid, device, since)))
+    announce(service.bus, Reopen(userid, device, since), service.bus.nodes((userid,)))
 
 
 def open_again(service: Service, session: Online) -> None:

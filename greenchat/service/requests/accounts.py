@@ -16,7 +16,8 @@ from greenchat.errors import (
 from greenchat.metrics import LOGINS
 from greenchat.model.records import DELETED, Account, Seat
 from greenchat.protocol import messages as m
-from greenchat.service.delivery.node_events import Ended, NameDoubted, encode_event
+from greenchat.service.delivery.announce import announce
+from greenchat.service.delivery.node_events import Ended, NameDoubted
 from greenchat.service.device.caller import Caller
 from greenchat.service.device.sign_off import give_up, sign_off
 from greenchat.service.device.takeover import (
@@ -51,7 +52,7 @@ def register(caller: Caller, request: m.Reg) -> m.Reply:
         userid = service.store.create_user(name, hashed, service.now())
     except Uncertain:
         service.doubted_names.add(name)
-        service.bus.send(service.bus.nodes(), encode_event(NameDoubted(name)))
+        announce(service.bus, NameDoubted(name))
         raise
     except NameTaken:
         if name not in service.doubted_names:
@@ -168,7 +169,7 @@ def _end_others(caller: Caller, userid: int) -> None:
         if other is not caller:
             sign_off(service, other)
             other.peer.close("replaced")
-    service.bus.send(service.bus.nodes((userid,)), encode_event(Ended(userid, None)))
+    announce(service.bus, Ended(userid, None), service.bus.nodes((userid,)))
 
 
 def _enter(caller: Caller, account: Account, request: m.Login) -> None:

@@ -7,7 +7,8 @@ from functools import partial
 from greenchat.errors import NotAllowed, TooLarge
 from greenchat.model.records import User
 from greenchat.protocol import messages as m
-from greenchat.service.delivery.node_events import BlockChanged, encode_event
+from greenchat.service.delivery.announce import announce
+from greenchat.service.delivery.node_events import BlockChanged
 from greenchat.service.device.caller import Caller
 from greenchat.service.doubt import doubting
 from greenchat.service.requests.profiles import user_items, visibly_online
@@ -87,7 +88,7 @@ def _block_changed(service: Service, sender: int, receiver: int) -> None:
     """Drop what the caches of all nodes say of it, and have the sender see the receiver's state."""
     service.forget_block(sender, receiver)
     service.presence.block_changed(receiver, sender)
-    service.bus.send(service.bus.nodes(), encode_event(BlockChanged(sender, receiver)))
+    announce(service.bus, BlockChanged(sender, receiver))
 
 
 def _seen_by(caller: Caller, other: User, *, as_friend: bool = False) -> m.UserItem:

@@ -7,7 +7,8 @@ from functools import partial
 from greenchat.errors import BadRequest, GroupNameTaken
 from greenchat.model.records import SMALL_GROUP, Member
 from greenchat.protocol import messages as m
-from greenchat.service.delivery.node_events import Joined, Left, encode_event
+from greenchat.service.delivery.announce import announce
+from greenchat.service.delivery.node_events import Joined, Left
 from greenchat.service.device.caller import Caller
 from greenchat.service.doubt import doubting, recently
 from greenchat.service.requests.names import new_name
@@ -46,7 +47,7 @@ def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     # Also if it is not new but not known here: perhaps the answer of the database was lost when it was.
     if is_new or service.memberships.load(groupid).get(userid) != joined:
         service.memberships.joined(userid, groupid, joined)
-        service.bus.send(service.bus.nodes(), encode_event(Joined(userid, groupid, joined)))
+        announce(service.bus, Joined(userid, groupid, joined))
         service.recovery.check_user_soon(userid)
     group = group_item(service.store.group(userid, id=groupid))
     if group.count <= SMALL_GROUP:
@@ -65,7 +66,7 @@ def leave_group(caller: Caller, request: m.LeaveGroup) -> m.Reply:
 
 def _left(service: Service, userid: int, groupid: int) -> None:
     service.memberships.left(userid, groupid)
-    service.bus.send(service.bus.nodes(), encode_event(Left(userid, groupid)))
+    announce(service.bus, Left(userid, groupid))
 
 
 def _forget(service: Service, userid: int, groupid: int) -> None:

@@ -79,6 +79,6 @@ def _head(service: Service, conversation: int, seq: int) -> int:
     return known if known >= seq else service.heads.reload(conversation)
 
 
-def _tell(caller: Caller, users: Collection[int], push: m.Push) -> None:
+def _tell(caller: Caller, users: Collection[int], push: m.TypingPush) -> None:
     """Send a push of the moment to other users."""
     caller.service.router.tell(users, push, without=caller.id)

@@ -26,12 +26,17 @@ frames = st.builds(
     left=users,
     leaving=st.booleans(),
     events=st.lists(st.binary(max_size=50), max_size=5),
+    version=st.integers(0, 2**50),
 )
 
 
 @given(frames)
 def test_a_frame_comes_as_it_was_sent(frame: Frame) -> None:
     assert decode(encode(frame), "b") == frame
+
+
+def test_a_frame_without_a_version_is_of_the_first() -> None:
+    assert decode(b'{"src":"a","epoch":1,"n":1,"seen":[0,0]}\n', "b").version == 1
 
 
 @given(st.binary(max_size=200) | st.text(max_size=50).map(str.encode))
@@ -212,8 +217,8 @@ def test_the_directory_knows_who_is_where(steps: list[tuple[str, int, str]]) -> 
 
 def test_the_frame_of_this_page_is_the_one_that_is_documented() -> None:
     """The page of ``frames`` names the fields."""
-    head = encode(Frame(A, 1, B, 2, [3], [4], True, [b"x"])).partition(b"\n")[0].decode()
+    head = encode(Frame(A, 1, B, 2, [3], [4], True, [b"x"], 2)).partition(b"\n")[0].decode()
     assert module.__doc__
     assert all(
-        f'"{name}"' in head for name in ("src", "epoch", "n", "seen", "here", "left", "leaving", "sizes")
+        f'"{name}"' in head for name in ("src", "epoch", "v", "n", "seen", "here", "left", "leaving", "sizes")
     )

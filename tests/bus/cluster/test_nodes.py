@@ -90,3 +90,20 @@ def test_what_a_node_that_leaves_told_last_is_looked_for_if_it_was_lost(
     gevent.sleep(0)
     gevent.sleep(0)
     assert listener.caught_up > before
+
+
+def test_a_node_counts_as_of_the_former_version_until_its_frame_says_otherwise(peers: OtherNodes) -> None:
+    """Also one that is started anew: it may be put back to that version."""
+    peers.meet(OTHER)
+    assert peers.former == {"other"}
+    peers.take(Outgoing().next(OTHER, ME, 0))
+    assert peers.former == set()
+    again = Node("other", 2)
+    peers.meet(again)
+    assert peers.former == {"other"}
+    peers.take(Outgoing().next(again, ME, 0))
+    older = Outgoing().next(Node("other", 3), ME, 0)._replace(version=1)
+    peers.take(older)
+    assert peers.former == {"other"}
+    peers.drop("other", 0)
+    assert peers.former == set()
