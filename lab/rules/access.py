@@ -6,11 +6,11 @@ asked and were answered, so each rule judges only what is certain either way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import inf
 
 from lab.record import LIVE, RECALL, TEXT, Arrival, Connection, Past, Record, Sent, peer_of
-from lab.rules.evidence import LEAKED, LOST, REORDERED, WRONG, Change, Evidence, Place, Violation
+from lab.rules.evidence import LEAKED, LOST, REORDERED, WRONG, Change, Evidence, Place, Rule, Violation
 
 NO_MEMBER, BLOCKED, BUSY, NOT_ALLOWED, NO_MESSAGE = 8, 10, 13, 14, 15
 
@@ -260,7 +260,7 @@ def _recalls(evidence: Evidence) -> dict[Place, float]:
     }
 
 
-RULES: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
+RULES: tuple[Rule, ...] = (
     nobody_gets_an_entry_outside_a_membership,
     none_is_missing_inside_a_membership,
     nobody_writes_outside_a_membership,

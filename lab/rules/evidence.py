@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -134,6 +134,10 @@ class Seqs:
         """Return the least seq that was stored for certain after a time; infinite if none was."""
         number = bisect_right(self._tries, (time, 1 << 62))
         return self._least[number] if number < len(self._least) else inf
+
+
+Rule = Callable[["Evidence"], Iterator[Violation]]
+"""Yields each breach of one promise."""
 
 
 @dataclass(frozen=True)

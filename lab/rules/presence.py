@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import inf
 
 from lab.record import PASSWORD, Attempt, Connection, Record
-from lab.rules.evidence import LEAKED, STUCK, WRONG, Evidence, Violation
+from lab.rules.evidence import LEAKED, STUCK, WRONG, Evidence, Rule, Violation
 
 ALREADY_ONLINE = 2
 
@@ -133,7 +133,7 @@ def old_tokens_are_refused(evidence: Evidence) -> Iterator[Violation]:
                     yield Violation(LEAKED, f"{text} of {attempt.issued:.2f}, ended at {act.settled:.2f}")
 
 
-RULES: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
+RULES: tuple[Rule, ...] = (
     presence_is_right,
     tables_are_right,
     nobody_hangs,

@@ -8,8 +8,9 @@ from lab.fleet import Fleet
 from lab.people.load import Load, wait
 from lab.record import Row
 from lab.rules import presence
-from lab.rules.checker import Verdict, check, missing_of
+from lab.rules.checker import Verdict, check
 from lab.rules.evidence import CONVERGED, Evidence, Fault, Look
+from lab.rules.log import missing_of
 
 ANSWERED = 45.0
 """Seconds in which all that is under way is acknowledged once nothing is broken."""

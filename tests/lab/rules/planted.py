@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lab.rules.checker import Rule, check
-from lab.rules.evidence import Evidence
+from lab.rules.checker import check
+from lab.rules.evidence import Evidence, Rule
 
 
 def assert_found(kind: str, rule: Rule, evidence: Evidence) -> None:

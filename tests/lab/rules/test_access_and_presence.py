@@ -29,8 +29,9 @@ from lab.record import (
     of_pair,
 )
 from lab.rules import access, presence
-from lab.rules.checker import Rule, check, missing_of
-from lab.rules.evidence import LEAKED, LOST, REORDERED, STUCK, WRONG, Evidence, Fault, Look, Seqs
+from lab.rules.checker import check
+from lab.rules.evidence import LEAKED, LOST, REORDERED, STUCK, WRONG, Evidence, Fault, Look, Rule, Seqs
+from lab.rules.log import missing_of
 from tests.lab.rules.planted import assert_found, name
 
 ANN, BOB = 1, 2
