@@ -14,7 +14,8 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import json  # noqa: E402 - nothing may be imported before it is patched
+import argparse  # noqa: E402 - nothing may be imported before it is patched
+import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
@@ -193,6 +194,8 @@ def _trips(port: int, recorder: Recorder) -> Iterator[Trip]:
 
 def main() -> None:
     """Print the trip, and as its last line the figures as JSON."""
+    about = "Print each Python call of one chat message, and as the last line the figures as JSON."
+    argparse.ArgumentParser(prog="python -m lab.trip", description=about).parse_args()
     trip = shortest_trip()
     for number, step in enumerate(trip.own, 1):
         print(f"{number:4} {step.room:40} {step.name}")

@@ -41,6 +41,7 @@ PAGES = [
     "docs/metrics.md",
     "docs/performance.md",
     "docs/adr/README.md",
+    "lab/README.md",
 ]
 
 RECORDS = sorted(f"docs/adr/{path.name}" for path in (ROOT / "docs/adr").glob("0*.md"))
