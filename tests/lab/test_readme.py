@@ -11,11 +11,9 @@ import pytest
 from lab import ROOT
 from lab.servers.node import environment
 
-PROGRAMS, ROOMS = re.findall(
-    r"^## (?:Programs|Rooms)\n(.*?)(?=^## )",
-    (ROOT / "lab" / "README.md").read_text(encoding="utf-8"),
-    re.M | re.S,
-)
+PAGE = (ROOT / "lab" / "README.md").read_text(encoding="utf-8")
+
+PROGRAMS, ROOMS = re.findall(r"^## (?:Programs|Rooms)\n(.*?)(?=^## )", PAGE, re.M | re.S)
 
 COMMANDS = re.findall(r"^\| `(?:scripts/|python -m lab\.)(\w+)(.*?)` \|", PROGRAMS, re.M)
 """The name of each program in the table, and the arguments of its example."""

@@ -72,7 +72,9 @@ def test_what_is_taken_up_during_a_login_comes_though_nothing_follows(
 
 @pytest.mark.parametrize("first", range(0, 24, 2))
 @pytest.mark.parametrize("second", range(8))
-def test_two_conversations_are_caught_up_with_while_entries_come(cluster: Cluster, first: int, second: int) -> None:
+def test_two_conversations_are_caught_up_with_while_entries_come(
+    cluster: Cluster, first: int, second: int
+) -> None:
     """One of them waits for a head while the other is sent, and an entry of it is committed."""
     ann, bob, cem = people(cluster)
     groups = [ann.group("g"), ann.group("h")]
