@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from greenchat.protocol.messages import MsgId
 from tests.service.cluster import Cluster, people
+from tests.service.turns import Priorities
 from tests.service.world import Person
 
 MADE_OR_NOT = pytest.mark.parametrize("made", [True, False])
@@ -186,6 +188,24 @@ def test_a_device_is_given_back_once_the_database_is_there_for_its_node(cluster:
     cluster.pass_time(2)
     assert ann.peer.closed is None
     assert cluster.database.online()[ann.id, ""] == "a"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_login_that_comes_while_one_in_doubt_is_given_back_keeps_the_device(
+    cluster: Cluster, seed: int
+) -> None:
+    priorities = Priorities(random.Random(seed))
+    ann, _, _ = people(cluster)
+    cluster.database.unanswered = True
+    cluster["b"].connect().refused(13, MsgId.LOGIN, id=ann.id, password="pw", force=True)
+    cluster.database.away = False
+    cluster.turns.pass_time(1)
+    again = cluster["b"].begin(ann, force=True)
+    while able := cluster.turns.able():
+        cluster.turns.give(priorities.choose(able))
+    cluster.pass_time(2)
+    assert (ann.peer.closed, again.peer.closed) == ("replaced", None)
+    assert cluster.database.online()[ann.id, ""] == "b"
 
 
 # -- The database can tell at once

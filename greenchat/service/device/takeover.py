@@ -73,8 +73,9 @@ def _give_back(service: Service, userid: int, device: str, doubt: Uncertain) -> 
     except Busy:
         service.later(TRY_AGAIN, partial(_give_back, service, userid, device, doubt))
     else:
-        service.store.close_device(userid, device, service.node, service.now())
-        reopen_elsewhere(service, userid, device, state.since)
+        if not hand_over(service, userid, device, state, ()):  # to one that came meanwhile
+            service.store.close_device(userid, device, service.node, service.now())
+            reopen_elsewhere(service, userid, device, state.since)
 
 
 def reopen_elsewhere(service: Service, userid: int, device: str, since: str) -> None:
