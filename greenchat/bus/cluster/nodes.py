@@ -124,7 +124,7 @@ class OtherNodes:
         peer = self._peers.get(frame.source.name)
         if peer is None or peer.node.incarnation < frame.source.incarnation:
             peer = self.meet(frame.source)
-        if not peer.incoming.fresh(frame):
+        if frame.source != peer.node or not peer.incoming.fresh(frame):
             return None
         lost = peer.incoming.take(frame)
         (self.former.add if frame.version < VERSION else self.former.discard)(peer.node.name)
@@ -196,7 +196,11 @@ class OtherNodes:
                 if self._peers.get(peer.node.name) is not peer:
                     return
                 if users is None:
-                    users = self.directory.users(peer.node.name)
+                    # Its lease has run out, or was lost with Redis's data: it takes another, or is dropped.
+                    peer.lost = True
+                    self._listener.catch_up()
+                    gevent.sleep(TRY_AGAIN)
+                    continue
                 for userid, here in peer.since.items():
                     (users.add if here else users.discard)(userid)
                 self._listener.moved(self.directory.replace(peer.node.name, users), 0)

@@ -58,7 +58,12 @@ def test_what_waited_for_a_node_that_is_gone_is_not_for_the_next_of_its_name(
 def test_a_frame_that_is_missing_makes_a_node_read_again(peers: OtherNodes) -> None:
     out = Outgoing()
     read: list[Node] = []
-    peers._read_users = read.append
+
+    def users(node: Node) -> set[int]:
+        read.append(node)
+        return set()
+
+    peers._read_users = users
     for lost in (False, False, True):
         out.tell(7, True)
         frame = out.next(OTHER, ME, 0)
@@ -107,3 +112,24 @@ def test_a_node_counts_as_of_the_former_version_until_its_frame_says_otherwise(p
     assert peers.former == {"other"}
     peers.drop("other", 0)
     assert peers.former == set()
+
+
+def test_a_node_without_a_lease_is_read_again_until_it_has_one(
+    peers: OtherNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis has lost its data, and with them the lease."""
+    monkeypatch.setattr("greenchat.bus.cluster.nodes.TRY_AGAIN", 0)
+    leases = iter([None, None, {7}])
+    peers._read_users = lambda node: next(leases)
+    peers.take(Outgoing().next(OTHER, ME, 0))
+    for _ in range(5):
+        gevent.sleep(0)
+    assert peers.directory.online([7]) == {7}
+
+
+def test_a_frame_of_an_earlier_start_that_comes_late_tells_nothing(peers: OtherNodes) -> None:
+    before = Outgoing()
+    before.tell(7, True)
+    peers.meet(Node("other", 2))
+    peers.take(before.next(OTHER, ME, 0))
+    assert not peers.directory.online([7])
