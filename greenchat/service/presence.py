@@ -9,12 +9,17 @@ overtake each other, presence is right here as soon as the bus's picture is, and
 ======================  =============================================================================
 event                   effect
 ======================  =============================================================================
-a user moves            the user is in ``_moved`` until the followers here have been told, and in
+a user moves            the user is in ``_moved`` until the followers here begin to be read, and in
                         ``_due`` once they are to be: at once, or after some seconds if the user's node
                         is restarted, as most come back
 a state is read         by a login or ADD_FRIEND: of a user in ``_moved`` it may be one that the others
                         are never told, because the user moves back.  Then the user is in ``_read``, and
                         the followers are told in any case
+followers are told      some clients know the state of now.  Others that logged in while the followers
+                        were read may know the one before it, if the user has moved again: then the
+                        user is in ``_read``
+a row comes back        a login at another node took a device's row and was void: until its node has the
+                        row again, the device is no follower, so all of its friends are in ``_read``
 a block changes         the blocker is in ``_blockers`` until the blocks have been looked at; ``_hidden`` has
                         the friends that a user here was shown as offline for a block
 ======================  =============================================================================
@@ -124,8 +129,12 @@ class Presence:
         elif differing:
             # The user's other clients were told otherwise: tell all what is so.
             known -= differing
-            self._read |= differing
-            self.moved(differing)
+            self.tell_anew(differing)
+
+    def tell_anew(self, users: Collection[int]) -> None:
+        """Tell the followers here of users, even if their states are the last that were told."""
+        self._read.update(users)
+        self.moved(users)
 
     # -- Telling
 
@@ -152,26 +161,26 @@ class Presence:
 
     def _tell(self) -> None:
         """Tell all that is due; what comes while the followers are read is told with the next ones."""
-        self._telling = False
         due, self._due = self._due, set()
         blockers, self._blockers = self._blockers, set()
         users = {userid for userid in due if self._differs(userid)}
-        # Before the followers are read: a state that a client reads meanwhile is to be noticed.
-        self._read -= users
-        self._telling = True
+        # Before the followers are read: what moves meanwhile is to be noticed.
+        self._moved -= due
+        self._read -= due
         try:
             followers = self._followers(users | blockers)
-        except Busy:
-            self._due |= due
+        except Exception as error:
+            self._due |= users
+            self._read |= users  # whatever was told of them, not all followers were told so
             self._blockers |= blockers
-            self._read |= users  # none of them was told
             self._later(TRY_AGAIN, self._tell)
-            return
+            if isinstance(error, Busy):
+                return
+            raise
         self._telling = False
         self._tell_followers(users, followers)
-        done = due - self._due
-        self._moved -= done
-        self._read -= done
+        # Not all clients know the same state of those that moved meanwhile (see the table above).
+        self._read |= self._moved & (users | blockers)
         self._tell_soon()
 
     def _differs(self, userid: int) -> bool:
@@ -188,6 +197,8 @@ class Presence:
         online = self._router.online(users.union(follower.friend for follower in followers))
         told: dict[tuple[int, State], list[int]] = defaultdict(list)
         for friend, userid, is_blocked in followers:
+            if not self._hub.of(userid):
+                continue  # has just gone
             was_hidden = friend in self._hidden.get(userid, ())
             if is_blocked and not was_hidden:
                 self._hidden.setdefault(userid, set()).add(friend)

@@ -28,7 +28,7 @@ from greenchat.service.session import Session
 from tests.service.fake_bus import FakeBus, Wire
 from tests.service.fakes import FakePeer, PlainPasswords
 from tests.service.shared import NodeRunner, SharedDatabase
-from tests.service.turns import Turns
+from tests.service.turns import Task, Turns
 from tests.service.world import LOG_FRAMES, NOON, Person, World
 
 # -- The people
@@ -285,7 +285,7 @@ class Cluster:
             if other is not node and not other.bus.away:
                 other.bus.bury(node.me)
 
-    def bury_dead(self) -> None:
+    def bury_dead(self, *, run: bool = True) -> None:
         """Let the leases of all nodes that do not run end, and see what becomes of it."""
         alive = {node.me for node in self.nodes.values()}
         for me in self.seats.keys() - alive:
@@ -294,7 +294,8 @@ class Cluster:
             for other in self.nodes.values():
                 if not other.bus.away:
                     other.bus.bury(me)
-        self.run()
+        if run:
+            self.run()
 
     def bus(self, node: Node) -> FakeBus:
         """Return the bus of a node, dead or alive."""
@@ -359,6 +360,13 @@ class Cluster:
         """Let everything go on that can, the last to come first: it overtakes those before it."""
         while self.turns.turn(-1) or self.arrivals():
             self._arrive_all()
+
+    def go_on(self, chosen: Task | tuple[Node, Node]) -> None:
+        """Let one task have its turn, or one item arrive."""
+        if isinstance(chosen, Task):
+            self.turns.give(chosen)
+        else:
+            self.arrive(*chosen)
 
     def take_turns(self, turns: int) -> None:
         """Give so many turns, each to the first to come that can go on; nothing arrives."""

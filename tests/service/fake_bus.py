@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -74,7 +75,7 @@ class FakeBus(Counters):
     Attributes:
         node: whose it is.
         listener: that node's.
-        away: as the port says; the test decides it by ``cut`` and ``mend``.
+        away: as the port says; the test decides it by ``cut`` and ``mend``, ``deafen`` and ``hear``.
         former: as the port says; the test decides it.
     """
 
@@ -89,10 +90,17 @@ class FakeBus(Counters):
         self._going_out: list[tuple[Callable[[], object], Callable[[], object]]] = []
         self._neighbours: dict[str, _Neighbour] = {}
         self._directory = Directory()
+        self._unclaimed: set[int] = set()
         self._open = False
-        self.away = False
+        self._is_cut = False
+        self._is_deaf = False
+        self._is_silent = False
 
     # docs of the public methods: ports.Bus
+
+    @property
+    def away(self) -> bool:
+        return self._is_cut or self._is_silent
 
     @property
     def trouble(self) -> str:
@@ -125,7 +133,9 @@ class FakeBus(Counters):
     def refresh(self, userid: int) -> list[Seat]:
         if not self._open:
             return []
-        self._check()
+        if self.away:
+            self._unclaimed.add(userid)
+            raise Busy
         devices = self.listener.devices(userid)
         for neighbour in self._neighbours.values():
             self._put(neighbour, user=userid, here=bool(devices))
@@ -196,7 +206,7 @@ class FakeBus(Counters):
     # -- One connection: what one asks and sends goes out in this order
 
     def _check(self) -> None:
-        if self.away:
+        if self._is_cut:
             raise Busy
 
     def _ask(self, call: Callable[[], T]) -> T:
@@ -218,7 +228,7 @@ class FakeBus(Counters):
     def _go_out(self) -> None:
         calls, self._going_out = self._going_out, []
         for call, lose in calls:
-            (lose if self.away else call)()
+            (lose if self._is_cut else call)()
 
     def _put(self, neighbour: _Neighbour, **content: Any) -> None:
         if not self._open:
@@ -239,7 +249,7 @@ class FakeBus(Counters):
     def take(self, source: Node) -> None:
         """Take the next of what comes from a node, if one can."""
         item = self._cluster.wire(source, self.node).items.popleft()
-        if self.away or not self._open:
+        if self._is_cut or self._is_deaf or not self._open:
             return
         neighbour = self._neighbours.get(source.name)
         if neighbour is None or neighbour.node.incarnation < source.incarnation:
@@ -289,7 +299,10 @@ class FakeBus(Counters):
             if self._neighbours.get(name) is not neighbour:
                 return
             if neighbour.node not in self._cluster.seats:
-                users = self._directory.users(name)
+                neighbour.lost = True
+                self.listener.catch_up()
+                self._turns.sleep(TRY_AGAIN)
+                continue
             for userid, here in neighbour.since.items():
                 (users.add if here else users.discard)(userid)
             self.listener.moved(self._directory.replace(name, users), 0)
@@ -345,27 +358,67 @@ class FakeBus(Counters):
 
     def tick(self) -> None:
         """Do what a second brings."""
+        if not self._is_cut:
+            if self.node not in self._cluster.seats:
+                self._take_lease()
+            self._look_around()
         if self.away:
             self.have_caught_up()
         else:
             self.send_positions()
+            self._turns.spawn(self._claim_again, owner=self)
 
-    def cut(self) -> None:
-        """Lose the connection to all others: what comes and goes is lost."""
-        self.away = True
+    def _claim_again(self) -> None:
+        with suppress(Busy):
+            while self._unclaimed:
+                self.refresh(self._unclaimed.pop())
 
-    def mend(self) -> None:
-        """Have it again."""
-        self.away = False
-        if self.node not in self._cluster.seats:
-            self._turns.later(LEASE, self.listener.catch_up, owner=self)
+    def _take_lease(self) -> None:
+        """Take a lease again that has run out, or was lost; others may have marked the users here offline."""
+        self._turns.later(LEASE, self.listener.catch_up, owner=self)
+        self.have_caught_up()
         users = self.listener.users()
         self._cluster.seats[self.node] = {userid: self.listener.devices(userid) for userid in users}
+
+    def _look_around(self) -> None:
+        """Meet the nodes that have come."""
         for node in self._cluster.seats:
             there = self._neighbours.get(node.name)
             if node.name != self.node.name and (there is None or there.node.incarnation < node.incarnation):
                 self._meet(node)
+
+    def cut(self) -> None:
+        """Lose the connection to all others: what comes and goes is lost."""
+        self._is_cut = True
+
+    def mend(self) -> None:
+        """Have it again."""
+        self._is_cut = False
+        self._take_lease()
+        self._look_around()
         for neighbour in self._neighbours.values():
             self._cluster.wire(self.node, neighbour.node).sent += 1  # they are to notice
             self.recover(neighbour)
+
+    def repair(self) -> None:
+        """End either trouble, if there is any."""
+        if self._is_cut:
+            self.mend()
+        if self._is_silent:
+            self.hear()
+
+    def deafen(self) -> None:
+        """Lose the subscription: what comes is lost, until ``hear``."""
+        self._is_deaf = self._is_silent = True
+        self._cluster.lose(target=self.node.name)
+
+    def hear(self) -> None:
+        """Subscribe again; the bus counts as away until this node's own position has come back."""
+        self._is_deaf = False
+        for neighbour in self._neighbours.values():
+            self.recover(neighbour)
         self.have_caught_up()
+        self._turns.spawn(self._heard, owner=self)
+
+    def _heard(self) -> None:
+        self._is_silent = self._is_deaf

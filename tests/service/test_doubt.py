@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from greenchat.protocol.messages import MsgId
-from tests.service.cluster import Cluster, people
+from tests.service.cluster import Cluster, befriend, people
 from tests.service.turns import Priorities
-from tests.service.world import Person
+from tests.service.world import Person, presence
 
 MADE_OR_NOT = pytest.mark.parametrize("made", [True, False])
 
@@ -208,6 +208,20 @@ def test_a_login_that_comes_while_one_in_doubt_is_given_back_keeps_the_device(
     assert cluster.database.online()[ann.id, ""] == "b"
 
 
+def test_who_goes_before_a_device_is_given_back_is_told_of_afterwards(cluster: Cluster) -> None:
+    ann, bob, _ = people(cluster)
+    befriend(ann, bob)
+    cluster["c"].log_in(bob, device="phone")
+    bob.leave()
+    other = cluster["b"].connect()
+    with cluster.held("b", "a"):
+        in_doubt(cluster, other, True, MsgId.LOGIN, id=ann.id, password="pw", force=True)
+        cluster["c"].lines[-1].leave()
+        assert presence(ann) == []
+    cluster.run()
+    assert presence(ann) == [(bob.id, "offline")]
+
+
 # -- The database can tell at once
 
 
@@ -218,11 +232,13 @@ def test_a_login_is_made_again_while_the_database_answers_and_ends_the_one_befor
 ) -> None:
     ann, _, _ = people(cluster)
     other = cluster["b"].connect()
-    cluster["b"].bus.away = bus_is_away
+    if bus_is_away:
+        cluster["b"].bus.cut()
     cluster.database.unanswered = made
     cluster.database.stays = True
     other.login(id=ann.id, force=True)
-    cluster["b"].bus.away = False
+    if bus_is_away:
+        cluster["b"].bus.mend()
     cluster.pass_time(2)
     assert (ann.peer.closed, other.peer.closed) == ("replaced", None)
     assert cluster.database.online()[ann.id, ""] == "b"

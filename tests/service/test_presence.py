@@ -143,3 +143,34 @@ def test_who_is_blocked_is_told_though_they_looked_the_blocker_up_before_that(
     follower.put(MsgId.FIND, name="bob")
     world.commit()
     assert presence(follower) == [(bob.id, "online")]
+
+
+@pytest.mark.parametrize("where", range(10))
+def test_a_block_is_told_though_an_answer_that_came_too_late_for_its_client_knew_of_it(
+    world: World, follower: Person, bob: Person, where: int
+) -> None:
+    again: list[Person] = []
+
+    def come_again_and_be_blocked() -> None:
+        again.append(world.log_in(follower, force=True))
+        bob.put(MsgId.BLOCK, userid=follower.id)
+
+    world.service.blockers.clear()
+    world.switching(*[lambda: None] * where, come_again_and_be_blocked)
+    follower.put(MsgId.ADD_FRIEND, friendid=bob.id)
+    world.runner.hooks.clear()
+    if again:
+        assert again[0].ack["friends"] == [{"id": bob.id, "name": "bob", "state": "online"}]
+        assert presence(again[0]) == [(bob.id, "offline")]
+
+
+def test_a_reading_of_followers_that_fails_for_no_known_reason_is_tried_again(
+    world: World, follower: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(world.store, "followers", None)
+        bob.leave()
+        with pytest.raises(TypeError):
+            world.commit()
+    world.commit()
+    assert presence(follower) == [(bob.id, "offline")]

@@ -101,5 +101,8 @@ def open_again(service: Service, session: Online) -> None:
         service.later(TRY_AGAIN, partial(open_again, service, session))
     else:
         session.claim.open(state.since)
-        if session.user is None and not hand_over(service, userid, session.device, state, ()):
+        if session.user is not None:
+            # Those that moved meanwhile found no follower here.
+            service.presence.tell_anew([friend.id for friend in state.friends])
+        elif not hand_over(service, userid, session.device, state, ()):
             service.store.close_device(userid, session.device, service.node, service.now())

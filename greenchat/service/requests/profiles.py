@@ -23,7 +23,10 @@ def visibly_online(caller: Caller, users: Collection[int], *, as_friends: bool =
     service, userid = caller.service, caller.user
     if userid is None or not users:
         return set()
-    return service.presence.online(users, service.blockers.load(userid), userid, as_friends)
+    blockers = service.blockers.load(userid)
+    if caller.user != userid:
+        return set()  # gone meanwhile: nobody is told, and the user's other clients may know otherwise
+    return service.presence.online(users, blockers, userid, as_friends)
 
 
 def user_items(users: Iterable[User], online: set[int]) -> list[UserItem]:
