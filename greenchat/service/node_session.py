@@ -102,8 +102,7 @@ class NodeSession:
         service = self._service
         try:
             service.recovery.check_all()
-            if not service.bus.away:
-                service.presence.check_blocks()
+            service.presence.check_blocks()
         except Busy:
             if not self._due:
                 self._due = True

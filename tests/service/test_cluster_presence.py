@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from greenchat.protocol.messages import MsgId
 from tests.service.cluster import Cluster, befriend, people
 from tests.service.world import presence
 
@@ -68,3 +69,13 @@ def test_friends_are_told_of_who_was_at_a_node_that_has_gone(
         assert states == []  # soon enough
     else:
         assert states == (["offline", "online"] if comes_back else ["offline"])
+
+
+def test_who_is_blocked_while_the_nodes_cannot_reach_each_other_sees_the_blocker_go(cluster: Cluster) -> None:
+    ann, bob, _ = people(cluster)
+    befriend(ann, bob)
+    cluster["a"].bus.cut()
+    bob.ok(MsgId.BLOCK, userid=ann.id)
+    cluster.pass_time(2)
+    assert cluster["a"].bus.away
+    assert presence(ann) == [(bob.id, "offline")]

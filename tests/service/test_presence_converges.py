@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from greenchat.errors import Busy
+from greenchat.model.records import Node
 from greenchat.protocol.messages import MsgId
 from tests.service.cluster import Cluster, ClusterNode, Line
-from tests.service.turns import Priorities
+from tests.service.turns import Priorities, Task
 
 CALM = 10.0
 """Seconds after which all is to be right (docs/protocol.md)."""
@@ -80,7 +81,8 @@ class Scene:
         """Give one turn, or let one event arrive."""
         arrivals = self.cluster.arrivals()
         if self.priorities is not None:
-            if candidates := [*self.cluster.turns.able(), *arrivals]:
+            candidates: list[Task | tuple[Node, Node]] = [*self.cluster.turns.able(), *arrivals]
+            if candidates:
                 self.cluster.go_on(self.priorities.choose(candidates))
         elif arrivals and self.chance.random() < 0.5:
             self.cluster.arrive(*self.chance.choice(arrivals))

@@ -7,19 +7,21 @@ cluster (see ``test_presence_converges``), so that it finds what needs three coi
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections.abc import Callable, Collection
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from greenchat.errors import Busy
 from greenchat.model.records import Follower, Node
+from greenchat.protocol.messages import PresencePush
 from greenchat.service.delivery.cache import Cache
 from greenchat.service.delivery.hub import Hub
 from greenchat.service.presence import Presence
 from greenchat.service.requests.profiles import visibly_online
 from tests.service.turns import Priorities, Turns
+
+T = TypeVar("T")
 
 USERS = range(1, 4)
 
@@ -86,11 +88,10 @@ class Model:
     def online(self, users: Collection[int]) -> set[int]:
         return self.hub.online(users) | self.elsewhere.intersection(users)
 
-    def tell_here(self, users: Collection[int], frame: bytes) -> None:
-        told = json.loads(frame)
+    def tell_here(self, users: Collection[int], push: PresencePush) -> None:
         for userid in users:
             for client in cast("tuple[Client, ...]", self.hub.of(userid)):
-                client.take(told["id"], told["state"])
+                client.take(push.id, push.state)
 
     def followers(self, users: Collection[int], node: Node) -> list[Follower]:
         return self.read(
@@ -108,7 +109,7 @@ class Model:
     def read_blockers(self, userid: int) -> set[int]:
         return self.read(lambda: {blocker for blocker, blocked in self.blocks if blocked == userid})
 
-    def read(self, query: Callable[[], Any]) -> Any:
+    def read(self, query: Callable[[], T]) -> T:
         self.turns.switch()
         if self.away:
             raise Busy
