@@ -264,7 +264,9 @@ def test_the_database_and_all_beside_it_is_for_its_owner_alone(start: Start) -> 
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 def test_a_restored_file_that_others_may_read_is_made_private_with_a_line(start: Start, suffix: str) -> None:
-    server = start(expected=(r"WARNING greenchat\.data\.rights: others had rights to \S+ \(mode 644\): .+",))
+    server = start(
+        expected=(r"WARNING greenchat\.data\.engine\.rights: others had rights to \S+ \(mode 644\): .+",)
+    )
     with join(server, "Ann") as ann:
         ann.done(6, toid=ann.id, msg="x")
         server.kill()
@@ -535,8 +537,8 @@ def served(server: Server) -> bool:
 # -- A full disk
 
 DISK_ERRORS = (
-    r"ERROR greenchat\.data\.health: writing to the database fails: .+",
-    r"WARNING greenchat\.data\.health: writing to the database works again",
+    r"ERROR greenchat\.data\.engine\.health: writing to the database fails: .+",
+    r"WARNING greenchat\.data\.engine\.health: writing to the database works again",
     r"WARNING greenchat: the database is away: .+",
 )
 

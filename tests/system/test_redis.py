@@ -17,8 +17,8 @@ from tests.system.server import DEADLINE, Client, Server, get, join
 HOUR = 3_600_000
 """Milliseconds, as incarnations count."""
 
-AWAY = r"ERROR greenchat\.bus\.redis: Redis is away: .*; the database is looked into each second"
-BACK = r"WARNING greenchat\.bus\.redis: the bus works again"
+AWAY = r"ERROR greenchat\.bus\.cluster\.bus: Redis is away: .*; the database is looked into each second"
+BACK = r"WARNING greenchat\.bus\.cluster\.bus: the bus works again"
 WELL = (200, "200 OK\n")
 
 Start = Callable[..., Server]
