@@ -13,7 +13,7 @@ from gevent.threadpool import ThreadPool
 
 from greenchat.config import Settings
 from greenchat.errors import StartupError
-from greenchat.server.log import LineHandler
+from greenchat.server import log
 
 SPARE_FILES = 64
 """Open files that are not connections: the database, the log, the listener."""
@@ -27,11 +27,7 @@ def prepare(settings: Settings) -> None:
     Raises:
         StartupError: the limit of open files leaves no room for a connection.
     """
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[LineHandler(sys.stderr)])
-    # A line has neither the place in the code nor the thread, process or task; to find them out costs as
-    # much as the line itself (docs.python.org/3/howto/logging.html, Optimization).
-    logging._srcfile = None
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    log.start(sys.stderr, settings.log_level.upper())
     gevent.config.track_greenlet_tree = False  # a third off spawn and join (measured), and memory
     os.umask(0o077)  # what this process makes is its owner's
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -74,14 +74,15 @@ class UnblockedStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Take a text to be written, or leave it out if too much waits; never blocks or switches."""
+        size = len(text)
         with self._lock:
-            self._full = self._full or self._waiting + len(text) > self._limit
-            if self._full:
+            if self._full or self._waiting + size > self._limit:
+                self._full = True
                 self._leave_out(text)
-            elif text:
-                self._waiting += len(text)
+            else:
+                self._waiting += size
                 self._queue.put(text)
-        return len(text)
+        return size
 
     def drain(self, seconds: float) -> bool:
         """Wait until all that was taken is written, but not for longer; return True if it is."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import time
 from types import TracebackType
 
 import pytest
 
-from greenchat.server.log import LineFormatter, LineHandler
+from greenchat.server.log import LineFormatter, LineHandler, LineRecord
 
 STANDARD = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+NAME = "greenchat.accounts"
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -20,9 +23,13 @@ def record(
     created: float, message: str = "hello", *args: object, error: ExcInfo | None = None
 ) -> logging.LogRecord:
     """Return a record of an instant in Unix seconds."""
-    made = logging.LogRecord("greenchat.accounts", logging.INFO, "", 0, message, args, error)
+    return at(created, logging.LogRecord(NAME, logging.INFO, "", 0, message, args, error))
+
+
+def at(created: float, made: logging.LogRecord) -> logging.LogRecord:
+    """Return a record with another instant."""
     made.created = created
-    made.msecs = int(created % 1 * 1000) + 0.0
+    made.msecs = created % 1 * 1000
     return made
 
 
@@ -34,18 +41,32 @@ def raised() -> ExcInfo:
         return type(error), error, error.__traceback__
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        record(1_700_000_000.0),
-        record(1_700_000_000.999, "%s has %d", "user", 3),
-        record(1_700_000_000.05, "100 %"),
-        record(1_700_000_000.05, "%(a)s", {"a": 1}),
-        record(1_700_000_000.05, error=raised()),
-    ],
-)
-def test_a_line_is_that_of_the_standard_formatter(made: logging.LogRecord) -> None:
-    assert LineFormatter().format(made) == STANDARD.format(made)
+MESSAGES = [
+    ("hello", (), None),
+    ("%s has %d", ("user", 3), None),
+    ("100 %", (), None),
+    ("%(a)s", ({"a": 1},), None),
+    ("%s", ({},), None),
+    ("it failed", (), raised()),
+]
+
+
+@pytest.mark.parametrize(("message", "args", "error"), MESSAGES)
+@pytest.mark.parametrize("made_by", [logging.LogRecord, LineRecord])
+def test_a_line_is_that_of_the_standard_record_and_formatter(
+    made_by: type[logging.LogRecord], message: str, args: tuple[object, ...], error: ExcInfo | None
+) -> None:
+    created = 1_700_000_000.05
+    made = at(created, made_by(NAME, logging.WARNING, "", 0, message, args, error))
+    standard = at(created, logging.LogRecord(NAME, logging.WARNING, "", 0, message, args, error))
+    assert LineFormatter().format(made) == STANDARD.format(standard)
+
+
+def test_a_record_has_the_instant_at_which_it_was_made() -> None:
+    before = time.time()
+    made = LineRecord(NAME, logging.INFO, "", 0, "hello", (), None)
+    assert before <= made.created <= time.time()
+    assert made.msecs == pytest.approx(made.created % 1 * 1000)
 
 
 def test_each_line_shows_its_own_second() -> None:
