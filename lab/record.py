@@ -72,6 +72,7 @@ class Connection:
         echoes: when a HEARTBEAT was sent, and how long it was without its echo, where that was long.
         pasts: the answers to HISTORY.
         told: when the device was told of a friend, the friend's id, and the state.
+        unreceived: when a RECEIVED was answered with "not logged in".
     """
 
     node: str
@@ -84,6 +85,7 @@ class Connection:
     echoes: list[tuple[float, float]] = field(default_factory=list)
     pasts: list[Past] = field(default_factory=list)
     told: list[tuple[float, int, str]] = field(default_factory=list)
+    unreceived: list[float] = field(default_factory=list)
 
 
 @dataclass

@@ -19,6 +19,7 @@ from lab.people.visit import (
     NOT_LOGGED_IN,
     ONE_CHAT,
     RECALLED,
+    RECEIVED,
     Frame,
     Place,
     Proof,
@@ -26,8 +27,6 @@ from lab.people.visit import (
 )
 from lab.record import LOGOUT, RECALL, TEXT, Act, Arrival, Record, Sent, peer_of
 from lab.record import PASSWORD as PASSWORD_ACT
-
-RECEIVED = 13
 
 BAD_CREDENTIALS = 1
 

@@ -27,7 +27,7 @@ from lab.record import (
     of_pair,
 )
 
-LOGIN, ONE_CHAT, GROUP_CHAT = 1, 6, 10
+LOGIN, ONE_CHAT, GROUP_CHAT, RECEIVED = 1, 6, 10, 13
 ACK, HEARTBEAT, HISTORY, HISTORY_ACK, RECALLED, PRESENCE, BYE, SYNC = 11, 12, 15, 16, 17, 23, 24, 25
 
 ALREADY_ONLINE, NOT_LOGGED_IN, BUSY = 2, 5, 13
@@ -243,6 +243,8 @@ class Visit:
             if frame["errno"] in (BUSY, NOT_LOGGED_IN):
                 raise Gone("the page could not be read")
             self._take_page(frame)
+        elif msgid == ACK and (frame["re"], frame["errno"]) == (RECEIVED, NOT_LOGGED_IN):
+            self.link.unreceived.append(self._heard)
         elif msgid == ACK and self._owner.answered(self, frame):
             pass
         elif msgid == BYE:

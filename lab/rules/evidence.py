@@ -19,6 +19,9 @@ LEAKED = "leaked"
 STUCK = "stuck"
 WRONG = "wrong"
 
+REPLACED = "bye replaced"
+"""The reason of a connection's end if another login, or a change of the password, has ended it."""
+
 BOUND, BOUND_AWAY = 0.5, 1.0
 """Seconds after the ACK of a leaving or block in which pushes under way may come; while Redis is away."""
 
@@ -48,16 +51,16 @@ class Fault(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A time at which everything must be right: it has been calm, and nobody comes or goes.
+    """A time at which all that has not changed for ten calm seconds must be right.
 
     Attributes:
         at: when.
-        wrong: of the tables User and Device, as sentences.
+        wrong: what the tables User and Device had wrong: the user, and a sentence.
         pending: the devices that were neither online nor resting.
     """
 
     at: float
-    wrong: Sequence[str] = ()
+    wrong: Sequence[tuple[int, str]] = ()
     pending: Sequence[str] = ()
 
 
@@ -150,7 +153,7 @@ class Evidence:
         records: of every device.
         faults: of Redis and all else, in order.
         lags: when the load itself was late, and how much.
-        looks: the times at which everything must be right.
+        looks: the times at which all was looked at.
     """
 
     rows: Sequence[Row]
@@ -251,6 +254,15 @@ class Evidence:
         for record in self.records:
             acts[record.user] += record.acts
         return acts
+
+    def moved(self, user: int, until: float) -> float:
+        """Return when a device of a user came or went, or tried to, for the last time up to a time."""
+        times = [0.0]
+        for record in self.records:
+            if record.user == user:
+                times += [time for link in record.connections for time in (link.began, link.ended)]
+                times += [attempt.answered for attempt in record.attempts]
+        return max(time for time in times if time <= until)
 
     def membership(self, user: int, group: int) -> Timeline:
         """Return when a user was in a group that users join and leave."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from lab.record import TEXT, Arrival, Record, Row, Sent
+from lab.record import TEXT, Arrival, Connection, Record, Row, Sent
 from lab.rules.access import entitled
-from lab.rules.evidence import DOUBLED, LOST, REORDERED, WRONG, Evidence, Place, Rule, Violation
+from lab.rules.evidence import DOUBLED, LOST, REORDERED, REPLACED, WRONG, Evidence, Place, Rule, Violation
+
+NOT_LOGGED_IN = 5
 
 
 def seqs_have_no_gap(evidence: Evidence) -> Iterator[Violation]:
@@ -153,6 +155,16 @@ def answers_are_sane(evidence: Evidence) -> Iterator[Violation]:
     for record in evidence.records:
         for oddity in record.oddities:
             yield Violation(WRONG, f"{record}: {oddity}")
+        for link in record.connections:
+            yield from _not_replaced(evidence, record, link)
+
+
+def _not_replaced(evidence: Evidence, record: Record, link: Connection) -> Iterator[Violation]:
+    """RECEIVED is refused with "not logged in" only where a connection is replaced, which ends it."""
+    for at in link.unreceived:
+        if link.reason != REPLACED or link.ended > evidence.calm_after(at):
+            text = f"{record}: RECEIVED got {NOT_LOGGED_IN} from {link.node} at {at:.2f}"
+            yield Violation(WRONG, f"{text}, and the connection ended at {link.ended:.2f}: {link.reason!r}")
 
 
 RULES: tuple[Rule, ...] = (

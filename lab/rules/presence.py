@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from math import inf
 
 from lab.record import PASSWORD, Attempt, Connection, Record
-from lab.rules.evidence import LEAKED, STUCK, WRONG, Evidence, Rule, Violation
+from lab.rules.evidence import LEAKED, REPLACED, STUCK, WRONG, Evidence, Rule, Violation
 
 ALREADY_ONLINE = 2
-
-REPLACED = "bye replaced"
 
 IN_DOUBT = 60.0
 """Seconds after a login without an answer in which it may still be carried out, and replace another."""
@@ -20,20 +18,25 @@ CLOSE = 0.5
 
 
 def presence_is_right(evidence: Evidence) -> Iterator[Violation]:
-    """When it has been calm, each device knows which of its friends are online."""
+    """Of what has not changed for ten calm seconds, each device knows which of its friends are online."""
     for look in evidence.looks:
-        online = {
-            record.user for record in evidence.records for link in record.connections if _lasts(link, look.at)
-        }
-        for record in evidence.records:
-            for link in record.connections:
-                if _lasts(link, look.at):
-                    yield from _wrongly_told(evidence, record, link, look.at, online)
+        for since, text in wrongly_told(evidence, look.at):
+            if evidence.calm_after(since) <= look.at:
+                yield Violation(STUCK, text)
 
 
-def _wrongly_told(
+def wrongly_told(evidence: Evidence, at: float) -> Iterator[tuple[float, str]]:
+    """Return what devices believe wrongly at a time, each with the time since which it is wrong at most."""
+    online = {record.user for record in evidence.records for link in record.connections if _lasts(link, at)}
+    for record in evidence.records:
+        for link in record.connections:
+            if _lasts(link, at):
+                yield from _wrong_by(evidence, record, link, at, online)
+
+
+def _wrong_by(
     evidence: Evidence, record: Record, link: Connection, at: float, online: set[int]
-) -> Iterator[Violation]:
+) -> Iterator[tuple[float, str]]:
     told = {friend: state for when, friend, state in link.told if when <= at}
     for friend in record.friends:
         block = evidence.blocking(friend, record.user)
@@ -41,15 +44,18 @@ def _wrongly_told(
             continue
         right = "online" if friend in online and block.surely(False, at, at) else "offline"
         if told.get(friend) != right:
+            settled = [change.settled for change in block.changes if change.settled <= at]
+            since = max(link.began, evidence.moved(friend, at), *settled)
             text = f"{record} at {link.node} was told that {friend} is {told.get(friend)}"
-            yield Violation(STUCK, f"{text}, and at {at:.2f} it is {right}")
+            yield since, f"{text}, and at {at:.2f} it is {right}, since {since:.2f}"
 
 
 def tables_are_right(evidence: Evidence) -> Iterator[Violation]:
-    """When it has been calm, ``User`` and ``Device`` say who is online, and where."""
+    """Of who has not moved for ten calm seconds, ``User`` and ``Device`` say whether and where they are."""
     for look in evidence.looks:
-        for text in look.wrong:
-            yield Violation(STUCK, f"{text} at {look.at:.2f}")
+        for user, text in look.wrong:
+            if evidence.calm_after(evidence.moved(user, look.at)) <= look.at:
+                yield Violation(STUCK, f"{text} at {look.at:.2f}")
 
 
 def nobody_hangs(evidence: Evidence) -> Iterator[Violation]:

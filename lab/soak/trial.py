@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, sleep
 
 from lab.fleet import Fleet
 from lab.people.load import Load, wait
@@ -21,6 +21,12 @@ ARRIVED = 15.0
 IDLE = 30.0
 """Seconds of calm in which everybody has come or gone, and all that was asked is answered."""
 
+CLEAR = 3 * CONVERGED
+"""Seconds of calm in which it is clear what stays wrong, even if somebody still comes or goes."""
+
+PAUSE = 0.1
+"""Seconds between two looks."""
+
 LATEST = 10
 """Messages of a device among which one is looked for that was acknowledged."""
 
@@ -38,7 +44,7 @@ class Trial:
     Attributes:
         fleet, load: as given.
         faults: what was broken, and when.
-        looks: when everything had to be right, and what was not.
+        looks: when all was looked at, and what was wrong.
     """
 
     def __init__(self, fleet: Fleet, load: Load) -> None:
@@ -84,10 +90,10 @@ class Trial:
         )
 
     def look(self) -> float:
-        """Hold everybody where they are, and see whether all is right after a while of calm.
+        """Hold everybody where they are, until all is right or something has been wrong for too long.
 
         Returns:
-            The seconds of calm that it took; if something stays wrong, all that there were.
+            The seconds of calm that it took.
         """
         weather, devices, began = self.load.weather, self.load.devices, monotonic()
         weather.held = True
@@ -97,21 +103,26 @@ class Trial:
             pass
         calm = monotonic()
         pending = [f"{one.record} is in between: {one.describe()}" for one in devices if not one.idle]
-        try:
-            wait(lambda: not self.wrong(pending), "all is right", CONVERGED)
-        except TimeoutError:
-            pass
-        self.looks.append(Look(monotonic(), [*self.ghosts(), *self.misplaced()], pending))
+        look = self._glance(pending)
+        while not self._is_clear(look) and monotonic() < calm + CLEAR:
+            sleep(PAUSE)
+            look = self._glance(pending)
+        self.looks.append(look)
         weather.held = False
         return monotonic() - (calm if not pending else began)
 
-    def wrong(self, pending: list[str]) -> bool:
-        """Return True if a state is not right now, as told or in the database."""
-        evidence = Evidence((), {}, self.load.records, looks=[Look(monotonic(), (), pending)])
-        told = any(True for _ in presence.presence_is_right(evidence))
-        return told or bool(self.ghosts()) or bool(self.misplaced())
+    def _glance(self, pending: list[str]) -> Look:
+        wrong = [*self.ghosts(), *self.misplaced()]
+        return Look(monotonic(), wrong, pending)
 
-    def misplaced(self) -> list[str]:
+    def _is_clear(self, look: Look) -> bool:
+        """Return True if all is right, or something has been wrong for so long that a rule is broken."""
+        evidence = Evidence((), {}, self.load.records, self.faults, looks=[look])
+        wrong = look.wrong or any(True for _ in presence.wrongly_told(evidence, look.at))
+        rules = presence.presence_is_right, presence.tables_are_right
+        return not wrong or any(True for rule in rules for _ in rule(evidence))
+
+    def misplaced(self) -> list[tuple[int, str]]:
         """Return the devices that are not where the table Device has them."""
         where = {
             (device.record.user, device.record.device): device.node if device.online else None
@@ -120,7 +131,7 @@ class Trial:
         ids = ", ".join(str(user) for user, _ in where)
         rows = self.fleet.rows(f"SELECT userid, device, node FROM Device WHERE userid IN ({ids})")
         return [
-            f"{user}/{name} is at {node} in the database, and in truth at {where[user, name]}"
+            (user, f"{user}/{name} is at {node} in the database, and in truth at {where[user, name]}")
             for user, name, node in rows
             if (user, name) in where and where[user, name] != node
         ]
@@ -149,7 +160,7 @@ class Trial:
         except TimeoutError as error:
             raise TimeoutError(f"{error} for {', '.join(str(device.record) for device in waiting)}") from None
 
-    def ghosts(self) -> list[str]:
+    def ghosts(self) -> list[tuple[int, str]]:
         """Return whose state in the database is not what it is: users of the load, and where they are."""
         online: dict[int, set[str]] = {record.user: set() for record in self.load.records}
         for device in self.load.devices:
@@ -157,7 +168,7 @@ class Trial:
                 online[device.record.user].add(device.node)
         ids = ", ".join(map(str, online))
         return [
-            f"{user} is {state} at {node}, and in truth at {sorted(online[user])}"
+            (user, f"{user} is {state} at {node}, and in truth at {sorted(online[user])}")
             for user, state, node in self.fleet.rows(f"SELECT id, state, node FROM User WHERE id IN ({ids})")
             if (state == "online", node) not in {(True, one) for one in online[user] or ()} | {(False, None)}
             or (state == "online") != bool(online[user])
@@ -172,4 +183,5 @@ class Trial:
         try:
             return wait(lambda: not self.ghosts(), "the states", deadline)
         except TimeoutError as error:
-            raise TimeoutError(f"{error}: {'; '.join(self.ghosts()) or 'right only now'}") from None
+            ghosts = "; ".join(text for _, text in self.ghosts())
+            raise TimeoutError(f"{error}: {ghosts or 'right only now'}") from None

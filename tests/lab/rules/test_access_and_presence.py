@@ -302,7 +302,7 @@ def a_blocked_one_sees_the_blocker(case: Case) -> None:
 
 
 def the_database_has_somebody_elsewhere(case: Case) -> None:
-    case.look = Look(LOOK, ["2 is online at n1, and in truth at []"])
+    case.look = Look(LOOK, [(BOB, "2 is online at n1, and in truth at []")])
 
 
 def somebody_hangs(case: Case) -> None:
@@ -466,6 +466,23 @@ def test_who_is_offline_is_told_to_be(case: Case) -> None:
         record.connections[-1].ended = 90.0
     assert case.kinds() == {STUCK: 1}
     case.ann.connections[0].told.append((90.1, BOB, "offline"))
+    assert case.kinds() == {}
+
+
+def test_who_went_less_than_ten_seconds_ago_may_be_told_late(case: Case) -> None:
+    for record in (case.bob, case.phone):
+        record.connections[-1].ended = 90.1
+    assert case.kinds() == {}
+    for record in (case.bob, case.phone):
+        record.connections[-1].ended = 89.0
+    assert case.kinds() == {STUCK: 1}
+    case.faults = [Fault("n2 is killed", 88.0, 92.0)]
+    assert case.kinds() == {}
+
+
+def test_the_database_may_be_late_for_ten_seconds(case: Case) -> None:
+    the_database_has_somebody_elsewhere(case)
+    case.phone.attempts.append(Attempt("n3", 95.0, 95.1, 13, True, 66.1))
     assert case.kinds() == {}
 
 

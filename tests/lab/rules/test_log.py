@@ -11,7 +11,7 @@ import pytest
 from lab.record import LIVE, PAGE, Arrival, Connection, Record, Row, Sent, of_pair
 from lab.rules import log
 from lab.rules.checker import check, latencies
-from lab.rules.evidence import DOUBLED, LOST, REORDERED, WRONG, Evidence, Rule
+from lab.rules.evidence import DOUBLED, LOST, REORDERED, REPLACED, WRONG, Evidence, Rule
 from lab.rules.log import missing_of
 from tests.lab.rules.planted import assert_found, name
 
@@ -209,6 +209,19 @@ def an_answer_was_odd(case: Case) -> None:
     case.bob.oddities.append("a1 got errno 8")
 
 
+def a_living_connection_counts_as_logged_out(case: Case) -> None:
+    case.bob.connections[-1].unreceived.append(14.0)
+
+
+def a_connection_that_counts_as_logged_out_is_not_replaced(case: Case) -> None:
+    case.bob.connections[0].unreceived.append(1.9)
+
+
+def a_replaced_connection_goes_on(case: Case) -> None:
+    case.bob.connections[0].reason = REPLACED
+    case.bob.connections[0].unreceived.append(case.bob.connections[0].ended - 11.0)
+
+
 PLANTED: list[tuple[str, Rule, Callable[[Case], None]]] = [
     (LOST, log.acknowledged_is_stored, an_acknowledged_message_is_not_stored),
     (LOST, log.seqs_have_no_gap, a_row_in_the_middle_is_gone),
@@ -233,6 +246,9 @@ PLANTED: list[tuple[str, Rule, Callable[[Case], None]]] = [
     (WRONG, log.arrivals_are_rows, somebody_got_a_message_of_others),
     (WRONG, log.nothing_comes_from_nowhere, nobody_sent_what_is_stored),
     (WRONG, log.answers_are_sane, an_answer_was_odd),
+    (WRONG, log.answers_are_sane, a_living_connection_counts_as_logged_out),
+    (WRONG, log.answers_are_sane, a_connection_that_counts_as_logged_out_is_not_replaced),
+    (WRONG, log.answers_are_sane, a_replaced_connection_goes_on),
 ]
 
 
@@ -277,6 +293,13 @@ def test_a_message_may_be_acknowledged_again_with_its_seq(case: Case) -> None:
 def test_without_acknowledgement_a_message_may_be_stored_all_the_same(case: Case) -> None:
     case.ann.sent["a6"].acks.clear()
     assert case.kinds() == {LOST: 1}  # never acknowledged, and nothing else
+
+
+def test_a_connection_that_is_replaced_counts_as_logged_out_just_before_its_end(case: Case) -> None:
+    link = case.bob.connections[0]
+    link.reason = REPLACED
+    link.unreceived.append(link.ended - 0.1)
+    assert case.kinds() == {}
 
 
 # -- Beside the verdict
