@@ -285,6 +285,6 @@ def test_a_dialect_of_other_numbers_is_never_misread(start: Start) -> None:
                 other.type(3, name="eve", password="pw")
                 other.wait_for_end()
         assert bob.ask(30, name="eve")["errno"] != 0
+    assert server.stop(signal.SIGTERM) == 0  # now all of its log is written
     lines = [line for line in server.log.read_text().splitlines() if "speaks another protocol" in line]
     assert len(lines) == 2
-    assert server.stop(signal.SIGTERM) == 0
