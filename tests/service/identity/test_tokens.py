@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 
 import pytest
 
@@ -25,6 +26,14 @@ class Clock:
 def test_a_token_says_what_was_put_into_it() -> None:
     tokens = Tokens("secret", 30, Clock())
     assert tokens.read(tokens.issue(7, "phone", 3)) == Token(7, "phone", 3, 1_000 + DAYS_30)
+
+
+@pytest.mark.parametrize("secret", ["s", "s" * 64, "s" * 65, "ü" * 200])
+def test_a_token_is_signed_by_hmac_sha256(secret: str) -> None:
+    """Tokens of other versions stay valid, so the signature MUST be the standard one."""
+    text = Tokens(secret, 30, Clock()).issue(7, "phone", 3)
+    signed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    assert signed[:32] == hmac.digest(secret.encode(), signed[32:], "sha256")
 
 
 def test_a_token_lasts_30_days() -> None:
