@@ -222,7 +222,7 @@ class SqlStore:
         return self._read(friends.blocked_friends, node.name)
 
     def block(self, userid: int, blockedid: int) -> None:
-        self._write(friends.block, userid, blockedid)
+        self._write(friends.block, self._sql, userid, blockedid)
 
     def unblock(self, userid: int, blockedid: int) -> None:
         self._write(friends.unblock, userid, blockedid)
@@ -248,7 +248,7 @@ class SqlStore:
 
     def leave_group(self, userid: int, groupid: int) -> None:
         self._marks.forget(userid, -groupid)
-        self._write(groups.leave_group, userid, groupid, again=doubt.leave_group)
+        self._write(groups.leave_group, self._sql, userid, groupid, again=doubt.leave_group)
 
     def group(self, userid: int, *, id: int | None = None, name: str | None = None) -> records.Group:
         return self._read(groups.group, userid, id, name)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection, bindparam, delete, exists, func, select
 
 from greenchat.data.engine.query import KeysQuery, Query
+from greenchat.data.engine.statements import Statements
 from greenchat.data.queries.accounts import user
 from greenchat.data.queries.permission import shut_out_of_pair
 from greenchat.data.schema import Block, Device, Friend, User, insert_new
@@ -83,10 +84,10 @@ def blocked_friends(db: Connection, node: str) -> list[tuple[int, int]]:
     return [(friendid, userid) for friendid, userid in _BLOCKED_FRIENDS.run(db, n=node)]
 
 
-def block(db: Connection, userid: int, blockedid: int) -> None:
+def block(db: Connection, sql: Statements, userid: int, blockedid: int) -> None:
     """Keep ``blockedid`` from writing to ``userid``."""
     user(db, blockedid)
-    shut_out_of_pair(db, userid, blockedid)
+    shut_out_of_pair(db, sql, userid, blockedid)
     db.execute(_BLOCK, {"userid": userid, "blockedid": blockedid})
 
 

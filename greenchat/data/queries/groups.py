@@ -6,6 +6,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from sqlalchemy.exc import IntegrityError
 
 from greenchat.data.engine.query import Query
+from greenchat.data.engine.statements import Statements
 from greenchat.data.queries.log import head
 from greenchat.data.queries.permission import shut_out_of_group
 from greenchat.data.schema import AllGroup, Cursor, GroupUser, User, insert_row
@@ -111,13 +112,13 @@ def join_group(
     return records.Joining(joined, is_new=True)
 
 
-def leave_group(db: Connection, userid: int, groupid: int) -> None:
+def leave_group(db: Connection, sql: Statements, userid: int, groupid: int) -> None:
     """End a membership and its cursors; the longest-standing member takes over from a creator."""
     _lock(db, groupid)
     place = db.execute(_MY_PLACE, {"g": groupid, "u": userid}).first()
     if place is None:
         raise NotAMember
-    shut_out_of_group(db, groupid)
+    shut_out_of_group(db, sql, groupid)
     db.execute(_LEAVE, {"g": groupid, "u": userid})
     db.execute(_RESIZE, {"g": groupid, "by": -1})
     db.execute(_FORGET_CURSORS, {"c": -groupid, "u": userid})

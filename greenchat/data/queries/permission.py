@@ -2,8 +2,8 @@
 
 A server's caches of blocks and memberships lag behind the commits of other servers.  So each transaction
 checks its messages itself, after it has locked the heads of their conversations.  The transactions that block
-a user and that end a membership lock the head too (``lock_heads``).  So no message is committed after its
-sender has been blocked or has left.
+a user and that end a membership lock the head too (``shut_out_of_pair``, ``shut_out_of_group``).  So no
+message is committed after its sender has been blocked or has left.
 """
 
 from __future__ import annotations
@@ -55,18 +55,19 @@ def lock_heads(db: Connection, conversations: Iterable[int]) -> None:
     db.execute(_LOCK_HEADS, {"ids": sorted(conversations)}).all()
 
 
-def shut_out_of_pair(db: Connection, one: int, other: int) -> None:
+def shut_out_of_pair(db: Connection, sql: Statements, one: int, other: int) -> None:
     """Get ready to keep one of two users from writing to the other."""
-    _shut_out(db, of_pair(one, other))
+    _shut_out(db, sql, of_pair(one, other))
 
 
-def shut_out_of_group(db: Connection, groupid: int) -> None:
+def shut_out_of_group(db: Connection, sql: Statements, groupid: int) -> None:
     """Get ready to keep a user from writing to a group."""
-    _shut_out(db, -groupid)
+    _shut_out(db, sql, -groupid)
 
 
-def _shut_out(db: Connection, conversation: int) -> None:
-    lock_heads(db, [conversation])
+def _shut_out(db: Connection, sql: Statements, conversation: int) -> None:
+    # This locks the head.  Where there is none it makes one: else the first message would not wait for us.
+    sql.add_counts.run(db, [(conversation, 0)])
     _remembered(db).clear()
 
 

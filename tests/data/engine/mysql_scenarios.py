@@ -26,9 +26,18 @@ from sqlalchemy import text as sql  # noqa: E402
 from greenchat.data import Greenlets, SqlStore, commit, open_store  # noqa: E402
 from greenchat.data.engine import runner  # noqa: E402
 from greenchat.data.engine.mysql import MysqlDatabase  # noqa: E402
-from greenchat.data.queries import devices  # noqa: E402
+from greenchat.data.queries import devices, friends, groups  # noqa: E402
 from greenchat.data.queries import marks as marks_module  # noqa: E402
-from greenchat.errors import BadRequest, Busy, DatabaseAway, RequestError, StartupError, Uncertain  # noqa: E402
+from greenchat.errors import (  # noqa: E402
+    BadRequest,
+    Blocked,
+    Busy,
+    DatabaseAway,
+    NotAMember,
+    RequestError,
+    StartupError,
+    Uncertain,
+)
 from greenchat.model.records import NewEntry, Node, Span  # noqa: E402
 from tests.data.shared import NOW, Told, pair, recall, text  # noqa: E402
 
@@ -869,6 +878,44 @@ def devices_on_two_nodes(url: str) -> None:
             together(partial(close_all, one, "a", HERE), partial(open_all, two, "b", THERE))
             assert ask_database(one, 'SELECT DISTINCT state, node FROM "User"') == [("online", "there")]
             together(partial(close_all, two, "b", THERE))
+
+
+def a_message_waits_for_a_block_or_leaving(url: str) -> None:
+    """A message is refused whose sender is being blocked or leaving, be it the first of its conversation."""
+    with running(url) as one, running(url) as two:
+        for name in ("ann", "bob"):
+            one.create_user(name, "h", NOW)
+        group = one.create_group(2, "g", "", NOW)
+        one.join_group(1, group, NOW)
+        block = partial(friends.block, sql=one._sql, userid=2, blockedid=1)
+        leave = partial(groups.leave_group, sql=one._sql, userid=1, groupid=group)
+        first, second = text(CHAT, 1, "hi"), text(-group, 1, "hi")
+        for seq in (1, 2):
+            assert isinstance(sent_during(block, first, one, two, url), Blocked)
+            assert isinstance(sent_during(leave, second, one, two, url), NotAMember)
+            one.unblock(2, 1)
+            one.join_group(1, group, NOW)
+            assert [told.wait() for told in send(two, first, second)] == [(seq, NOW, False)] * 2
+
+
+def sent_during(
+    change: Callable[[Connection], None], message: NewEntry, one: SqlStore, two: SqlStore, url: str
+) -> object:
+    """Commit a change at one node once the other is appending a message, and return what comes of that."""
+    done, go = Event(), Event()
+
+    def slowly(db: Connection) -> None:
+        change(db)
+        done.set()
+        assert go.wait(DEADLINE)
+
+    changing = gevent.spawn(one._write, slowly)
+    assert done.wait(DEADLINE)
+    (told,) = send(two, message)
+    until(lambda: told.outcomes or is_running(url, "INSERT INTO `Conversation`"))
+    go.set()
+    changing.get(timeout=DEADLINE)
+    return told.wait()
 
 
 def devices_closed_while_another_is(url: str) -> None:

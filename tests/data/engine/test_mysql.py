@@ -574,6 +574,10 @@ def test_the_state_of_a_user_with_devices_on_two_nodes_is_right(scenario: Scenar
     scenario("devices_on_two_nodes", url)
 
 
+def test_a_message_waits_for_a_block_or_leaving_under_way(scenario: Scenario, url: str) -> None:
+    scenario("a_message_waits_for_a_block_or_leaving", url)
+
+
 def test_the_last_devices_of_a_user_are_closed_on_two_nodes_at_a_time(scenario: Scenario, url: str) -> None:
     scenario("devices_closed_while_another_is", url)
 
