@@ -277,11 +277,12 @@ class Connection:
             self._finish()
 
     def _read(self, receive: Callable[[bytes], None]) -> None:
-        reader = self.reader
+        reader, outbox = self.reader, self.outbox
         self._take(self._recv(), receive)  # TLS has already read what came with the end of its handshake
         while self._reason is None:
             reader.wait()
-            if reader.held:
+            # Nearly always there is input, and nothing to ask.
+            if (reader.paused or outbox.is_behind or outbox.pacer is not None) and reader.held:
                 reader.wait_until_free()
             elif self._reason is None and (data := self._recv()):
                 self._take(data, receive)

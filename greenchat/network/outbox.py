@@ -64,7 +64,7 @@ class Flusher:
     Attributes:
         hub: gevent's.
         loop: gevent's.
-        dirty: the outboxes to flush; ``schedule`` comes before the first one.
+        dirty: the outboxes to flush; whoever adds the first one has the loop call ``flush``.
     """
 
     def __init__(self) -> None:
@@ -72,15 +72,13 @@ class Flusher:
         self.loop = self.hub.loop
         self.dirty: list[Outbox] = []
 
-    def schedule(self) -> None:
-        """Have the dirty outboxes flushed at the end of this turn."""
-        self.loop.run_callback(self._flush)
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what the dirty outboxes have; the loop calls this at the end of a turn."""
         dirty, self.dirty = self.dirty, []
         for outbox in dirty:
             try:
-                outbox.flush()
+                if not outbox.is_behind:
+                    outbox.write()
             except Exception:  # a bug in one must not keep the others from being flushed
                 HANDLER_ERRORS.value += 1
                 logger.exception("a bug in writing to a peer")
@@ -196,7 +194,7 @@ class Outbox:
         if not frames:
             flusher = self._flusher
             if not flusher.dirty:
-                flusher.schedule()
+                flusher.loop.run_callback(flusher.flush)
             flusher.dirty.append(self)
         frames.append(frame)
 
@@ -271,46 +269,47 @@ class Outbox:
 
     def flush(self) -> None:
         """Hand the queued frames to the socket, unless the peer is behind."""
-        if self.is_behind or not self._frames:
-            return
-        if not self._write():
-            self.is_behind = True
-            self._backlog = _Backlog(self._flusher.loop, self._sock, self.written)
-            self._backlog.watcher.start(self._writable)
-        if self._calls:
-            self._call_back(self._calls)
+        if not self.is_behind:
+            self.write()
 
     def _writable(self) -> None:
         """Write on; the watcher calls this."""
         held_up = self.holds_up
-        if self._write():
-            self._end_backlog()
-        if self._calls:
-            self._call_back(self._calls)
+        self.write()
         self.owner.wrote(held_up and not self.holds_up)
 
-    def _write(self) -> bool:
-        """Write until nothing is left, or the socket takes no more: then return False."""
+    def write(self) -> None:
+        """Write until nothing is left, or the socket takes no more: then the peer is behind."""
         frames = self._frames
-        while frames:
+        is_behind = False
+        while frames and not is_behind:
             batch = frames if self.unsent <= BATCH else frames[: self._fewest(BATCH)]
             data = b"".join(batch)
             try:
                 sent = self._sock.send(data)
             except BlockingIOError:
-                return False
+                is_behind = True
+                break
             except OSError as error:
                 self.fail(error)
-                return True
+                break
             SENT_BYTES.value += sent
             self.unsent -= sent
             self.written += sent
             if sent < len(data):
                 self._take_out(sent)
-                return False
-            SENT_FRAMES.value += len(batch)
-            del frames[: len(batch)]
-        return True
+                is_behind = True
+            else:
+                SENT_FRAMES.value += len(batch)
+                del frames[: len(batch)]
+        if is_behind and not self.is_behind:
+            self.is_behind = True
+            self._backlog = _Backlog(self._flusher.loop, self._sock, self.written)
+            self._backlog.watcher.start(self._writable)
+        elif self.is_behind and not is_behind:
+            self._end_backlog()
+        if self._calls:
+            self._call_back(self._calls)
 
     def _fewest(self, size: int) -> int:
         """Return how many frames it takes to have so many bytes."""

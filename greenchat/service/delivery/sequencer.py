@@ -37,6 +37,13 @@ SIZE = 200_000
 _log = logging.getLogger(__name__)
 
 
+_Reached = tuple[int, int | None, int]
+"""How far a conversation was handed out: the seq, the hash of that entry (None: not known here), and how many
+sessions had come by then.  A plain tuple, since there is one for each message."""
+
+_NOTHING: _Reached = (0, None, 0)
+
+
 class _Held(NamedTuple):
     """An entry that waits for those before it, and the session that sent it."""
 
@@ -89,26 +96,22 @@ class Sequencer:
         self._memberships = memberships
         self._alone = alone
         self._later = later
-        self._last: OrderedDict[int, int] = OrderedDict()
-        self._when: dict[int, int] = {}  # how many sessions had come by then
+        self._reached: OrderedDict[int, _Reached] = OrderedDict()
         self._gaps: dict[int, _Gap] = {}
-        self._marks: dict[int, int] = {}  # the hash of the last entry
         self.suspect: Callable[[int, int], object] = lambda conversation, seq: None
 
     def mark(self, conversation: int) -> int | None:
         """Return the hash of the last entry that was handed out, None if that is not known."""
-        return self._marks.get(conversation)
+        return self._reached.get(conversation, _NOTHING)[1]
 
     def forget(self, conversation: int) -> None:
         """Forget what was handed out of a conversation, and what waits for others."""
-        self._last.pop(conversation, None)
-        self._when.pop(conversation, None)
+        self._reached.pop(conversation, None)
         self._gaps.pop(conversation, None)
-        self._marks.pop(conversation, None)
 
     def last(self, conversation: int) -> int:
         """Return the last seq that was handed out, 0 if that is not known."""
-        return self._last.get(conversation, 0)
+        return self._reached.get(conversation, _NOTHING)[0]
 
     def take(self, entry: Entry, members: Membership | None, origin: Online | None = None) -> None:
         """Hand an entry to the sessions here when it is its turn; one that was is dropped.
@@ -121,16 +124,16 @@ class Sequencer:
             origin: the session that sent it.
         """
         conversation, seq = entry.conversation, entry.seq
-        last = self._last.get(conversation)
+        reached = self._reached.get(conversation)
+        last = None if reached is None else reached[0]
         if last is None and (seq == 1 or self._alone):
             last = seq - 1
         if last is not None and seq <= last:
-            if seq < last or self._marks.get(conversation) != hash(entry):
+            if seq < last or self.mark(conversation) != hash(entry):
                 self.suspect(conversation, seq)
             return
         if last == seq - 1 and members is not None and conversation not in self._gaps:
             self._hand_out(entry, members, origin)
-            self._advance(conversation, seq, hash(entry))
             return
         known = last is not None and members is not None and self._is_followed(conversation)
         patience = PATIENCE if known else 0
@@ -184,8 +187,8 @@ class Sequencer:
             self._memberships.load(groupid)
         if self._members(conversation) is None:
             return  # forgotten while it was read: it is looked at again
-        last = self._last.get(conversation)
-        if last is None or not self._is_followed(conversation):
+        last = self.last(conversation)
+        if conversation not in self._reached or not self._is_followed(conversation):
             self._begin(conversation, gap)
         elif last + 1 not in gap.held and last < gap.upto:
             upto = gap.upto
@@ -201,13 +204,13 @@ class Sequencer:
 
         Whoever logs in after the head has been read reads that much with the login.
         """
-        before = self._last.get(conversation)
+        before = self._reached.get(conversation)
         upto = max(self._store.head(conversation), gap.upto)
         sessions = [(session, session.id, session.device) for session in self._sessions(conversation)]
         devices = [(userid, device) for _, userid, device in sessions]
         cursors = self._store.cursors(conversation, devices) if devices else {}
         membership = self._members(conversation)
-        if membership is None or self._last.get(conversation) != before:
+        if membership is None or self._reached.get(conversation) != before:
             return  # forgotten, or something was handed out meanwhile: it is looked at again
         for session, userid, device in sessions:
             if session.user == userid and (conversation > 0 or userid in membership):
@@ -217,13 +220,9 @@ class Sequencer:
 
     def _drain(self, conversation: int) -> None:
         """Hand out what is next, and forget the gap if that was all.  Never switches."""
-        gap, last = self._gaps.get(conversation), self._last.get(conversation)
-        if gap is None:
+        gap, last = self._gaps.get(conversation), self.last(conversation)
+        if gap is None or (conversation not in self._reached and 1 not in gap.held):
             return
-        if last is None:
-            if 1 not in gap.held:
-                return
-            last = 0
         members = self._members(conversation)
         while members is not None:
             reached, held = gap.take(last)
@@ -232,25 +231,19 @@ class Sequencer:
             last = reached
             if held is not None:
                 self._hand_out(held.entry, members, held.origin)
-            self._advance(conversation, last, None if held is None else hash(held.entry))
+            else:
+                self._advance(conversation, last)
         for seq in [seq for seq in gap.held if seq <= last]:
             del gap.held[seq]
         if last >= gap.upto:
             del self._gaps[conversation]
 
-    def _advance(self, conversation: int, seq: int, mark: int | None = None) -> None:
-        self._last[conversation] = seq
-        if mark is None:
-            self._marks.pop(conversation, None)
-        else:
-            self._marks[conversation] = mark
-        self._last.move_to_end(conversation)
-        if not self._alone:
-            self._when[conversation] = self._hub.entries
-        if len(self._last) > SIZE:
-            forgotten, _ = self._last.popitem(last=False)
-            self._when.pop(forgotten, None)
-            self._marks.pop(forgotten, None)
+    def _advance(self, conversation: int, seq: int) -> None:
+        """Note that nothing up to ``seq`` is left to hand out: it was read otherwise, or deleted."""
+        self._reached[conversation] = seq, None, self._hub.entries
+        self._reached.move_to_end(conversation)
+        if len(self._reached) > SIZE:
+            self._reached.popitem(last=False)
 
     def _is_followed(self, conversation: int) -> bool:
         """Return True if the entries after the last one that was handed out were sent here.
@@ -261,7 +254,7 @@ class Sequencer:
         """
         if self._alone:
             return True
-        when, last = self._when.get(conversation, 0), self._last.get(conversation, 0)
+        last, _, when = self._reached.get(conversation, _NOTHING)
         members = self._members(conversation) or {}
         return any(
             session.entered <= when
@@ -285,6 +278,11 @@ class Sequencer:
     def _hand_out(self, entry: Entry, members: Membership, origin: Online | None) -> None:
         """Hand an entry to the sessions here of those who take part; of a group, who joined before it."""
         conversation, seq, sender = entry.conversation, entry.seq, entry.sender
+        # As in _advance, which would be one more call for each message.
+        self._reached[conversation] = seq, hash(entry), self._hub.entries
+        self._reached.move_to_end(conversation)
+        if len(self._reached) > SIZE:
+            self._reached.popitem(last=False)
         get = self._hub.get
         if conversation > 0:
             peer = peer_of(conversation, sender)

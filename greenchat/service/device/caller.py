@@ -7,7 +7,7 @@ from functools import partial
 from greenchat.errors import NotLoggedIn, RequestError
 from greenchat.model.conversations import of_pair
 from greenchat.ports.peer import Peer
-from greenchat.protocol.messages import Answer, Request, StoredAck
+from greenchat.protocol.messages import Answer, Request
 from greenchat.protocol.wire import Frames, Shared, Wire
 from greenchat.service.delivery.claims import Claim
 from greenchat.service.device.catch_up import catch_up
@@ -156,10 +156,3 @@ class Caller:
             self.receipts.received(conversation, seq)
 
     # -- Messages
-
-    def acknowledge(self, request: Request, sender: int, conversation: int, ack: StoredAck) -> None:
-        """Tell the peer that its message is committed; the device has it by that."""
-        for frame in self.wire.reply(request, ack):
-            self.peer.send(frame)
-        if sender == self.user and conversation != self.stream.echoed:
-            self.stream.receipts.sent(conversation, ack.seq)

@@ -19,21 +19,6 @@ class Receipt:
     def __init__(self) -> None:
         self.received = self.own_from = self.own_to = 0
 
-    def sent(self, seq: int) -> bool:
-        """Count the device's own entry as received if nothing before it is pending.
-
-        Returns:
-            True if that is new, and no repetition.
-        """
-        if seq <= self.own_to:
-            return False
-        if not self.own_to or seq != self.own_to + 1:
-            if self.received >= self.own_from - 1:  # the run before this one is not ahead either
-                self.received = max(self.received, self.own_to)
-            self.own_from = seq
-        self.own_to = seq
-        return True
-
     def after(self, cursor: int) -> int:
         """Return up to which seq the device has the conversation, given its cursor in the database."""
         reached = max(cursor, self.received)
@@ -68,8 +53,15 @@ class Receipts:
         receipt = self._receipts.get(conversation)
         if receipt is None:
             receipt = self._receipts[conversation] = Receipt()
-        if receipt.sent(seq):
-            self._move(conversation, receipt.received, receipt.own_from, receipt.own_to)
+        own_to = receipt.own_to
+        if seq <= own_to:
+            return  # a repetition
+        if not own_to or seq != own_to + 1:
+            if receipt.received >= receipt.own_from - 1:  # the run before this one is not ahead either
+                receipt.received = max(receipt.received, own_to)
+            receipt.own_from = seq
+        receipt.own_to = seq
+        self._move(conversation, receipt.received, receipt.own_from, seq)
 
     def reached(self, conversation: int, cursor: int) -> int:
         """Return up to which seq the device has a conversation, given its cursor in the database."""

@@ -20,7 +20,8 @@ Measured with 64, a delivery to 5,000 cost three times as much, since fewer were
 
 def one_chat(caller: Caller, request: m.OneChat) -> None:
     """Store a message to a user."""
-    service, userid = caller.service, caller.id
+    service, userid = caller.service, caller.user
+    assert userid is not None  # the route needs a login
     check_length("msg", request.msg, 1, service.limits.max_message)
     conversation = of_pair(userid, request.toid)
     message = NewEntry(conversation, userid, request.cid, "text", request.msg, service.now())
@@ -125,7 +126,10 @@ class EntryDelivery:
         caller, service = self._caller, self._caller.service
         conversation, sender, cid, kind, body, _ = self._message
         caller.flow.done(self.weight)
-        caller.acknowledge(self._request, sender, conversation, m.StoredAck(seq=seq, time=time))
+        for frame in caller.wire.reply(self._request, m.StoredAck(seq=seq, time=time)):
+            caller.peer.send(frame)
+        if sender == caller.user and conversation != caller.stream.echoed:
+            caller.stream.receipts.sent(conversation, seq)  # the device has it by the ACK
         if repeated:
             service.router.remind(conversation, seq)
             return
