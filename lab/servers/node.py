@@ -16,10 +16,10 @@ READY = re.compile(r"^greenchat \S+ listening on \S+ .*$", re.MULTILINE)
 COMPLAINT = re.compile(r"^.* (?:WARNING|ERROR|CRITICAL) .*$|^Traceback.*$", re.MULTILINE)
 
 
-def environment() -> dict[str, str]:
-    """Return our environment for a server: without settings of another one, and with this checkout."""
+def environment(root: Path = ROOT) -> dict[str, str]:
+    """Return our environment for a server: without settings of another one, and with a checkout."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("GREENCHAT_")}
-    return ours | {"PYTHONPATH": str(ROOT)}
+    return ours | {"PYTHONPATH": str(root)}
 
 
 class Node(Program):
@@ -30,6 +30,7 @@ class Node(Program):
         name: of the node.
         store, bus: URLs.
         options: more of its command line.
+        root: the checkout whose server it is.
 
     Attributes:
         host, port: where clients come to, the same after a restart.
@@ -37,18 +38,21 @@ class Node(Program):
 
     host = "127.0.0.1"
 
-    def __init__(self, folder: Path, name: str, store: str, bus: str, *options: object) -> None:
+    def __init__(
+        self, folder: Path, name: str, store: str, bus: str, *options: object, root: Path = ROOT
+    ) -> None:
         super().__init__(sys.executable, folder)
         self.node = name
         self.port = free_port()
         self._options = ["--node", name, "--store", store, "--bus", bus, *options]
+        self._environment = environment(root)
         self._read = 0
 
     def start(self) -> None:
         """Start it, and return when clients can come."""
         self._read = len(self.log)
         arguments = ["-m", "greenchat.server", self.port, *self._options]
-        self._start(arguments, self._is_ready, environment())
+        self._start(arguments, self._is_ready, self._environment)
 
     def interrupt(self) -> None:
         """Let it end as Ctrl-C does.
