@@ -88,6 +88,18 @@ ensure_installed() {
     ) 9<"$ROOT"
 }
 
+# ensure_npm_packages FOLDER: make .venv/FOLDER hold the files of FOLDER and what its package-lock.json says.
+ensure_npm_packages() {
+    local place=$VENV/$1
+    cmp -s "$ROOT/$1/package-lock.json" "$place/installed.json" || (
+        say "setting up $1 …"
+        rm -rf "$place" && mkdir -p "$place"
+        cp "$ROOT/$1"/package*.json "$place"
+        cd "$place" && npm ci --silent --no-audit --no-fund --ignore-scripts &&
+            cp package-lock.json installed.json
+    ) && cp "$ROOT/$1"/*.mjs "$place"
+}
+
 has_nginx_stream() {
     [[ -e /usr/lib/nginx/modules/ngx_stream_module.so ]] || nginx -V 2>&1 | grep -qE -- '--with-stream( |$)'
 }

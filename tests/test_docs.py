@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -32,11 +33,7 @@ PAGES = [
     "docs/client.md",
     "docs/protocol.md",
     "docs/authorisation.md",
-    "docs/architecture.md",
-    "docs/architecture/debugging.md",
-    "docs/architecture/glossary.md",
-    "docs/architecture/sequences.md",
-    "docs/architecture/state.md",
+    "docs/architecture/README.md",
     "docs/deployment.md",
     "docs/metrics.md",
     "docs/performance.md",
@@ -46,6 +43,12 @@ PAGES = [
 
 RECORDS = sorted(f"docs/adr/{path.name}" for path in (ROOT / "docs/adr").glob("0*.md"))
 """The decision records; their README lists them."""
+
+PARSER = Path(sys.prefix) / "tests/diagrams/parse.mjs"
+"""Parses Mermaid; ``scripts/test`` puts it into the virtual environment."""
+
+ARCHITECTURE = sorted(f"docs/architecture/{path.name}" for path in (ROOT / "docs/architecture").glob("*.md"))
+"""The pages on the architecture; their README leads to each."""
 
 OF_THE_RUN = {"time", "token", "server"}
 """Fields whose values differ from run to run."""
@@ -122,7 +125,7 @@ def anchors(text: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", [*PAGES, *RECORDS])
+@pytest.mark.parametrize("name", sorted({*PAGES, *RECORDS, *ARCHITECTURE}))
 def test_links_lead_somewhere(name: str) -> None:
     dead = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page(name)):
@@ -138,6 +141,23 @@ def test_links_lead_somewhere(name: str) -> None:
 def test_the_readme_leads_to_every_page() -> None:
     targets = set(re.findall(r"\]\(([^)\s]+)\)", page("README.md")))
     assert {*PAGES, "conf/greenchat.toml"} - {"README.md"} <= targets
+
+
+def test_the_page_on_the_architecture_leads_to_each_of_its_pages() -> None:
+    targets = set(re.findall(r"\]\(([^)#\s]+)\)", page("docs/architecture/README.md")))
+    assert {Path(name).name for name in ARCHITECTURE} - {"README.md"} <= targets
+
+
+@pytest.mark.skipif(
+    not PARSER.exists() and os.environ.get("CI") != "true", reason="no Mermaid: scripts/test installs it"
+)
+def test_every_diagram_parses() -> None:
+    done = subprocess.run(
+        ["node", PARSER, *ARCHITECTURE], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    diagrams = sum(page(name).count("```mermaid\n") for name in ARCHITECTURE)
+    assert done.stdout == f"{diagrams} diagrams\n"
 
 
 def test_every_decision_is_in_the_list_under_its_title() -> None:
