@@ -54,6 +54,9 @@ class SqlStore:
         max_devices: devices of a user that are remembered.
         max_batch: messages and writes of one transaction.
         max_queue: messages and writes that may wait; more are refused with Busy.
+
+    Attributes:
+        database: as given.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class SqlStore:
         max_batch: int = 1024,
         max_queue: int = 8192,
     ) -> None:
-        self._database = database
+        self.database = database
         self._sql = database.statements
         self._runner = runner
         self._max_friends = max_friends
@@ -90,7 +93,7 @@ class SqlStore:
     def start(self) -> None:
         self._runner.start(self._commit.commit_waiting)
         try:
-            self._runner.write(self._database.open)
+            self._runner.write(self.database.open)
         except BaseException:
             self._runner.close()
             raise
@@ -104,11 +107,11 @@ class SqlStore:
         self._runner.close()
         if self._lease is not None:
             self._lease.release()
-        self._database.close()
+        self.database.close()
 
     def claim(self, alone: bool, lost: Callable[[], object]) -> None:
-        if not self._database.exclusive:
-            self._lease = Lease(alone, self._write, lost)
+        if not self.database.exclusive:
+            self._lease = Lease(alone, self.write, lost)
             self._lease.claim()
 
     def commit_waiting(self) -> None:
@@ -120,7 +123,7 @@ class SqlStore:
         try:
             if self._marks:
                 with self._marks.taken() as unwritten:
-                    self._write(marks.write, self._sql, unwritten)
+                    self.write(marks.write, self._sql, unwritten)
         except Busy:
             pass  # the log has been told
         except Exception:
@@ -130,30 +133,30 @@ class SqlStore:
             self._write_marks_soon()
 
     def setting(self, name: str, default: str) -> str:
-        return self._write(accounts.setting, name, default)
+        return self.write(accounts.setting, name, default)
 
     # Accounts
 
     def create_user(self, name: str, password: str, now: str) -> int:
-        return self._write(accounts.create_user, name, password, now, again=doubt.create_user)
+        return self.write(accounts.create_user, name, password, now, again=doubt.create_user)
 
     def new_account(self, name: str, since: str) -> records.Account | None:
-        return self._read(accounts.new_account, name, since)
+        return self.read(accounts.new_account, name, since)
 
     def account(
         self, *, id: int | None = None, name: str | None = None, device: str = ""
     ) -> records.Account | None:
-        return self._read(accounts.account, id, name, device)
+        return self.read(accounts.account, id, name, device)
 
     def set_password(self, userid: int, old: str, new: str, device: str) -> int:
         again = doubt.set_password(userid, new, device)
-        return self._write(accounts.set_password, userid, old, new, device, again=again)
+        return self.write(accounts.set_password, userid, old, new, device, again=again)
 
     def replace_hash(self, userid: int, old: str, new: str) -> None:
-        self._write(accounts.replace_hash, userid, old, new)
+        self.write(accounts.replace_hash, userid, old, new)
 
     def end_tokens(self, userid: int, device: str) -> None:
-        self._write(accounts.end_tokens, userid, device)
+        self.write(accounts.end_tokens, userid, device)
 
     def open_device(
         self,
@@ -164,11 +167,11 @@ class SqlStore:
         unless_elsewhere: bool = False,
         if_last: str | None = None,
     ) -> records.LoginState:
-        if self._database.parallel:
+        if self.database.parallel:
             self._marks.wait_for(userid, device)
         try:
             with self._marks.taken(opening=(userid, device)) as unwritten:
-                return self._write(
+                return self.write(
                     _open_device,
                     self._sql,
                     unwritten,
@@ -190,100 +193,100 @@ class SqlStore:
 
     def close_node(self, node: records.Node, now: str) -> None:
         self._commit.run(_nothing)  # whoever closes a node goes by what was appended there before
-        self._write(devices.close_node, node, now)
+        self.write(devices.close_node, node, now)
 
     def nodes(self) -> list[records.Node]:
-        return self._write(devices.nodes)  # of a large database it takes long
+        return self.write(devices.nodes)  # of a large database it takes long
 
     def look(self, online: Sequence[tuple[int, str]], node: records.Node) -> records.Look:
-        return self._read(devices.look, online, node)
+        return self.read(devices.look, online, node)
 
     def cursors(self, conversation: int, online: Sequence[tuple[int, str]]) -> dict[tuple[int, str], int]:
-        return self._read(devices.cursors, conversation, online)
+        return self.read(devices.cursors, conversation, online)
 
     # Friends
 
     def user(self, *, id: int | None = None, name: str | None = None) -> records.User:
-        return self._read(accounts.user, id, name)
+        return self.read(accounts.user, id, name)
 
     def add_friend(self, userid: int, friendid: int, now: str) -> records.User:
-        return self._write(friends.add_friend, self._max_friends, userid, friendid, now)
+        return self.write(friends.add_friend, self._max_friends, userid, friendid, now)
 
     def remove_friend(self, userid: int, friendid: int) -> None:
-        self._write(friends.remove_friend, userid, friendid)
+        self.write(friends.remove_friend, userid, friendid)
 
     def friends(self, userid: int) -> list[records.User]:
-        return self._read(friends.friends, userid)
+        return self.read(friends.friends, userid)
 
     def followers(self, users: Collection[int], node: records.Node) -> list[records.Follower]:
-        return self._read(friends.followers, users, node.name)
+        return self.read(friends.followers, users, node.name)
 
     def blocked_friends(self, node: records.Node) -> list[tuple[int, int]]:
-        return self._read(friends.blocked_friends, node.name)
+        return self.read(friends.blocked_friends, node.name)
 
     def block(self, userid: int, blockedid: int) -> None:
-        self._write(friends.block, self._sql, userid, blockedid)
+        self.write(friends.block, self._sql, userid, blockedid)
 
     def unblock(self, userid: int, blockedid: int) -> None:
-        self._write(friends.unblock, userid, blockedid)
+        self.write(friends.unblock, userid, blockedid)
 
     def blockers(self, userid: int) -> set[int]:
-        return self._read(friends.blockers, userid)
+        return self.read(friends.blockers, userid)
 
     def is_blocked(self, sender: int, receiver: int) -> bool:
-        return self._read(friends.is_blocked, sender, receiver)
+        return self.read(friends.is_blocked, sender, receiver)
 
     # Groups
 
     def create_group(self, userid: int, name: str, desc: str, now: str) -> int:
         limit = self._max_groups
-        return self._write(groups.create_group, limit, userid, name, desc, now, again=doubt.create_group)
+        return self.write(groups.create_group, limit, userid, name, desc, now, again=doubt.create_group)
 
     def new_group(self, userid: int, name: str, desc: str, since: str) -> int | None:
-        return self._read(groups.new_group, userid, name, desc, since)
+        return self.read(groups.new_group, userid, name, desc, since)
 
     def join_group(self, userid: int, groupid: int, now: str) -> records.Joining:
         limits = self._max_groups, self._max_members
-        return self._write(groups.join_group, *limits, userid, groupid, now, again=doubt.join_group)
+        return self.write(groups.join_group, *limits, userid, groupid, now, again=doubt.join_group)
 
     def leave_group(self, userid: int, groupid: int) -> None:
         self._marks.forget(userid, -groupid)
-        self._write(groups.leave_group, self._sql, userid, groupid, again=doubt.leave_group)
+        self.write(groups.leave_group, self._sql, userid, groupid, again=doubt.leave_group)
 
     def group(self, userid: int, *, id: int | None = None, name: str | None = None) -> records.Group:
-        return self._read(groups.group, userid, id, name)
+        return self.read(groups.group, userid, id, name)
 
     def membership(self, groupid: int) -> records.Membership:
-        return self._read(groups.membership, groupid)
+        return self.read(groups.membership, groupid)
 
     def joined(self, userid: int, groupid: int) -> int | None:
-        return self._read(groups.joined, userid, groupid)
+        return self.read(groups.joined, userid, groupid)
 
     def members(self, groupid: int, after: int, limit: int) -> list[records.Member]:
-        return self._read(groups.members, groupid, after, limit)
+        return self.read(groups.members, groupid, after, limit)
 
     # The log
 
     def first_stored(self, message: records.NewEntry) -> records.First | None:
-        return self._read(first_stored, message)
+        return self.read(first_stored, message)
 
     @property
     def queued(self) -> int:
         return self._commit.queued
 
     def entry(self, conversation: int, seq: int) -> records.Entry:
-        return self._read(log.entry, conversation, seq)
+        return self.read(log.entry, conversation, seq)
 
     def head(self, conversation: int) -> int:
-        return self._read(log.head, conversation)
+        return self.read(log.head, conversation)
 
     def entries(self, spans: Iterable[records.Span], limit: int = records.ALL) -> list[records.Entry]:
-        return self._read(log.entries, list(spans), limit)
+        return self.read(log.entries, list(spans), limit)
 
     def history(
         self, conversation: int, after: int, before: int | None, day: tuple[str, str] | None, limit: int
     ) -> tuple[list[records.Entry], bool]:
-        return self._read(log.history, conversation, after, before, day, limit)
+        return self.read(log.history, conversation, after, before, day, limit)
 
     # Marks
 
@@ -296,7 +299,7 @@ class SqlStore:
 
     def set_back(self, conversation: int, users: Collection[int], upto: int) -> None:
         self._marks.set_back(conversation, upto)
-        self._write(marks.set_back, conversation, users, upto)
+        self.write(marks.set_back, conversation, users, upto)
 
     def mark_read(self, userid: int, conversation: int, seq: int) -> None:
         self._marks.read(userid, conversation, seq)
@@ -305,18 +308,20 @@ class SqlStore:
     def read_mark(self, userid: int, conversation: int) -> int:
         # The database last: a mark that is written meanwhile is in one of the two.
         unwritten = self._marks.read_mark(userid, conversation)
-        return max(unwritten, self._read(marks.read_mark, userid, conversation))
+        return max(unwritten, self.read(marks.read_mark, userid, conversation))
 
     # How it runs
 
-    def _read(self, call: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
-        """Call ``call(connection, *args)`` off the loop, in a transaction that reads."""
-        read: T = _attempt(
-            self._reading, self._runner.read, self._within, self._database.reading, call, *args
-        )
+    def read(self, call: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+        """Call ``call(connection, *args)`` off the loop, in a transaction that reads.  May switch.
+
+        Raises:
+            Busy: the database is away.
+        """
+        read: T = _attempt(self._reading, self._runner.read, self._within, self.database.reading, call, *args)
         return read
 
-    def _write(
+    def write(
         self, call: Callable[[Connection, *Ts], T], *args: *Ts, again: doubt.Again[T] = doubt.same
     ) -> T:
         """Call ``call(connection, *args)`` in a transaction that writes: its own, or the committer's next.
@@ -325,8 +330,11 @@ class SqlStore:
             call: what is done.
             args: its arguments.
             again: does it again if nobody knows whether it was committed.
+
+        Raises:
+            Busy: the database is away, or too much waits.
         """
-        if self._database.parallel:
+        if self.database.parallel:
             written: T = _attempt(self._changing, self._operate, lambda db: call(db, *args), again)
             return written
         written = self._commit.run(call, *args)
@@ -341,11 +349,11 @@ class SqlStore:
             return done[0]
 
         try:
-            return self._within(self._database.operating, first)
+            return self._within(self.database.operating, first)
         except CommitUnknown as lost:
             self._changing.failed(lost)
         try:
-            return self._within(self._database.operating, lambda db: again(call, db, done[0]))
+            return self._within(self.database.operating, lambda db: again(call, db, done[0]))
         except TROUBLE as error:
             self._changing.failed(error)
             raise Uncertain(partial(self._settle, call)) from None
@@ -363,7 +371,7 @@ class SqlStore:
             raise _Rehearsed
 
         with suppress(_Rehearsed):
-            _attempt(self._changing, self._within, self._database.operating, rehearse)
+            _attempt(self._changing, self._within, self.database.operating, rehearse)
 
     def _within(
         self,
@@ -378,7 +386,7 @@ class SqlStore:
                 result = call(db, *args)
             return result
 
-        return self._database.retrying(attempt)()
+        return self.database.retrying(attempt)()
 
     def _write_marks_soon(self) -> None:
         if not self._marks_timer and self._marks and not self._closed:
@@ -393,7 +401,7 @@ class SqlStore:
         for append in APPENDS:
             way = partial(append_free, append=append) if apart else append
             try:
-                with self._database.writing() as db:
+                with self.database.writing() as db:
                     outcomes = way(db, self._sql, messages) if messages else []
                     results = run_all(db, operations) if operations else []
             except (IntegrityError, Doubtful) as error:
@@ -403,7 +411,7 @@ class SqlStore:
                     raise
                 apart, clash = True, error
             except CommitUnknown as lost:
-                find_out = partial(self._within, self._database.writing, was_committed, messages, outcomes)
+                find_out = partial(self._within, self.database.writing, was_committed, messages, outcomes)
                 raise InDoubt(lost, outcomes, results, find_out) from lost
             else:
                 return outcomes, results

@@ -33,9 +33,9 @@ class Told:
         self._journal.append(self)
         self._event.set()
 
-    def wait(self) -> Any:
-        """Return the one outcome, which must come within 10 s."""
-        assert self._event.wait(10), "nothing was told"
+    def wait(self, seconds: float = 10.0) -> Any:
+        """Return the one outcome, which must come in time."""
+        assert self._event.wait(seconds), "nothing was told"
         gevent.sleep(0)
         assert len(self.outcomes) == 1
         return self.outcomes[0]

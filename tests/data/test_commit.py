@@ -151,7 +151,7 @@ def test_seqs_are_right_past_the_bound_of_heads_that_are_remembered(
         store.commit_waiting()
         assert sometimes.outcomes == [(n // 10 + 1, NOW, False)]
         assert always.outcomes == [(n + 1, NOW, False)]
-        assert len(database.statements._heads) <= 5
+        assert len(database.statements.known_heads) <= 5
     assert database.transactions == 20  # a wrong seq would clash, and be put right by a second try
 
 
@@ -177,8 +177,8 @@ def test_a_bad_operation_harms_nobody_else(threaded: SqlStore, database: Faulty)
         db.execute(sql("SELECT * FROM nowhere"))
 
     told = send(threaded, 2)
-    bug = gevent.spawn(threaded._write, half_done)
-    trouble = gevent.spawn(threaded._write, no_table)
+    bug = gevent.spawn(threaded.write, half_done)
+    trouble = gevent.spawn(threaded.write, no_table)
     taken = gevent.spawn(threaded.create_user, "ann", "h", NOW)
     good = gevent.spawn(threaded.create_user, "cem", "h", NOW)
     assert [delivery.wait() for delivery in told] == [(1, NOW, False), (2, NOW, False)]
@@ -200,12 +200,12 @@ def test_a_multi_row_statement_that_fails_undoes_its_own_operation(threaded: Sql
     def fail(db: Connection) -> None:
         runs.append("bad")
         db.execute(sql('DROP TABLE "Cursor"'))
-        threaded._sql.raise_cursors.run(db, [(1, "", CHAT, 1), (2, "", CHAT, 1)])
+        threaded.database.statements.raise_cursors.run(db, [(1, "", CHAT, 1), (2, "", CHAT, 1)])
 
     told = send(threaded, 2)
-    before = gevent.spawn(threaded._write, add, "cem")
-    bad = gevent.spawn(threaded._write, fail)
-    behind = gevent.spawn(threaded._write, add, "dee")
+    before = gevent.spawn(threaded.write, add, "cem")
+    bad = gevent.spawn(threaded.write, fail)
+    behind = gevent.spawn(threaded.write, add, "dee")
     assert [delivery.wait() for delivery in told] == [(1, NOW, False), (2, NOW, False)]
     gevent.joinall([before, bad, behind], timeout=10)
     assert runs == ["cem", "bad", "cem", "bad", "dee"]
@@ -221,7 +221,9 @@ def test_a_multi_row_statement_that_breaks_a_constraint_undoes_its_transaction(t
     assert [delivery.wait() for delivery in told] == [(1, NOW, False), (2, NOW, False)]
     told = send(threaded, 2)
     good = gevent.spawn(threaded.create_user, "cem", "h", NOW)
-    bad = gevent.spawn(threaded._write, lambda db: threaded._sql.raise_cursors.run(db, [(1, "", CHAT, None)]))
+    bad = gevent.spawn(
+        threaded.write, lambda db: threaded.database.statements.raise_cursors.run(db, [(1, "", CHAT, None)])
+    )
     assert all(isinstance(delivery.wait(), Busy) for delivery in told)
     gevent.joinall([good, bad], timeout=10)
     assert isinstance(good.exception, Busy)
@@ -361,9 +363,9 @@ def test_marks_stay_until_they_are_written(store: SqlStore, database: Faulty) ->
         store.open_device(1, "", HERE, NOW)
     database.away = None
     store.write_marks()
-    read = store._read(lambda db: db.scalar(sql('SELECT read_seq FROM "ReadMark"')))
+    read = store.read(lambda db: db.scalar(sql('SELECT read_seq FROM "ReadMark"')))
     assert read == 3
-    assert store._read(lambda db: db.scalar(sql('SELECT state FROM "User" WHERE id = 2'))) == "offline"
+    assert store.read(lambda db: db.scalar(sql('SELECT state FROM "User" WHERE id = 2'))) == "offline"
     assert [span.after for span in store.open_device(2, "", HERE, NOW).backlog] == [2]
 
 
@@ -391,7 +393,7 @@ def test_marks_are_written_by_themselves(threaded: SqlStore) -> None:
     send(threaded, 3)[2].wait()
     threaded.mark_read(1, CHAT, 2)
     with gevent.Timeout(10):
-        while threaded._read(lambda db: db.scalar(sql('SELECT read_seq FROM "ReadMark"'))) != 2:
+        while threaded.read(lambda db: db.scalar(sql('SELECT read_seq FROM "ReadMark"'))) != 2:
             gevent.sleep(0.02)
 
 
@@ -406,20 +408,8 @@ def test_marks_are_written_by_themselves_once_the_database_is_back(
         while database.transactions == tried:
             gevent.sleep(0.02)
         database.away = None
-        while threaded._read(lambda db: db.scalar(sql('SELECT read_seq FROM "ReadMark"'))) != 2:
+        while threaded.read(lambda db: db.scalar(sql('SELECT read_seq FROM "ReadMark"'))) != 2:
             gevent.sleep(0.02)
-
-
-def test_an_old_close_never_ends_a_new_login(store: SqlStore, database: Faulty) -> None:
-    store.open_device(1, "", HERE, NOW)
-    store.close_device(1, "", HERE, NOW)
-    writing = store._marks.taken()
-    writing.__enter__()
-    with store._marks.taken(opening=(1, "")):
-        with pytest.raises(Busy):  # the write of the close fails while the login goes on
-            writing.gen.throw(Busy())
-        assert store._marks
-    assert not store._marks
 
 
 def test_a_failed_read_is_busy(

@@ -89,7 +89,7 @@ class StoreContract:
         self.append(store, *[text(conversation, sender, f"m{n}") for n in range(1, count + 1)])
 
     def rows(self, store: SqlStore, statement: str) -> list[Any]:
-        return store._read(lambda db: [tuple(row) for row in db.execute(sql(statement))])
+        return store.read(lambda db: [tuple(row) for row in db.execute(sql(statement))])
 
     def state(self, store: SqlStore, userid: int) -> str:
         return str(self.rows(store, f'SELECT state FROM "User" WHERE id = {userid}')[0][0])
@@ -507,7 +507,7 @@ class StoreContract:
         for number in range(most):
             store.create_group(ann, f"g{number}", "", NOW)
         # The sizes alone count: 15,000 members would take long to make.
-        store._write(lambda db: db.execute(sql('UPDATE "AllGroup" SET size = 100')))
+        store.write(lambda db: db.execute(sql('UPDATE "AllGroup" SET size = 100')))
         state = store.open_device(ann, "", HERE, NOW)
         assert (len(state.members), state.rows) == (most, 2 * most)
         store.create_group(ann, "one more", "", NOW)
@@ -648,7 +648,7 @@ class StoreContract:
 
     def prune(self, store: SqlStore, which: str) -> None:
         """Delete messages as an operator does."""
-        store._write(lambda db: db.execute(sql(f'DELETE FROM "Message" WHERE {which}')))
+        store.write(lambda db: db.execute(sql(f'DELETE FROM "Message" WHERE {which}')))
 
     def test_messages_that_were_deleted_are_passed_over(self, store: SqlStore, users: list[int]) -> None:
         one = pair(users[0], users[0])
@@ -690,7 +690,7 @@ class StoreContract:
         ann, bob = users[:2]
         chat = pair(ann, bob)
         self.fill(store, chat, ann, 2)
-        store._write(lambda db: db.execute(sql(f'DELETE FROM "User" WHERE id = {ann}')))
+        store.write(lambda db: db.execute(sql(f'DELETE FROM "User" WHERE id = {ann}')))
         entries = store.entries([Span(chat, 0, 2)])
         assert [(entry.seq, entry.sender, entry.name) for entry in entries] == [
             (1, ann, DELETED),
@@ -708,9 +708,9 @@ class StoreContract:
             db.execute(sql(f'DELETE FROM "Message" WHERE seq > {seq}'))
             db.execute(sql(f'UPDATE "Conversation" SET last_seq = {seq} WHERE last_seq > {seq}'))
 
-        store._write(undo)
-        if isinstance(store._sql, SqliteStatements):
-            store._sql.forget_heads()
+        store.write(undo)
+        if isinstance(store.database.statements, SqliteStatements):
+            store.database.statements.forget_heads()
 
     def test_a_login_draws_back_a_cursor_that_is_beyond_the_logs_end(
         self, store: SqlStore, users: list[int]
@@ -752,7 +752,7 @@ class StoreContract:
     def test_a_user_who_was_deleted_in_the_middle_of_a_login_is_refused(
         self, store: SqlStore, users: list[int]
     ) -> None:
-        store._write(lambda db: db.execute(sql(f'DELETE FROM "User" WHERE id = {users[0]}')))
+        store.write(lambda db: db.execute(sql(f'DELETE FROM "User" WHERE id = {users[0]}')))
         with pytest.raises(BadCredentials):
             store.open_device(users[0], "new", HERE, NOW)
         assert self.rows(store, 'SELECT * FROM "Device"') == []

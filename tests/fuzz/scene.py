@@ -10,6 +10,7 @@ from collections.abc import Container
 from typing import Any
 
 from greenchat.bus.local.bus import LocalBus
+from greenchat.data.engine.sqlite import SqliteStatements
 from greenchat.errors import Busy, MalformedFrame
 from greenchat.metrics import HANDLER_ERRORS
 from greenchat.model.records import Node
@@ -101,7 +102,8 @@ class Scene(World):
         """Set all back to how it was; ``alone`` says whether there are no other nodes."""
         self.runner.broken.clear()
         self._database().deserialize(self._beginning)
-        statements: Any = self.store._database.statements
+        statements = self.store.database.statements
+        assert isinstance(statements, SqliteStatements)
         statements.forget_heads()  # it trusts that nobody else writes to the database
         self.time = NOON + 60
         self._later.clear()
@@ -130,9 +132,8 @@ class Scene(World):
 
     def _database(self) -> sqlite3.Connection:
         """Return SQLite's own connection, of which there is one for a database in memory."""
-        kept: Any = self.store._database
-        connection = kept._connections[0]
-        database: sqlite3.Connection = connection.connection.driver_connection
+        database: Any = self.store.read(lambda db: db.connection.driver_connection)
+        assert isinstance(database, sqlite3.Connection)
         return database
 
 

@@ -14,7 +14,7 @@ from tests.service.world import Person, World, seqs
 
 def delete(world: World, rows: str) -> None:
     """Delete rows with SQL."""
-    world.store._write(lambda db: db.execute(sql(f"DELETE FROM {rows}")))
+    world.store.write(lambda db: db.execute(sql(f"DELETE FROM {rows}")))
 
 
 def prune(world: World, which: str) -> None:

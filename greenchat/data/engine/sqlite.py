@@ -39,7 +39,7 @@ PREPARED = 512
 REMEMBERED = 100_000
 """Conversations whose last seq is remembered."""
 
-_PRAGMAS = (
+PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     # FULL: a commit is on the disk when it returns (with NORMAL a power cut may take the last ones).
     "PRAGMA synchronous = FULL",
@@ -75,6 +75,9 @@ class SqliteStatements(Statements):
 
     As one server alone writes to a file, it remembers the heads of conversations: what it read or wrote of
     them in transactions that were committed.
+
+    Attributes:
+        known_heads: the last seq of each conversation that is remembered.
     """
 
     bulk = _Bulk
@@ -85,16 +88,16 @@ class SqliteStatements(Statements):
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
-        self._heads: dict[int, int] = {}
+        self.known_heads: dict[int, int] = {}
 
     def forget_heads(self) -> None:
         """Forget all heads: a transaction was rolled back."""
-        self._heads.clear()
+        self.known_heads.clear()
 
     def raise_heads(self, db: Connection, counts: Mapping[int, int]) -> Mapping[int, int]:
         """Count, and read only the heads of conversations that are not remembered."""
         self.add_counts.run(db, list(counts.items()))
-        heads = self._heads
+        heads = self.known_heads
         if len(heads) > REMEMBERED:
             heads.clear()
         unknown = []
@@ -285,7 +288,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 def _prepare(connection: sqlite3.Connection, record: object) -> None:
     with closing(connection.cursor()) as cursor:
-        for pragma in _PRAGMAS:
+        for pragma in PRAGMAS:
             cursor.execute(pragma)
 
 

@@ -10,7 +10,7 @@ monkey.patch_all()
 import random  # noqa: E402 - nothing may be imported before it is patched
 import sys  # noqa: E402
 from collections.abc import Callable, Iterable, Iterator  # noqa: E402
-from contextlib import contextmanager  # noqa: E402
+from contextlib import AbstractContextManager, contextmanager  # noqa: E402
 from functools import partial  # noqa: E402
 from time import monotonic  # noqa: E402
 from typing import Any  # noqa: E402
@@ -78,7 +78,7 @@ def send(store: SqlStore, *messages: NewEntry) -> list[Told]:
 
 
 def ask_database(store: SqlStore, statement: str) -> list[Any]:
-    return store._read(lambda db: [tuple(row) for row in db.execute(sql(statement))])
+    return store.read(lambda db: [tuple(row) for row in db.execute(sql(statement))])
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -136,8 +136,7 @@ class Sender:
         self._running = False
 
     def _note(self, cid: str, delivery: Told) -> None:
-        assert delivery._event.wait(DEADLINE), f"{cid}: nothing was told"
-        (outcome,) = delivery.outcomes
+        outcome = delivery.wait(DEADLINE)
         if isinstance(outcome, RequestError):
             assert isinstance(outcome, Busy)
             self.busy += 1
@@ -537,7 +536,7 @@ def killed_greenlet(url: str) -> None:
         def asleep(db: Connection) -> None:
             db.execute(sql("SELECT SLEEP(30)"))
 
-        for call in (store._read, store._write):
+        for call in (store.read, store.write):
             before = connection()
             assert connection() == before
             sleeper = gevent.spawn(call, asleep)
@@ -570,7 +569,7 @@ def pool_deadline(url: str) -> None:
     """Who waits too long for a connection is told Busy; the committer has its own."""
     with running(url, pool_size=2, pool_wait=0.2) as store:
         store.create_user("ann", "h", NOW)
-        sleepers = [gevent.spawn(store._read, lambda db: db.execute(sql("SELECT SLEEP(30)"))) for _ in "ab"]
+        sleepers = [gevent.spawn(store.read, lambda db: db.execute(sql("SELECT SLEEP(30)"))) for _ in "ab"]
         until(lambda: is_asleep(url))
         for call in (partial(store.head, CHAT), partial(store.add_friend, 1, 1, NOW)):
             try:
@@ -607,7 +606,7 @@ def deadlocked_operations(url: str) -> None:
             assert met[second].wait(DEADLINE)
             db.execute(sql(f'UPDATE "User" SET node = {first} WHERE id = {second}'))
 
-        together(partial(store._write, rename, 1, 2), partial(store._write, rename, 2, 1))
+        together(partial(store.write, rename, 1, 2), partial(store.write, rename, 2, 1))
         assert len(tries) == 3
         assert len(set(ask_database(store, 'SELECT node FROM "User"'))) == 1
 
@@ -692,13 +691,13 @@ def a_server_that_was_killed(url: str) -> None:
 @contextmanager
 def held_up(store: SqlStore) -> Iterator[None]:
     """Have a store write nothing, as if its process were stopped."""
-    go, write = Event(), store._lease._write  # type: ignore[union-attr]
+    go, operating = Event(), store.database.operating
 
-    def wait(*args: Any) -> Any:
+    def wait() -> AbstractContextManager[Connection]:
         go.wait()
-        return write(*args)
+        return operating()
 
-    store._lease._write = wait  # type: ignore[union-attr]
+    store.database.operating = wait  # type: ignore[method-assign]
     yield
     go.set()
 
@@ -712,7 +711,7 @@ def a_lease_is_renewed_over_an_outage(url: str) -> None:
         ask("start")
         until(lambda: answers(store))
         ask_database(store, "SELECT 1")
-        store._write(lambda db: db.execute(sql("DELETE FROM Setting WHERE name = 'server'")))
+        store.write(lambda db: db.execute(sql("DELETE FROM Setting WHERE name = 'server'")))
         until(lambda: ask_database(other, "SELECT value FROM Setting WHERE name = 'server'"))
         assert "in use by another server" in refused(other, True)
         assert not lost.is_set()
@@ -909,7 +908,7 @@ def sent_during(
         done.set()
         assert go.wait(DEADLINE)
 
-    changing = gevent.spawn(one._write, slowly)
+    changing = gevent.spawn(one.write, slowly)
     assert done.wait(DEADLINE)
     (told,) = send(two, message)
     until(lambda: told.outcomes or is_running(url, "INSERT INTO `Conversation`"))
@@ -931,7 +930,7 @@ def devices_closed_while_another_is(url: str) -> None:
             done.set()
             assert go.wait(DEADLINE)
 
-        first = gevent.spawn(one._write, close_slowly)
+        first = gevent.spawn(one.write, close_slowly)
         assert done.wait(DEADLINE)
         for user in (1, 2):
             two.close_device(user, "b", THERE, NOW)

@@ -141,7 +141,7 @@ def talk(store: SqlStore) -> list[tuple[int, Any]]:
         store.open_device(bob, device, HERE, NOW)
     store.move_cursor(bob, "b", chat, 1, 0, 0)
     store.write_marks()
-    rows = store._read(lambda db: list(db.execute(sql('SELECT userid, message FROM "OfflineMessage"'))))
+    rows = store.read(lambda db: list(db.execute(sql('SELECT userid, message FROM "OfflineMessage"'))))
     return [(userid, json.loads(message)) for userid, message in rows]
 
 
@@ -156,7 +156,7 @@ def test_the_view_shows_what_the_view_of_sqlite_shows(store: SqlStore) -> None:
 
 
 def test_the_state_of_a_login_is_found_by_indexes(store: SqlStore) -> None:
-    with store._database.operating() as db:  # in tables of a few rows, an index would be a detour
+    with store.database.operating() as db:  # in tables of a few rows, an index would be a detour
         for rows in (
             "AllGroup SELECT seq, seq, '', 2, '' FROM seq_1_to_1000",
             "GroupUser SELECT seq DIV 2, seq, 'normal', 0, '' FROM seq_2_to_2001",
@@ -166,7 +166,7 @@ def test_the_state_of_a_login_is_found_by_indexes(store: SqlStore) -> None:
         db.exec_driver_sql("ANALYZE TABLE AllGroup, GroupUser, User")
     statement = sql(f"EXPLAIN {STATE}")
     given = dict.fromkeys(statement.compile().params, 1)
-    plan = store._read(lambda db: [row.type for row in db.execute(statement, given)])
+    plan = store.read(lambda db: [row.type for row in db.execute(statement, given)])
     assert plan
     assert "ALL" not in plan
 
@@ -175,19 +175,19 @@ def test_the_state_of_a_login_is_found_by_indexes(store: SqlStore) -> None:
 def test_a_page_is_found_by_the_logs_key_whatever_the_statistics_say(
     store: SqlStore, page: Select[Any]
 ) -> None:
-    with store._database.operating() as db:
+    with store.database.operating() as db:
         db.exec_driver_sql("INSERT INTO User SELECT seq, seq, '', 'offline', NULL, '', NULL FROM seq_1_to_2")
         db.exec_driver_sql("INSERT INTO Message SELECT 7, seq, 1, seq, 'text', '', '' FROM seq_1_to_2000")
     given = {"c": 7, "after": 1000, "upto": 1200, "before": 1200, "limit": 200}
     compiled = page.compile(dialect=DIALECTS["mysql"])
     assert compiled.positiontup
     values = tuple(given[name] for name in compiled.positiontup)
-    first, *_ = store._read(lambda db: db.exec_driver_sql(f"EXPLAIN {compiled}", values).all())
+    first, *_ = store.read(lambda db: db.exec_driver_sql(f"EXPLAIN {compiled}", values).all())
     assert (first.table, first.type, first.key) == ("Message", "range", "PRIMARY")
 
 
 def test_a_commit_waits_for_nothing_but_the_server(store: SqlStore) -> None:
-    session = store._read(
+    session = store.read(
         lambda db: tuple(
             db.exec_driver_sql(
                 "SELECT @@tx_isolation, @@sql_mode, @@innodb_lock_wait_timeout, @@idle_transaction_timeout"
@@ -211,7 +211,7 @@ def test_a_batch_takes_four_statements(mariadb: MariaDb, store: SqlStore) -> Non
     finally:
         statements = [argument for (argument,) in mariadb.run("SET GLOBAL general_log = 0", logged)]
     assert [statement.split()[0] for statement in statements] == ["INSERT", "SELECT", "INSERT", "COMMIT"]
-    plan = store._read(lambda db: db.exec_driver_sql(f"EXPLAIN {statements[1]}").all())
+    plan = store.read(lambda db: db.exec_driver_sql(f"EXPLAIN {statements[1]}").all())
     assert {(row.table, row.type, row.key) for row in plan if row.table in ("Block", "GroupUser")} == {
         ("Block", "eq_ref", "PRIMARY"),
         ("GroupUser", "eq_ref", "PRIMARY"),
@@ -439,7 +439,9 @@ def test_a_url_that_will_not_do_is_refused_without_its_password(ending: str, sai
 
 def test_the_password_is_in_no_repr(url: str) -> None:
     database = MysqlDatabase(make_url(url))
-    known = repr([database, vars(database), database._pool.url, database._pool, database._pool.pool])
+    kept = [*vars(database).values()]
+    known = repr([database, kept, *(getattr(one, name, "") for one in kept for name in ("url", "pool"))])
+    assert "127.0.0.1" in known
     assert PASSWORD not in known
     assert "s3cret" not in known
 

@@ -8,27 +8,29 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.threadpool import ThreadPool
 
+from greenchat.data.engine import runner
 from greenchat.data.engine.runner import READS_AT_A_TIME, Threads
 
 DEADLINE = 10.0
 
 
-class Pool:
-    """A pool of threads, and what is to happen before each trip to them."""
+class Pool(ThreadPool):  # type: ignore[misc]
+    """A pool of threads that tells of each trip to them."""
 
-    def __init__(self, pool: Any, before: Callable[[list[Any]], object]) -> None:
-        self._pool = pool
-        self._before = before
-        self.kill = pool.kill
+    before: Callable[[list[Any]], object] = len
+    """Is given the calls that go together."""
 
     def apply(self, call: Callable[..., Any], args: tuple[Any]) -> Any:
-        self._before(args[0])
-        return self._pool.apply(call, args)
+        Pool.before(args[0])
+        return super().apply(call, args)
 
 
 @pytest.fixture
-def threads() -> Iterator[Threads]:
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Threads]:
+    monkeypatch.setattr(runner, "ThreadPool", Pool)
+    monkeypatch.setattr(Pool, "before", len)
     threads = Threads()
     threads.start(lambda: None)
     yield threads
@@ -50,7 +52,7 @@ def test_of_reads_that_wait_together_one_that_fails_harms_no_other(threads: Thre
 
 def test_reads_that_come_meanwhile_share_a_trip_in_order_and_not_too_many(threads: Threads) -> None:
     trips: list[int] = []
-    threads._reader = Pool(threads._reader, lambda reads: trips.append(len(reads)))
+    Pool.before = lambda reads: trips.append(len(reads))
     gate = threading.Event()
     first = gevent.spawn(threads.read, gate.wait, DEADLINE)
     while not trips:
@@ -71,7 +73,7 @@ def test_a_trip_that_fails_is_told_and_the_next_is_made(threads: Threads) -> Non
         if failures:
             raise failures.pop()
 
-    threads._reader = Pool(threads._reader, fail_once)
+    Pool.before = fail_once
     with pytest.raises(OSError, match="no thread"):
         threads.read(divmod, 7, 2)
     assert threads.read(divmod, 7, 2) == (3, 1)

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy import text as sql
 
 from greenchat.data import SqlStore, open_store
+from greenchat.data.engine import sqlite
 from greenchat.data.queries.login import STATE
 from greenchat.errors import Busy, ConfigError, StartupError
 from greenchat.model.records import Node
@@ -148,7 +149,7 @@ def test_an_unknown_url_is_refused_without_its_password(url: str) -> None:
 
 def test_commits_reach_the_disk(path: Path) -> None:
     with running(path) as store:
-        pragmas = store._write(
+        pragmas = store.write(
             lambda db: [
                 db.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
             ]
@@ -191,7 +192,7 @@ def test_all_that_was_acknowledged_survives_a_kill(path: Path) -> None:
     doomed.wait(10)
     doomed.stdout.close()
     with running(path) as store:
-        stored = store._read(lambda db: list(db.scalars(sql('SELECT seq FROM "Message" ORDER BY seq'))))
+        stored = store.read(lambda db: list(db.scalars(sql('SELECT seq FROM "Message" ORDER BY seq'))))
         assert stored == list(range(1, store.head(pair(1, 1)) + 1))
     assert acknowledged == list(range(1, len(acknowledged) + 1))
     assert len(stored) >= len(acknowledged) >= 500
@@ -203,10 +204,10 @@ def test_a_full_disk_is_busy_until_there_is_room_again(path: Path) -> None:
         body = "x" * 4000
 
         def pages(limit: int) -> None:
-            store._write(lambda db: db.exec_driver_sql(f"PRAGMA max_page_count = {limit}").scalar())
+            store.write(lambda db: db.exec_driver_sql(f"PRAGMA max_page_count = {limit}").scalar())
 
         assert append(store, text(pair(ann, ann), ann, body, "c0")) == [(1, NOW, False)]
-        pages(store._read(lambda db: db.exec_driver_sql("PRAGMA page_count").scalar_one()) + 5)
+        pages(store.read(lambda db: db.exec_driver_sql("PRAGMA page_count").scalar_one()) + 5)
         told = append(store, *[text(pair(ann, ann), ann, body, f"c{n}") for n in range(1, 50)])
         assert {type(outcome) for outcome in told} == {Busy}
         assert store.head(pair(ann, ann)) == 1
@@ -215,7 +216,7 @@ def test_a_full_disk_is_busy_until_there_is_room_again(path: Path) -> None:
         assert told == [(1, NOW, True), *[(n, NOW, False) for n in range(2, 51)]]
 
 
-def test_a_failed_commit_leaves_no_transaction_open(path: Path) -> None:
+def test_a_failed_commit_leaves_no_transaction_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def break_a_promise(db: Connection) -> None:
         # Looked at when it is committed, and then the transaction stays open.
         db.execute(
@@ -226,24 +227,20 @@ def test_a_failed_commit_leaves_no_transaction_open(path: Path) -> None:
         )
         db.execute(sql("INSERT INTO promise VALUES (1, 2)"))
 
+    monkeypatch.setattr(sqlite, "PRAGMAS", (*sqlite.PRAGMAS, "PRAGMA foreign_keys = ON"))
     with running(path) as store:
-        store._runner.write(lambda: _driver(store).execute("PRAGMA foreign_keys = ON"))
+        driver: Any = store.write(lambda db: db.connection.driver_connection)
         with pytest.raises(Busy):
-            store._write(break_a_promise)
-        assert not _driver(store).in_transaction
+            store.write(break_a_promise)
+        assert not driver.in_transaction
         assert store.create_user("ann", "hash", NOW) == 1
 
 
 def test_a_file_without_a_write_ahead_log_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a file system that does not share memory between processes."""
-    monkeypatch.setattr("greenchat.data.engine.sqlite._PRAGMAS", ("PRAGMA journal_mode = DELETE",))
+    monkeypatch.setattr(sqlite, "PRAGMAS", ("PRAGMA journal_mode = DELETE",))
     with pytest.raises(StartupError, match="no write-ahead log"), running(path):
         pass
-
-
-def _driver(store: SqlStore) -> sqlite3.Connection:
-    connection: sqlite3.Connection = store._database._connections[0].connection.dbapi_connection  # type: ignore[attr-defined]
-    return connection
 
 
 FILE_LIMITED = """
@@ -327,7 +324,7 @@ def test_the_view_shows_what_is_undelivered_as_it_would_be_delivered(path: Path)
             store.open_device(bob, device, HERE, NOW)
         store.move_cursor(bob, "b", chat, 1, 0, 0)
         store.write_marks()
-        rows = store._read(
+        rows = store.read(
             lambda db: list(
                 db.execute(sql(f'SELECT message FROM "OfflineMessage" WHERE userid = {bob}')).scalars()
             )
@@ -355,6 +352,6 @@ def test_the_state_of_a_login_is_found_by_indexes(path: Path) -> None:
     statement = sql(f"EXPLAIN QUERY PLAN {STATE}")
     given = dict.fromkeys(statement.compile().params, 1)
     with running(path) as store:
-        plan = store._read(lambda db: [row.detail for row in db.execute(statement, given)])
+        plan = store.read(lambda db: [row.detail for row in db.execute(statement, given)])
     assert plan
     assert not [step for step in plan if step.startswith("SCAN")]

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy import text as sql
 
+from greenchat.data.engine.sqlite import SqliteStatements
 from greenchat.protocol.messages import MsgId
 from tests.service.cluster import Cluster
 from tests.service.world import LOG_FRAMES, Person, World, seqs
@@ -21,8 +22,10 @@ def lose(db: Connection, seq: int) -> None:
 
 
 def set_back(world: World, seq: int) -> None:
-    world.store._write(lose, seq)
-    world.store._sql.forget_heads()  # type: ignore[attr-defined]
+    world.store.write(lose, seq)
+    statements = world.store.database.statements
+    assert isinstance(statements, SqliteStatements)
+    statements.forget_heads()
 
 
 def bodies(person: Person) -> list[str]:
