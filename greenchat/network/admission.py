@@ -1,4 +1,4 @@
-"""Places for connections: who is one too many, in all, of one address, or of those not logged in."""
+"""Limits of the number of connections: in all, of one address, and of those that are not logged in."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ from greenchat.network.connection import Connection
 from greenchat.protocol.addresses import host_of, network_of
 
 REFUSED_AT_ONCE = 64
-"""Connections over a limit that are refused in good manners (a reason, and time to read it) at a time."""
+"""Refused connections that exist at a time: each is sent a reason, and has time to read it.  Beyond this
+number a refused connection is closed at once."""
 
 RETRY_AFTER = (1.0, 5.0)
-"""Seconds, spread evenly, after which a refused client may come back; in a wave the second grows."""
+"""Seconds (shortest, longest) after which a refused client may try again, spread evenly.  The longest grows
+with the number of clients that are refused at about the same time."""
 
 WAVE_SECONDS = 5.0
-"""The refused of so long are a wave."""
+"""Seconds in which refused clients count as one wave: they will come back together."""
 
 SERVED_A_SECOND = 500
-"""Of a wave, so many can be served when they come back: the spread grows by a second for as many."""
+"""Clients of a wave that the server can serve in a second: the spread grows by a second for each so many."""
 
 LONGEST_WAIT = 15.0
-"""Seconds that nobody is asked to wait longer than: in a flood the innocent are asked too."""
+"""Seconds that a refused client is asked to wait, at most.  In a flood, honest clients are refused too."""
 
 SWEEP_AGAIN = 0.1
-"""Seconds in which those that have logged in are looked for once: a look at 4,000 takes 0.3 ms, and in a
-flood each newcomer would bring one."""
+"""Seconds between two scans for connections that have logged in.  A scan of 4,000 takes 0.3 ms
+(measured), and in a flood each new connection would cause one."""
 
 
 TOO_MANY = "too many connections to this server"
 
 
 class TooManyConnections(Exception):
-    """Raised if a newcomer is one too many, and there is no time for manners.
+    """Raised if a new connection is over a limit and is to be closed at once.
 
     Attributes:
-        refusal: what it would have been told.
+        refusal: the error that the client would have been sent.
     """
 
     def __init__(self, refusal: RateLimited) -> None:
@@ -47,19 +49,20 @@ class TooManyConnections(Exception):
 
 
 class Admission:
-    """Count who is here, and refuse who is one too many.
+    """Counts connections and refuses those over a limit.
 
-    A newcomer enters as soon as its address is known, is seated when there is a connection for it, and
-    leaves from wherever it is.  The refused count too while they are here, which is not for long.
+    A connection is counted as soon as its address is known (``enter``), which is before a TLS handshake and
+    behind a PROXY header.  It is registered when it has a ``Connection`` object, and counted out when it
+    ends, at whatever stage.  A refused connection counts as well, for the short time that it exists.
 
     Args:
         most: connections in all.
-        of_address: connections of an address (of IPv6: of a /64, which is what one household has,
-            RFC 6177); 0 for any number.
+        of_address: connections of one address; 0 for any number.  An IPv6 address counts by its /64 network,
+            which is the usual assignment to one site (RFC 6177).
         strangers: connections that are not logged in.
-        is_exempt: whether a host is not held to what is said of addresses.
-        give_way: ends a connection that can be spared for a newcomer, given how many connections the
-            newcomer's address has; returns False if there is none.
+        is_exempt: returns True for a host to which ``of_address`` does not apply.
+        give_way: ends a connection to make room for a new one, given how many connections the address of the
+            new one has; returns False if no connection can be ended.
     """
 
     def __init__(
@@ -72,75 +75,75 @@ class Admission:
     ) -> None:
         self._most = most
         self._of_address = of_address
-        self._max_strangers = strangers
+        self._max_anonymous = strangers
         self._is_exempt = is_exempt
         self._give_way = give_way
-        self._here = 0
-        self._refused_here = 0
-        self._in_handshake = 0  # have entered, and are not seated yet
+        self._count = 0
+        self._refused_count = 0
+        self._in_handshake = 0  # counted, and not registered yet
         self._addresses: dict[str, int] = {}
-        self._strangers: set[Connection] = set()
+        self._anonymous: set[Connection] = set()
         self._refused: set[Connection] = set()
         self._swept = float("-inf")
         self._wave = 0
         self._wave_ends = float("-inf")
 
     def check_handshakes(self, handshakes: int) -> None:
-        """Refuse at once who would have to be greeted first, if there are far too many already.
+        """Check that a new connection may begin a handshake: there are not far too many connections already.
 
         Args:
-            handshakes: how many are under way, whether they have entered or not.
+            handshakes: the number of handshakes under way, counted connections or not.
 
         Raises:
-            TooManyConnections
+            TooManyConnections: there are; close the connection.
         """
-        if self._here - self._in_handshake + handshakes >= self._most + REFUSED_AT_ONCE:
-            raise self._refused_at_once(self._told(TOO_MANY))
+        if self._count - self._in_handshake + handshakes >= self._most + REFUSED_AT_ONCE:
+            raise self._refused_at_once(self._error(TOO_MANY))
 
     def enter(self, address: str) -> RateLimited | None:
-        """Count a newcomer in.
+        """Count a new connection.
 
         Args:
-            address: its ``HOST:PORT``.
+            address: ``HOST:PORT`` of the client.
 
         Returns:
-            Why it has to leave, None if it may stay.
+            The error with which to refuse it; None if it is admitted.
 
         Raises:
-            TooManyConnections: it has to leave at once, and is not counted.
+            TooManyConnections: it was not counted; close it at once.
         """
         key = self._key(address)
         refusal = self._refusal(key, host_of(address))
         if refusal is not None:
-            if self._refused_here >= REFUSED_AT_ONCE:
+            if self._refused_count >= REFUSED_AT_ONCE:
                 raise self._refused_at_once(refusal)
             CONNECTIONS_REFUSED.value += 1
-            self._refused_here += 1
-        self._here += 1
+            self._refused_count += 1
+        self._count += 1
         self._in_handshake += 1
         self._addresses[key] = self._addresses.get(key, 0) + 1
         return refusal
 
     def register(self, connection: Connection, refusal: RateLimited | None) -> None:
-        """Let a connection stand for who has entered."""
+        """Take the connection of a client that ``enter`` has counted."""
         self._in_handshake -= 1
-        (self._strangers if refusal is None else self._refused).add(connection)
+        (self._anonymous if refusal is None else self._refused).add(connection)
 
     def leave(self, connection: Connection) -> None:
         """Count a connection out."""
-        self._strangers.discard(connection)
+        self._anonymous.discard(connection)
         refused = connection in self._refused
         self._refused.discard(connection)
         self._count_out(connection.address, refused)
 
     def leave_unregistered(self, address: str, refusal: RateLimited | None) -> None:
-        """Count out who has entered and was never seated."""
+        """Count out a client that ``enter`` has counted and that never got a connection."""
         self._in_handshake -= 1
         self._count_out(address, refusal is not None)
 
     def _count_out(self, address: str, refused: bool) -> None:
-        self._here -= 1
-        self._refused_here -= refused
+        self._count -= 1
+        self._refused_count -= refused
         key = self._key(address)
         left = self._addresses[key] - 1
         if left:
@@ -155,15 +158,15 @@ class Admission:
     def _refusal(self, key: str, host: str) -> RateLimited | None:
         here = self._addresses.get(key, 0)
         if self._of_address and here >= self._of_address and not self._is_exempt(host):
-            return self._told("too many connections from your address")
-        if self._here >= self._most and not self._give_way(here):
-            return self._told(TOO_MANY)
-        if self._too_many_strangers() and not self._give_way(here):
-            return self._told("too many connections to this server that are not logged in")
+            return self._error("too many connections from your address")
+        if self._count >= self._most and not self._give_way(here):
+            return self._error(TOO_MANY)
+        if self._too_many_anonymous() and not self._give_way(here):
+            return self._error("too many connections to this server that are not logged in")
         return None
 
-    def _told(self, sentence: str) -> RateLimited:
-        """Return what a newcomer is told: the more of them there are, the further they are spread."""
+    def _error(self, sentence: str) -> RateLimited:
+        """Return the error for a refused client; a larger wave is spread over a longer time."""
         now = monotonic()
         if now >= self._wave_ends:
             self._wave, self._wave_ends = 0, now + WAVE_SECONDS
@@ -172,16 +175,20 @@ class Admission:
         latest = min(LONGEST_WAIT, latest + self._wave / SERVED_A_SECOND)
         return RateLimited(sentence, retry_after=round(random.uniform(soonest, latest), 1))
 
-    def _too_many_strangers(self) -> bool:
-        """Say whether one more would be too many; who has logged in is found when it matters, not before."""
-        if self._in_handshake + len(self._strangers) < self._max_strangers:
+    def _too_many_anonymous(self) -> bool:
+        """Return True if the limit of connections that are not logged in is reached.
+
+        Nothing tells this class of a login, so connections that have logged in are found only here, when the
+        limit seems to be reached.
+        """
+        if self._in_handshake + len(self._anonymous) < self._max_anonymous:
             return False
         now = monotonic()
         if now - self._swept >= SWEEP_AGAIN:
             self._swept = now
-            self._strangers = {connection for connection in self._strangers if connection.is_stranger}
-        return self._in_handshake + len(self._strangers) >= self._max_strangers
+            self._anonymous = {connection for connection in self._anonymous if connection.is_anonymous}
+        return self._in_handshake + len(self._anonymous) >= self._max_anonymous
 
     def _key(self, address: str) -> str:
-        """Return by what an address is counted."""
+        """Return the network by which an address is counted."""
         return network_of(host_of(address))

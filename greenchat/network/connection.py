@@ -34,14 +34,14 @@ FRAMES = 64
 more, for each peer that floods."""
 
 ESTABLISHED = 1
-"""The state of a TCP connection (tcp(7), TCP_INFO) whose two ends may both send."""
+"""The state of a TCP connection (tcp(7), TCP_INFO) in which both ends may send."""
 
 GRACE = 0.5
 """Seconds in which a peer that ended its half still gets replies that are being made (a commit).  Of
-strangers none are: there is nothing that they could have stored."""
+anonymous connections there are none: they can store nothing."""
 
 LINGER = 5.0
-"""Seconds in which what was sent must have gone to the socket once the connection is closed."""
+"""Seconds in which the socket must take the queued frames once the connection is closed."""
 
 DISCARD = 1.0
 """Seconds in which the peer may end its half after ours.  Closing with unread input makes the
@@ -62,7 +62,7 @@ class Session(Protocol):
         """The id of the user that is logged in; None if nobody is."""
 
     def receive(self, frame: bytes) -> None:
-        """Handle a frame, in the order received.  May switch.  Does not raise for what the peer did."""
+        """Handle a frame, in the order received.  May switch.  Raises nothing for a fault of the peer."""
 
     def closed(self, reason: str) -> None:
         """The connection has ended; called exactly once, when no ``receive`` runs.  May switch."""
@@ -92,13 +92,13 @@ class Connection:
         send: ``send(frame)`` queues a frame: the outbox's method itself, as every delivery passes here.
         session: the service's side; None before it is opened and once it is told of the end.
         missed: beats missed in a row.
-        stranger_since: when it was first seen not logged in; None while it is.
+        anonymous_since: when it was first seen not logged in; None while it is.
         wire: how the peer is spoken to; its first frame may change it.
     """
 
     # fmt: off
     __slots__ = ("_eof", "_flusher", "_framing", "_opening", "_patience", "_reason", "_refusal", "_sock",
-                 "address", "missed", "opened", "outbox", "reader", "send", "session", "stranger_since",
+                 "address", "anonymous_since", "missed", "opened", "outbox", "reader", "send", "session",
                  "wire")
     # fmt: on
 
@@ -119,7 +119,7 @@ class Connection:
         self.session: Session | None = None
         self.opened = opened
         self.missed = 0
-        self.stranger_since: float | None = opened
+        self.anonymous_since: float | None = opened
         self.wire = opening.wire
         self._sock = sock
         self._flusher = flusher
@@ -131,7 +131,7 @@ class Connection:
         self._reason: str | None = None
         CONNECTIONS_OPENED.value += 1
 
-    # -- What the service may do
+    # -- For the service (ports.Peer)
 
     @property
     def present(self) -> bool:
@@ -142,7 +142,7 @@ class Connection:
         return state == ESTABLISHED
 
     def close(self, reason: str, retry_after: float | None = None) -> None:
-        """End the connection after what was sent: no frame is taken any more, in either direction.
+        """End the connection after the frames sent so far; later frames are ignored, in either direction.
 
         The peer is told the reason, as far as its wire has words for it.  The second close is ignored.
         Does not switch: the connection's greenlet does the rest once its handler returns.
@@ -183,7 +183,7 @@ class Connection:
         """Drop the frames that wait for their turn at a paced peer."""
         self.outbox.drop_paced()
 
-    # -- What the outbox tells it
+    # -- Called by the outbox
 
     def overflowed(self) -> None:
         """End the connection of a slow consumer."""
@@ -215,14 +215,14 @@ class Connection:
         self._refusal, self._patience = error, patience
 
     def make_room(self) -> None:
-        """End a connection that has said nothing, without a word, for the sake of a newcomer."""
+        """End a connection that has sent nothing, without BYE, to make room for a new one."""
         self.outbox.seal()
         self._end("its room was needed")
 
-    # -- What the supervision sees
+    # -- For the supervision of heartbeats
 
     @property
-    def is_stranger(self) -> bool:
+    def is_anonymous(self) -> bool:
         """True if nobody is logged in here."""
         return self.session is None or self.session.user is None
 
@@ -278,7 +278,8 @@ class Connection:
 
     def _read(self, receive: Callable[[bytes], None]) -> None:
         reader, outbox = self.reader, self.outbox
-        self._take(self._recv(), receive)  # TLS has already read what came with the end of its handshake
+        # TLS may have read the first frames together with the end of its handshake.
+        self._take(self._recv(), receive)
         while self._reason is None:
             reader.wait()
             # Nearly always there is input, and nothing to ask.
@@ -319,7 +320,7 @@ class Connection:
             if reader.paused or outbox.unsent > BEHIND or outbox.pacer is not None:
                 reader.wait_until_free()
             elif number % FRAMES == FRAMES - 1:
-                reader.give_way()
+                reader.yield_turn()
             if self._reason is not None:
                 return
             RECEIVED_FRAMES.value += 1
@@ -329,7 +330,7 @@ class Connection:
             self.close("protocol")
 
     def _hear(self, data: bytes) -> list[bytes]:
-        """Find out how the peer speaks; then return the frames of what it has said so far.
+        """Find out which wire the peer speaks; then return the frames that it has sent so far.
 
         Raises:
             FrameTooLarge, OtherProtocol: as for ``Opening.hear``.
@@ -389,7 +390,7 @@ class Connection:
         return user
 
     def _linger(self, grace: float) -> None:
-        """See to it that the peer gets what was sent, then the end of the stream.
+        """Wait until the peer has the queued frames, then end the stream.
 
         Args:
             grace: seconds for replies that are still being made.
@@ -414,7 +415,7 @@ class Connection:
     def _while_waiting(
         self, over: Callable[[], bool], seconds: float, receive: Callable[[bytes], None] | None
     ) -> None:
-        """Read until ``over()``, for so many seconds at most; without ``receive`` throw away what comes."""
+        """Read until ``over()``, for so many seconds at most; without ``receive`` discard the input."""
         timer = self._flusher.loop.timer(seconds)
         timer.start(self.reader.wake)
         try:

@@ -1,7 +1,7 @@
-"""What comes before the first frame: a proxy says whom it speaks for, and keys are agreed on (TLS).
+"""The handshakes before the first frame: a proxy's PROXY header, and TLS.
 
-Nothing of it is left in a connection: when it is over, the socket is at the client's first byte, or
-decrypts by itself, and the address is the client's.
+A connection knows nothing of them.  When they are over, its socket is at the client's first byte (or decrypts
+by itself), and its address is the client's, not the proxy's.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from greenchat.protocol.addresses import display, plain
 from greenchat.protocol.proxy import MAX_HEADER, BadProxyHeader, ProxyHeader, read_header
 
 Admit = Callable[[Transport, str, float, RateLimited | None], None]
-"""Takes the socket (with TLS around it), ``HOST:PORT`` of the client, when it came (monotonic clock), and
-why it may not stay, None if it may."""
+"""Takes the socket (with TLS around it), ``HOST:PORT`` of the client, the moment at which it came (monotonic
+clock), and the error with which to refuse it, None if it is admitted."""
 
 
 class Handshakes:
-    """Greet newcomers, and have those admitted that are who they should be.
+    """Runs the handshakes of new connections, and admits those that complete them.
 
-    The others are closed, each with a line of the log.  There is no BYE for them: before the greeting
-    is over, nobody is known to be there who would understand it.  Who may not stay is admitted all the
-    same, to be told so, but for a crowd.
+    A connection that fails is closed, with a line in the log and without BYE: before the handshake is over it
+    is not known which protocol the other end speaks.  A refused client is still admitted so that it
+    receives the error, unless too many are refused at once.
 
     Args:
-        admission: counts newcomers in, as soon as their address is known.
-        timeout: seconds that a greeting may take.
-        proxies: each connection begins with a PROXY header, and comes from one of these networks.  No
-            other MUST be let in: it could pass itself off as any client, and without a header it
-            would be indistinguishable from one (proxy-protocol.txt, section 2).  None: there are no
+        admission: counts a connection as soon as its address is known.
+        timeout: seconds that the handshakes of a connection may take.
+        proxies: each connection begins with a PROXY header, and comes from one of these networks.  A
+            connection from elsewhere MUST NOT be admitted: it could claim any address, and without a header
+            it would look like a client (proxy-protocol.txt, section 2).  None: there are no
             proxies, and a header is a bad frame.
         certificate: for TLS, which begins behind the header; None: there is no TLS.
     """
@@ -60,19 +60,19 @@ class Handshakes:
         self._running = Group()
 
     def __len__(self) -> int:
-        """Return how many are being greeted."""
+        """Return the number of handshakes under way."""
         return len(self._running)
 
     def begin(self, sock: Any, address: tuple[Any, ...], admit: Admit) -> None:
-        """Greet a newcomer; at once if nothing is asked of it, else in a greenlet of its own.
+        """Begin the handshakes of a new connection: in a greenlet of its own, unless there are none.
 
         Args:
-            sock: connected and non-blocking; closed if it is not admitted.
+            sock: connected and non-blocking; closed if the connection is not admitted.
             address: of the other end, as the socket module gives it.
-            admit: called at the end, if all is well.
+            admit: called when the handshakes are complete.
 
         Raises:
-            TooManyConnections: it is one too many, and not greeted; the socket is the caller's to close.
+            TooManyConnections: no handshake was begun; the caller closes the socket.
         """
         shown, now = display(address), monotonic()
         if self._proxies is not None and not self._trusts(address[0]):
@@ -85,7 +85,7 @@ class Handshakes:
             self._running.spawn(self._run, sock, shown, now, admit)
 
     def close(self) -> None:
-        """End all greetings."""
+        """End all handshakes; their sockets are closed."""
         self._running.kill(block=False)
 
     def _trusts(self, host: str) -> bool:
@@ -129,13 +129,13 @@ class Handshakes:
 
 
 def _client(sock: socket.socket, address: str) -> str:
-    """Return the address of the client: the proxy's, unless it speaks for somebody."""
+    """Return the address in the PROXY header; the proxy's own if the header has none (a health check)."""
     source = _receive_header(sock).source
     return address if source is None else display(source)
 
 
 def _encrypted(sock: socket.socket, certificate: Certificate) -> Transport:
-    """Shake hands."""
+    """Do the TLS handshake."""
     transport = certificate.wrap(sock)
     while event := transport.handshake():
         _wait(sock, event)
@@ -143,10 +143,10 @@ def _encrypted(sock: socket.socket, certificate: Certificate) -> Transport:
 
 
 def _receive_header(sock: socket.socket) -> ProxyHeader:
-    """Take a PROXY header off the socket, and not a byte more: the rest is looked at, but stays there.
+    """Read a PROXY header and not a byte more: what follows is only peeked at, and stays in the socket.
 
     Raises:
-        BadProxyHeader: it is none.
+        BadProxyHeader: the bytes are no PROXY header.
         EOFError: the peer ended the connection before it was complete.
     """
     head = b""
@@ -162,7 +162,7 @@ def _receive_header(sock: socket.socket) -> ProxyHeader:
 
 
 def _peek(sock: socket.socket, size: int) -> bytes:
-    """Return what can be read, as soon as there is something, and leave it there."""
+    """Wait for input, and return it without taking it out of the socket."""
     while True:
         try:
             return sock.recv(size, socket.MSG_PEEK)

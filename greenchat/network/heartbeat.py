@@ -2,7 +2,7 @@
 
 A client that is silent for ``max_missed`` whole intervals is evicted, no sooner, and at the latest
 two intervals after.  A tick that comes late counts against no one: then the process was stopped,
-and what the clients sent meanwhile is still to be read.
+and the bytes that clients sent meanwhile are still to be read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from greenchat.network.silent import SilentConnections
 logger = logging.getLogger(__name__)
 
 CHECKS = 5
-"""How often a connection is looked at, at the least, in the time in which it has to do something."""
+"""Checks of a connection, at least, within the shortest time limit that it has."""
 
 LATE = 1.5
 """Times the distance of two ticks after the one before, a tick is late."""
@@ -30,17 +30,17 @@ LATE = 1.5
 class Heartbeat:
     """Count the missed beats of connections and close the silent ones.
 
-    Any byte is a beat.  Who is not logged in may be silent, but only for so long; the clients of
-    some wires know no heartbeats; who is not read at the moment cannot be heard, and who is not read because
-    it is behind lives as long as it takes something.
+    Any byte is a beat.  Exempt are connections that are not logged in (they have ``login_timeout``), clients
+    of wires without heartbeats, and connections that are not read at the moment.  A connection that is not
+    read because it is behind counts as alive while it takes its output.
 
     Args:
         connections: the live connections; read at each tick.
         interval: seconds in which a beat is expected.
         max_missed: missed beats in a row that end a connection.
-        login_timeout: seconds that a connection may last without a login; what is being handled then is
-            waited for.
-        outbox_seconds: seconds in which a peer must take something of what waits for it; 0 for any time.
+        login_timeout: seconds that a connection may last without a login; a request that is being
+            handled then is waited for.
+        outbox_seconds: seconds in which a peer must take some of its queued frames; 0 for no limit.
         silent: the connections that have longer than ``login_timeout``; None: no connection has.
     """
 
@@ -110,8 +110,8 @@ class Heartbeat:
                 if not late:
                     self._check_login(connection, now)
             else:
-                if connection.stranger_since is not None:
-                    connection.stranger_since = None
+                if connection.anonymous_since is not None:
+                    connection.anonymous_since = None
                     connection.take_more()
                     if self._silent is not None:
                         self._silent.remove(connection)
@@ -129,35 +129,35 @@ class Heartbeat:
                 connection.close("evicted")
 
     def _check_login(self, connection: Connection, now: float) -> None:
-        if connection.stranger_since is None:
-            connection.stranger_since = now
+        if connection.anonymous_since is None:
+            connection.anonymous_since = now
             return
-        if now - connection.stranger_since < self._login_timeout:
+        if now - connection.anonymous_since < self._login_timeout:
             return
         if self._silent is not None and self._may_think(self._silent, connection, now):
             return
         if connection.reader.busy:
             # The request that is being handled may be the login, and after a restart many wait for the
-            # database: it is not they who are slow.  But it is the last one.
+            # database: the clients are not slow.  But the request is the last one.
             connection.take_no_more()
         else:
             EVICTIONS.values["login_timeout"] += 1
             connection.close("evicted")
 
     def _may_think(self, silent: SilentConnections, connection: Connection, now: float) -> bool:
-        """Return True if a connection whose time to log in is over has more of it.
+        """Return True if a connection may go on without a login although its time is over.
 
-        A person who types gets the longer time anew with each request, any other client the shorter one
+        A typing person gets the longer time anew with each request, any other client the shorter one
         with its first byte.
         """
         if connection not in silent:
             return connection.may_think and silent.timeout > self._login_timeout and silent.grant(connection)
         if not connection.may_think:
             silent.remove(connection)
-            connection.stranger_since = now
+            connection.anonymous_since = now
             return True
         if connection.reader.heard:
             connection.reader.heard = False
-            connection.stranger_since = now
-        assert connection.stranger_since is not None
-        return now - connection.stranger_since < silent.timeout
+            connection.anonymous_since = now
+        assert connection.anonymous_since is not None
+        return now - connection.anonymous_since < silent.timeout

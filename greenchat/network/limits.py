@@ -1,4 +1,4 @@
-"""What the network grants to a connection, an address, and all together."""
+"""The limits of one connection, of one address, and of all connections together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def nobody(host: str) -> bool:
 
 
 class Limits(NamedTuple):
-    """How much is too much; ``config.Settings`` has the same names, other defaults, and the reasons.
+    """The network's limits; ``config.Settings`` has the same names, other defaults, and the reasons.
 
     Attributes:
         max_connections: connections in all.
@@ -25,7 +25,7 @@ class Limits(NamedTuple):
         byte_rate: bytes that are read of a connection in a second, on average; 0 for any number.
         byte_burst: bytes that are read at once after a rest.
         outbox_limit: unsent bytes beyond which a client is a slow consumer.
-        outbox_seconds: for how long a client may take nothing of what waits for it; 0 for ever.
+        outbox_seconds: seconds in which a client must take some of its queued output; 0 for no limit.
         silent_timeout: seconds that a connection may last without a login if it has said nothing yet, or
             belongs to an original client; 0: as long as others.
         max_silent: connections that make use of that.

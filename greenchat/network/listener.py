@@ -1,4 +1,4 @@
-"""The chat server's listening socket: accept, greet or refuse, and keep the set of connections."""
+"""The chat server's listening socket: accept or refuse, and keep the set of connections."""
 
 from __future__ import annotations
 
@@ -63,24 +63,24 @@ class ChatServer(StreamServer):  # type: ignore[misc]
     Args:
         address: host and port; the host ``::`` takes IPv6 and IPv4.
         open_session: makes the service's side of a connection; called in the connection's greenlet.
-        opening: returns what finds out how a client speaks, given its ``HOST:PORT`` and the bytes that a
+        opening: returns the ``Opening`` of a client, given its ``HOST:PORT`` and the bytes that a
             frame may have.
-        limits: who goes beyond one is told which, and when to come back: ERROR ``rate_limited``, then BYE.
+        limits: a client over one is sent ERROR ``rate_limited`` with the limit and a time, then BYE.
         heartbeat_interval: seconds between two beats that are expected of a client.
         max_missed: missed beats in a row after which a client is evicted.
         login_timeout: seconds that a connection may last without a login.
         proxies: networks of the proxies that all connections come through, each of which begins with a
             PROXY header; None: there are none.
         certificate: for TLS; None: there is none.
-        patience: seconds for which the first frame of a newcomer that is one too many is waited for, to
+        patience: seconds for which the first frame of a connection over a limit is waited for, to
             refuse it in its framing; none with TLS.
     """
 
     backlog = 4096
 
     max_accept = 8
-    """Accepted in one turn of the loop.  In a flood gevent's 100 are more than a turn gets done: what waits
-    for its end, each reply among it, then waits for a second and longer (measured)."""
+    """Accepted in one turn of the loop.  In a flood gevent's 100 are too many for a turn: everything that
+    waits for its end, replies among it, waits for a second and longer (measured)."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         """True if clients speak TLS to this server itself."""
         return self._encrypts
 
-    # -- What the server does with it
+    # -- For the server
 
     def start(self) -> None:
         """Listen, accept and supervise.
@@ -146,7 +146,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         self.heartbeat.stop()
 
     def stop_accepting(self) -> None:
-        """Close the port for good: newcomers are refused by the kernel, and try another server."""
+        """Close the port for good: the kernel refuses new connections, and the clients try another server."""
         if self.started:
             self.close()  # calls this again
         else:
@@ -169,7 +169,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         self._empty.clear()
         return not self.connections or self._empty.wait(timeout)
 
-    # -- What StreamServer asks of it
+    # -- Called by StreamServer
 
     @classmethod
     def get_listener(
@@ -201,13 +201,13 @@ class ChatServer(StreamServer):  # type: ignore[misc]
                 raise
             if error.errno in EXHAUSTED:
                 self._back_off(error)
-            return None  # nobody there, or the newcomer has gone again (accept(2): treat like EAGAIN)
+            return None  # there is none, or it has gone again (accept(2): treat like EAGAIN)
         sock = PlainSocket(self.socket.family, self.socket.type, self.socket.proto, fileno=fd)
         sock.setblocking(False)
         return sock, address
 
     def do_handle(self, sock: Any, address: tuple[Any, ...]) -> None:
-        """Greet a newcomer, unless there are far too many."""
+        """Begin the handshakes of a new connection, unless there are far too many."""
         try:
             self._handshakes.begin(sock, address, self._admit)
         except TooManyConnections as error:
@@ -261,7 +261,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
             self._empty.set()
 
     def _back_off(self, error: OSError) -> None:
-        """Leave newcomers in the backlog for a moment; without a pause the loop would spin."""
+        """Leave new connections in the kernel's backlog for a moment; without a pause the loop would spin."""
         super().stop_accepting()
         self._timer = self.loop.timer(BACK_OFF)
         self._timer.start(self._start_accepting_if_started)

@@ -24,8 +24,8 @@ OUTBOX_LIMIT = 1_048_576
 """Unsent bytes (the high-water mark) beyond which a peer is a slow consumer, by default."""
 
 BATCH = 65_536
-"""Bytes of frames that are joined for one ``send()``.  Frames are shared (a group's by its members), what
-they are joined to is not: of a thousand peers that are behind, each would keep its own copy."""
+"""Bytes of frames that are joined for one ``send()``.  Frames are shared by the
+members of a group, joined bytes are not: each of a thousand peers that are behind would keep a copy."""
 
 CLOSED = -1
 """The limit of an outbox that takes no more frames: every send is over it."""
@@ -38,7 +38,7 @@ BEHIND = 65_536
 
 
 class Owner(Protocol):
-    """The connection that an outbox writes for: what the outbox tells it."""
+    """The connection that an outbox writes for, as the outbox calls it."""
 
     def overflowed(self) -> None:
         """The peer is a slow consumer: end the connection.  Frames are dropped already, BYE fits."""
@@ -73,7 +73,7 @@ class Flusher:
         self.dirty: list[Outbox] = []
 
     def flush(self) -> None:
-        """Write what the dirty outboxes have; the loop calls this at the end of a turn."""
+        """Write the frames of the dirty outboxes; the loop calls this at the end of a turn."""
         dirty, self.dirty = self.dirty, []
         for outbox in dirty:
             try:
@@ -86,7 +86,7 @@ class Flusher:
 
 
 class _Call(NamedTuple):
-    """What is to be called when so many bytes are written; ``finally_`` says: also if they never are."""
+    """A call that is due once so many bytes are written; with ``finally_`` also if they never are."""
 
     call: Callable[[], None]
     written: int
@@ -107,7 +107,7 @@ class _Backlog:
     def shows_life(self, sock: Transport, written: int) -> bool:
         """Return True if the peer has sent or taken anything since this was last asked.
 
-        Once the kernel's buffer for what it sends is full, only what it takes shows.
+        Once the kernel's receive buffer is full, only bytes that the peer takes can show it.
         """
         before = self._life
         self._life = _ioctl(sock, termios.FIONREAD), written
@@ -128,8 +128,8 @@ class _Backlog:
 class Outbox:
     """Queue frames for a socket and write them without ever blocking.
 
-    The frames of a turn go with one ``send()``, or a few if they are many.  What the socket does not
-    take stays queued, as the frames that it came in, until the socket is writable again.
+    The frames of a turn go with one ``send()``, or a few if they are many.  Frames that the
+    socket does not take stay queued, as they are, until it is writable again.
 
     ===========  ======================================  ===============================================
     state        ``send`` puts a frame                   left by
@@ -137,11 +137,11 @@ class Outbox:
     open         into the queue, for this turn's end     the socket takes only a part: behind
     behind       into the queue, for the watcher         all is written: open; over ``limit``: overflow
     paced        into the pacer, for its turn            the socket takes nothing: behind
-    closed       nowhere                                 never; what is queued is still written
+    closed       nowhere                                 never; queued frames are still written
     ===========  ======================================  ===============================================
 
     Args:
-        sock: what is written to; it never blocks.
+        sock: the socket to write to; it never blocks.
         flusher: shared by all connections.
         limit: the high-water mark, in bytes.
         owner: the connection.
@@ -206,8 +206,8 @@ class Outbox:
     def when_written(self, call: Callable[[], None]) -> None:
         """Call back when all that was sent so far has been handed to the socket; never if it ends before.
 
-        At once if nothing is unsent, and never on a closed connection, because what was sent last
-        may have been dropped.  The callback must not switch.
+        At once if nothing is unsent, and never on a closed connection, because its last frames may have
+        been dropped.  The callback must not switch.
         """
         if self._limit == CLOSED:
             return
@@ -246,7 +246,7 @@ class Outbox:
         return self.pacer is None or self.pacer.has_room(frames, before)
 
     def drop_paced(self) -> None:
-        """Drop the frames that wait for their turn: they are for a user who has logged out."""
+        """Drop the frames in the pacer: their user has logged out."""
         if self.pacer is not None:
             self.pacer.drop()
 
@@ -320,7 +320,7 @@ class Outbox:
         return len(self._frames)
 
     def _take_out(self, sent: int) -> None:
-        """Take out the frames that the socket took altogether, and of the next what it took."""
+        """Remove the bytes that the socket took from the queue: whole frames, and a part of the next."""
         frames = self._frames
         count = 0
         while sent >= len(frames[count]):
@@ -338,7 +338,7 @@ class Outbox:
         self.owner.broken(error)
 
     def stuck(self, now: float) -> float:
-        """Return for how many seconds the peer has taken nothing of what waits for it.
+        """Return for how many seconds the peer has taken nothing of its queued frames.
 
         Args:
             now: seconds on the monotonic clock.
@@ -352,7 +352,7 @@ class Outbox:
         return self._backlog is not None and self._backlog.shows_life(self._sock, self.written)
 
     def cut_off(self) -> None:
-        """Drop what a slow consumer lacks, and have the owner end the connection.
+        """Drop the queue of a slow consumer, and have the owner end the connection.
 
         The peer MUST get whole frames: the one that is partly written, then BYE.
         """
@@ -365,9 +365,9 @@ class Outbox:
         self.seal()  # the connection may have been closed before
 
     def seal(self) -> None:
-        """Take no more frames; what is queued is still written, but nobody waits for it any more.
+        """Take no more frames; queued frames are still written, but no caller waits for them any more.
 
-        What a pacer holds is dropped: it was delivered to nobody, and is in the log.
+        Frames in the pacer are dropped: they were delivered to nobody, and are in the log.
         """
         self._limit = CLOSED
         if self.pacer is not None:
@@ -395,7 +395,7 @@ class Outbox:
         return self._limit != CLOSED
 
     def _drop_frames(self, keep: int = 0) -> None:
-        """Drop all frames but the first few, and forget who waits for them."""
+        """Drop all frames but the first few, and the calls that are due when they are written."""
         del self._frames[keep:]
         self.unsent = sum(map(len, self._frames))
         self._calls = deque(entry for entry in self._calls or () if entry.finally_) or None
@@ -413,7 +413,7 @@ class Outbox:
         self._calls.append(_Call(call, self.written + self.unsent, finally_))
 
     def _call_back(self, calls: deque[_Call]) -> None:
-        """Call those who wait for what is written now."""
+        """Make the calls that are due by now."""
         due = []
         while calls and calls[0].written <= self.written:
             due.append(calls.popleft())

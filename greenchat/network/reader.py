@@ -23,7 +23,7 @@ class Reader:
     in a handler it may be waiting for something else.
 
     Args:
-        sock: what is read.
+        sock: the socket to read.
         flusher: has the loop.
         outbox: the writing half; a peer that is too far behind in taking replies is not read.
         shaper: limits how much is read of the peer; None for any amount.
@@ -112,12 +112,12 @@ class Reader:
             self._idle = False
 
     def wait_until_free(self) -> None:
-        """Write what is queued, then wait until the peer may be read, or the connection ends."""
+        """Write the queued frames, then wait until the peer may be read, or the connection ends."""
         self._outbox.flush()
         while self.held and not self.ended:
             self.sleep()
 
-    def give_way(self) -> None:
+    def yield_turn(self) -> None:
         """Let the other connections have their turn."""
         self.paused |= BY_TURN
         self._flusher.loop.run_callback(self._have_turn)

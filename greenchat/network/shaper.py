@@ -1,4 +1,4 @@
-"""A token bucket of bytes: who sends too much is read less often, and hears nothing of it."""
+"""A token bucket of bytes: a client over its rate is read less often, and is sent no error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONGEST = 10.0
 class Shaper:
     """Say for how long a peer is not to be read after it sent so much (as ejabberd's shapers do).
 
-    What was read is handled at once and paid for afterwards, so nothing has to be kept back.
+    Bytes that were read are handled at once, and the pause follows, so no input is stored.
 
     Args:
         rate: bytes a second, on average.

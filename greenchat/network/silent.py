@@ -22,7 +22,7 @@ class Stranger(Protocol):
 
     @property
     def opened(self) -> float:
-        """When the peer came, on the monotonic clock."""
+        """The moment at which the peer came, on the monotonic clock."""
 
     def make_room(self) -> None:
         """End without a word: nobody knows yet which framing the peer would understand."""
@@ -84,13 +84,13 @@ class SilentConnections:
                 del self._of_address[key]
 
     def give_way(self, here: int) -> bool:
-        """End one connection for the sake of a newcomer, if its address has more of them.
+        """End one connection to make room for a new one, if its address has more of them.
 
         Without that condition an attacker whose connections never last long enough to be among these
-        would evict the people who are, one for each connection above a limit.
+        would evict the people in it, one for each connection above a limit.
 
         Args:
-            here: connections of the newcomer's address, itself not counted.
+            here: connections that the address of the new one has, without that one.
 
         Returns:
             False if there is none.

@@ -32,7 +32,7 @@ class BrokenTls(ConnectionError):
 
 
 class TlsSocket:
-    """Encrypt and decrypt what goes through a non-blocking socket.
+    """Encrypt and decrypt the bytes of a non-blocking socket.
 
     Args:
         sock: connected and non-blocking.
@@ -86,12 +86,12 @@ class TlsSocket:
             self._incoming.write(data)
 
     def recv(self, size: int) -> bytes:
-        """Return what the peer sent; nothing that could be returned is kept back.
+        """Return the peer's bytes, all that can be decrypted now.
 
         So a socket that is not readable has nothing more to give, as without TLS.
 
         Args:
-            size: bytes to read from the socket.  What comes out may be longer by the beginning of
+            size: bytes to read from the socket.  The result may be longer by the beginning of
                 a record that was read before.
 
         Raises:
@@ -199,7 +199,7 @@ class TlsSocket:
         return taken
 
     def _flush(self) -> bool:
-        """Hand to the socket what is encrypted; say whether it took everything."""
+        """Hand the encrypted bytes to the socket; return True if it took all of them."""
         waiting = self._waiting + self._outgoing.read() if self._outgoing.pending else self._waiting
         if not waiting:
             return True
@@ -210,14 +210,14 @@ class TlsSocket:
         return not self._waiting
 
     def _broken(self, error: ssl.SSLError) -> BrokenTls:
-        """Tell the peer (OpenSSL has made an alert of it), if that is possible, and return what to raise."""
+        """Send the peer OpenSSL's alert, if that is possible, and return the exception to raise."""
         with contextlib.suppress(OSError):
             self._flush()
         return BrokenTls((error.reason or "unexpected end").lower().replace("_", " "))
 
 
 class Certificate:
-    """The server's certificate and key; read again while the server runs, they count for newcomers.
+    """The server's certificate and key; read again while the server runs, they apply to new connections.
 
     Args:
         cert: file with the certificate and those that lead to a known authority, in PEM.
@@ -250,7 +250,7 @@ def _context(cert: str, key: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # so that a write never has to wait for a read
-    # A client that closes with tickets unread would reset the connection, and what it said last with it.
+    # A client that closes with tickets unread resets the connection, and its last bytes may be lost.
     # Nor would they be of use when all come back at once: the keys to them do not outlive the process.
     context.num_tickets = 0
 
@@ -267,11 +267,11 @@ def _context(cert: str, key: str) -> ssl.SSLContext:
     return context
 
 
-def _look_for(what: str, option: str, file: str, mark: bytes) -> None:
+def _look_for(kind: str, option: str, file: str, mark: bytes) -> None:
     """Look into a file first: OpenSSL does not say which of the two is the wrong one."""
     try:
         found = mark in Path(file).read_bytes()
     except OSError as error:
         raise ConfigError(f"{option}: {file}: {error.strerror}") from None
     if not found:
-        raise ConfigError(f"{option}: {file}: there is no {what} in PEM in it")
+        raise ConfigError(f"{option}: {file}: there is no {kind} in PEM in it")

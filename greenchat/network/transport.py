@@ -9,7 +9,7 @@ READABLE, WRITABLE = 1, 2
 
 
 class Transport(Protocol):
-    """What a connection needs of its socket, which is a non-blocking one or something that acts like it.
+    """The part of a non-blocking socket that a connection uses; TLS implements it too.
 
     Attributes:
         in_flight: bytes that ``send`` has not counted as sent, but that cannot be taken back any more: the

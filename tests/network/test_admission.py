@@ -23,7 +23,7 @@ def come(
 ) -> tuple[Any, RateLimited | None]:
     """Enter, and be seated."""
     refusal = found.enter(address)
-    connection: Any = PeerAt(address=address, is_stranger=user is None)
+    connection: Any = PeerAt(address=address, is_anonymous=user is None)
     found.register(connection, refusal)
     return connection, refusal
 
@@ -73,7 +73,7 @@ def test_for_a_newcomer_a_connection_may_be_ended_given_how_many_its_address_has
 
 def test_in_a_wave_the_refused_are_spread_further(monkeypatch: pytest.MonkeyPatch) -> None:
     def longest(found: Admission, count: int) -> float:
-        waits = [found._told("x").retry_after for _ in range(count)]
+        waits = [found._error("x").retry_after for _ in range(count)]
         assert min(wait or 0.0 for wait in waits) >= RETRY_AFTER[0]
         return max(wait or 0.0 for wait in waits)
 
@@ -131,7 +131,7 @@ def test_who_has_logged_in_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> No
     ann, _ = come(found)
     come(found)
     assert refused(found)
-    ann.is_stranger = False
+    ann.is_anonymous = False
     assert refused(found) is None
 
 
@@ -139,7 +139,7 @@ def test_a_flood_of_strangers_is_not_looked_through_for_each(monkeypatch: pytest
     found = some(strangers=1)
     ann, _ = come(found)
     assert refused(found)
-    ann.is_stranger = False
+    ann.is_anonymous = False
     assert refused(found)  # it has been looked just now
     found._swept -= admission.SWEEP_AGAIN
     assert refused(found) is None
@@ -189,5 +189,5 @@ def test_nothing_is_left_of_those_who_have_gone(monkeypatch: pytest.MonkeyPatch)
         found.leave(connection)
     for entry in greeted:
         found.leave_unregistered(*entry)
-    assert (found._here, found._in_handshake, found._refused_here) == (0, 0, 0)
-    assert (found._addresses, found._strangers, found._refused) == ({}, set(), set())
+    assert (found._count, found._in_handshake, found._refused_count) == (0, 0, 0)
+    assert (found._addresses, found._anonymous, found._refused) == ({}, set(), set())

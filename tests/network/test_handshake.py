@@ -159,7 +159,7 @@ def test_the_time_to_log_in_is_counted_from_the_beginning(proxied: Serve) -> Non
     gevent.sleep(0.05)
     client.send(LINE)
     peer = served.service.sessions.get().peer
-    assert peer.stranger_since == peer.opened <= monotonic() - 0.05
+    assert peer.anonymous_since == peer.opened <= monotonic() - 0.05
 
 
 @pytest.mark.parametrize("data", [b"", LINE[:20], BINARY[:20]])
@@ -219,7 +219,7 @@ def test_far_too_many_of_an_address_are_closed_behind_their_header(
     again.send(LINE)
     assert again.rest() == b""
     assert f"{SEVEN} user=- ended: too many connections from your address after" in ends(1)[0]
-    assert served.server._admission._here == 1
+    assert served.server._admission._count == 1
 
 
 def test_those_that_say_nothing_do_not_pile_up(proxied: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ class Peer(SimpleNamespace):
         **kwargs: Any,
     ) -> None:
         state = {
-            "session": SimpleNamespace(user=user), "missed": 0, "stranger_since": 0.0,
+            "session": SimpleNamespace(user=user), "missed": 0, "anonymous_since": 0.0,
             "silent": lambda: True, "wire": SimpleNamespace(beats=True), "reasons": [],
             "reader": SimpleNamespace(heard=heard, busy=busy),
             "may_think": False, "address": "192.0.2.1:1", "make_room": lambda: self.reasons.append("room"),
