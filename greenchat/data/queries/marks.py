@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, bindparam, select, tuple_, update
@@ -39,11 +39,14 @@ class Unwritten(NamedTuple):
     closes: dict[tuple[int, str], Close]
 
     def __bool__(self) -> bool:
-        return bool(self.cursors or self.read or self.closes)
+        return any(self)
 
     def of(self, userid: int, device: str) -> bool:
         """Return whether any of them is of this device."""
         return (userid, device) in self.closes or any(key[:2] == (userid, device) for key in self.cursors)
+
+
+NOTHING = Unwritten({}, {}, {})
 
 
 class Marks:
@@ -57,16 +60,18 @@ class Marks:
     Attributes:
         unwritten: the marks that no block has taken; the store adds cursors to it directly, since there is
             one for each message.
+        turn: of the last close; they are numbered.
+        under_way: the blocks that are writing marks.
     """
 
     def __init__(self, waiter: Callable[[], Waiter]) -> None:
-        self._waiter = waiter
+        self.waiter = waiter
         self.unwritten = Unwritten({}, {}, {})
-        self._turn = 0
-        self._under_way: dict[Waiter, Unwritten] = {}
+        self.turn = 0
+        self.under_way: set[Taken] = set()
 
     def __bool__(self) -> bool:
-        return bool(self.unwritten)
+        return any(self.unwritten)
 
     def read(self, userid: int, conversation: int, seq: int) -> None:
         """Keep the user's furthest read mark."""
@@ -75,44 +80,30 @@ class Marks:
 
     def read_mark(self, userid: int, conversation: int) -> int:
         """Return the user's read mark that waits or is being written, 0 if none is."""
-        all_marks = (self.unwritten, *self._under_way.values())
+        all_marks = (self.unwritten, *[block.marks for block in self.under_way])
         return max(marks.read.get((userid, conversation), 0) for marks in all_marks)
 
     def close(self, userid: int, device: str, node: Node, now: str) -> None:
         """Keep that a device went offline."""
-        self._turn += 1
-        self.unwritten.closes[userid, device] = Close(node, now, self._turn)
+        self.turn += 1
+        self.unwritten.closes[userid, device] = Close(node, now, self.turn)
 
-    @contextmanager
-    def taken(self, opening: tuple[int, str] | None = None) -> Iterator[Unwritten]:
-        """Take all marks out for the block to write; if it raises, they are kept again.
+    def taken(self, opening: tuple[int, str] | None = None) -> Taken:
+        """Take all marks out for a block to write; if it raises, they are kept again.
 
         Args:
             opening: user and device that the block marks online after it has written the marks: if
                 it does, their older close is done with, even if it was another block that failed
                 to write it.
         """
-        taken, self.unwritten = self.unwritten, Unwritten({}, {}, {})
-        turn, landed = self._turn, self._waiter()
-        self._under_way[landed] = taken
-        try:
-            yield taken
-        except BaseException:
-            self._put_back(taken)
-            raise
-        finally:
-            del self._under_way[landed]
-            landed.set(None)
-        close = self.unwritten.closes.get(opening) if opening else None
-        if opening and close and close.turn <= turn:
-            del self.unwritten.closes[opening]
+        return Taken(self, opening)
 
     def wait_for(self, userid: int, device: str) -> None:
         """Wait until no block is writing marks of a device.  May switch."""
-        while landed := [waiter for waiter, marks in self._under_way.items() if marks.of(userid, device)]:
-            landed[0].get()
+        while blocks := [block for block in self.under_way if block.marks.of(userid, device)]:
+            blocks[0].landed.get()
 
-    def _put_back(self, taken: Unwritten) -> None:
+    def put_back(self, taken: Unwritten) -> None:
         """Keep marks that could not be written; those that came since are newer."""
         since = self.unwritten
         read = {key: max(taken.read.get(key, 0), since.read.get(key, 0)) for key in taken.read | since.read}
@@ -133,6 +124,46 @@ class Marks:
         cursors = self.unwritten.cursors
         for key in [key for key in cursors if key[0] == userid and key[2] == conversation]:
             del cursors[key]
+
+
+class Taken:
+    """The context manager of ``Marks.taken``.
+
+    Attributes:
+        marks: the marks that the block writes.
+        landed: set once it has; there only if it has any.
+    """
+
+    __slots__ = ("_keeper", "_opening", "_turn", "landed", "marks")
+
+    def __init__(self, keeper: Marks, opening: tuple[int, str] | None) -> None:
+        self._keeper = keeper
+        self._opening = opening
+
+    def __enter__(self) -> Unwritten:
+        keeper = self._keeper
+        self._turn = keeper.turn
+        if not any(keeper.unwritten):  # as for most logins
+            self.marks = NOTHING
+            return NOTHING
+        self.marks, keeper.unwritten = keeper.unwritten, Unwritten({}, {}, {})
+        self.landed = keeper.waiter()
+        keeper.under_way.add(self)
+        return self.marks
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        keeper = self._keeper
+        if self.marks is not NOTHING:
+            if kind is not None:
+                keeper.put_back(self.marks)
+            keeper.under_way.discard(self)
+            self.landed.set(None)
+        if kind is None and self._opening is not None:
+            close = keeper.unwritten.closes.get(self._opening)
+            if close and close.turn <= self._turn:
+                del keeper.unwritten.closes[self._opening]
 
 
 _READ_MARK = Query(
