@@ -8,6 +8,7 @@ from tests.bus.members import CLUSTER, DEADLINE, Member, ask, cluster, until  # 
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import gevent
 import redis
@@ -44,6 +45,28 @@ def a_lost_subscription_is_noticed(url: str) -> None:
         assert len(got) == sent or b.listener.caught_up > before or before > 10
         a.login(1, "phone")
         until(lambda: b.sees(1))
+
+
+def all_know_who_is_where_after_many_losses(url: str) -> None:
+    """Subscriptions and Redis's data are lost while users come and go, and a node dies and comes back."""
+    with cluster(url, "a", "b", "c") as [a, b, c]:
+        admin = redis.Redis.from_url(url)
+        for number in range(90):
+            admin.client_kill_filter(_type="pubsub")
+            if number % 3 == 0:
+                admin.flushall()
+            if number == 60:
+                c.die()
+                c = Member(url, "c", 2)
+            for member in (a, c):
+                with suppress(Busy):
+                    member.login(number % 7, *["phone"][number // 7 % 2 :])
+            gevent.sleep(0.01)
+        until(lambda: not any(member.bus.away for member in (a, b, c)))
+        everybody = range(7)
+        until(lambda: b.bus.online(everybody) == {*a.listener.here, *c.listener.here})
+        until(lambda: c.bus.online(everybody) == {*a.listener.here})
+        c.bus.close()
 
 
 def redis_may_restart(url: str) -> None:

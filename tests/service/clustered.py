@@ -228,9 +228,20 @@ class Clustered(Watch, Chatting[Link], RuleBasedStateMachine):
     @rule(node=where)
     def mend(self, node: int) -> None:
         """It is no more."""
-        running = self.cluster.nodes.get(NODES[node])
-        if running and running.bus.away:
-            running.bus.mend()
+        if running := self.cluster.nodes.get(NODES[node]):
+            running.bus.repair()
+
+    @rule(node=where, seconds=st.sampled_from((0.0, 0.1)))
+    def deafen(self, node: int, seconds: float) -> None:
+        """A node loses its subscription, and soon has another."""
+        if running := self.cluster.nodes.get(NODES[node]):
+            running.bus.deafen()
+            self.cluster.turns.later(seconds, running.bus.hear, owner=running.bus)
+
+    @rule()
+    def forget_leases(self) -> None:
+        """The bus loses its data; the nodes notice within a second."""
+        self.cluster.seats.clear()
 
     @rule(node=where)
     def bury_alive(self, node: int) -> None:
@@ -296,8 +307,7 @@ class Clustered(Watch, Chatting[Link], RuleBasedStateMachine):
     def settle_down(self) -> None:
         """Let all happen that will, without new trouble."""
         for node in self.cluster.nodes.values():
-            if node.bus.away:
-                node.bus.mend()
+            node.bus.repair()
         for _ in range(10):
             self.run()
             self.bury()
