@@ -8,12 +8,16 @@ import sys  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from contextlib import ExitStack, contextmanager  # noqa: E402
 from time import monotonic  # noqa: E402
+from typing import Any  # noqa: E402
+from unittest.mock import patch  # noqa: E402
 
 import gevent  # noqa: E402
+import redis  # noqa: E402
 
 from greenchat.bus.cluster import bus as redis_bus  # noqa: E402
 from greenchat.bus.cluster import failure_detector, nodes  # noqa: E402
 from greenchat.bus.cluster.bus import RedisBus  # noqa: E402
+from greenchat.bus.redis.connection import RedisServer, exchange  # noqa: E402
 from greenchat.model.records import Node, Seat  # noqa: E402
 from tests.bus.contract import Recorder  # noqa: E402
 
@@ -42,6 +46,30 @@ def until(ready: Callable[[], object]) -> None:
         gevent.sleep(0.01)
 
 
+class Line(RedisServer):
+    """The way to Redis of one node, which its test can cut for good."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._url = url
+        self._ids: list[int] = []
+        self._is_cut = False
+
+    def connect(self, timeout: float) -> Any:
+        if self._is_cut:
+            raise ConnectionResetError
+        connection = super().connect(timeout)
+        self._ids += exchange(connection, ("CLIENT", "ID"))
+        return connection
+
+    def cut(self) -> None:
+        """End all connections and make no more."""
+        self._is_cut = True
+        admin = redis.Redis.from_url(self._url)
+        for number in self._ids:
+            admin.client_kill_filter(_id=str(number))
+
+
 class Member:
     """A node of the cluster.
 
@@ -62,7 +90,9 @@ class Member:
     ) -> None:
         self.node = Node(name, incarnation)
         self.listener = Recorder()
-        self.bus = RedisBus(url)
+        self.line = Line(url)
+        with patch.object(redis_bus, "RedisServer", lambda url: self.line):
+            self.bus = RedisBus(url)
         self.bus.open(cluster, name)
         self.bus.start(self.node, self.listener, others)
 
@@ -81,13 +111,8 @@ class Member:
         self.bus.send(self.bus.nodes(), event)
 
     def die(self) -> None:
-        """End as a SIGKILL would end it."""
-        gevent.killall(self.bus._keepers)
-        self.bus._subscription.close()
-        self.bus._commands._closing = True
-        gevent.kill(self.bus._commands._greenlet)
-        self.bus._commands._disconnect()
-        self.bus._open = False
+        """Be cut off for good: for the others it is as if a SIGKILL had ended it."""
+        self.line.cut()
 
 
 @contextmanager
@@ -101,5 +126,15 @@ def cluster(url: str, *names: str, id: str = CLUSTER) -> Iterator[list[Member]]:
         until(lambda: all(len(member.bus.nodes()) == len(names) - 1 for member in members))
         for member in members:
             member.bus.settle()
-        until(lambda: all(peer.acked is not None for member in members for peer in member.bus._peers))
+        for _ in range(2):  # the second answer says that the first has been read
+            hear_each_other(members)
         yield members
+
+
+def hear_each_other(members: list[Member]) -> None:
+    """Have each node send an event to all others, and wait until it is there."""
+    for member in members:
+        member.tell(b"hello")
+    until(lambda: all(len(member.listener.events) == len(members) - 1 for member in members))
+    for member in members:
+        member.listener.events.clear()

@@ -6,15 +6,24 @@ A scenario asks its test to do something to the server by a line on stdout, and 
 from tests.bus.members import CLUSTER, DEADLINE, Member, cluster, until  # isort: skip - it patches first
 
 import sys
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import gevent
 import redis
 
+from greenchat.bus.cluster import bus as redis_bus
 from greenchat.bus.cluster import failure_detector, nodes
 from greenchat.bus.redis import counters
+from greenchat.bus.redis.connection import RedisServer, exchange
+from greenchat.bus.redis.registry import Registry
 from greenchat.model.records import Node, Seat
 from tests.bus.contract import CONTRACT, guards
+
+STOPPED = 4.0
+"""Seconds that a process stands still: longer than a lease and the wait for a sign of life."""
 
 # -- All is well
 
@@ -42,11 +51,19 @@ def users_are_seen(url: str) -> None:
         late.bus.close()
 
 
+class Asking:
+    """Asks Redis on a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.ask = partial(exchange, RedisServer(url).connect(DEADLINE))
+
+
 def who_was_there_before_a_new_start_is_not_there_any_more(url: str) -> None:
     """Who is online at a node is asked of one incarnation of it."""
     with cluster(url, "a") as [a]:
         a.login(1, "phone")
-        users = a.bus._registry.users
+        asking: Any = Asking(url)
+        users = Registry(asking, CLUSTER, Node("z", 1), 1.0).users
         assert users(Node("a", 1)) == {1}
         assert users(Node("a", 2)) is None
         assert users(Node("b", 1)) is None
@@ -201,20 +218,14 @@ def the_older_of_two_of_a_name_ends(url: str) -> None:
 
 def one_that_was_stopped_takes_its_lease_again(url: str) -> None:
     """And looks into the database: its users may be elsewhere by now."""
-    with cluster(url, "a", "b") as [a, b]:
+    with cluster(url, "b") as [b], ExitStack() as ends:
+        with patch.multiple(redis_bus, TICK=STOPPED, PULSE=STOPPED):  # nothing renews its lease for so long
+            a = Member(url, "a")
+        ends.callback(a.bus.close)
         a.login(1, "phone")
-        a.bus.settle()
-        for keeper in a.bus._keepers:
-            keeper.kill()
         until(lambda: b.listener.buried)
         caught_up = a.listener.caught_up
-
-        def is_seen() -> bool:  # one lease may be over before it is
-            a.bus._greet()
-            a.bus._tick()
-            return b.sees(1)
-
-        until(is_seen)
+        until(lambda: b.sees(1))
         until(lambda: a.listener.caught_up > caught_up)
         assert a.listener.buried == []
 

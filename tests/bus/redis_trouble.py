@@ -19,6 +19,9 @@ from greenchat.errors import Busy
 from greenchat.model.records import Node, Seat
 from tests.bus.contract import Loader, guards
 
+PAUSE = 1500
+"""Milliseconds that Redis answers nobody; it lets no lease run out meanwhile."""
+
 
 def a_lost_subscription_is_noticed(url: str) -> None:
     """Whoever was cut off catches up after the last loss, however often."""
@@ -102,7 +105,8 @@ def who_comes_while_it_is_away_is_known_afterwards(url: str) -> None:
     with cluster(url, "a", "b") as [a, b]:
         known: list[bool] = []
         a.listener.catch_up = lambda: known.append(b.sees(1))  # type: ignore[method-assign]
-        a.bus._health.lost("it hangs")  # until the next position
+        redis.Redis.from_url(url).client_pause(PAUSE)
+        until(lambda: a.bus.away)
         try:
             a.login(1, "phone")
         except Busy:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gevent
 import pytest
 
@@ -13,10 +15,26 @@ from tests.bus.contract import Recorder
 ME, OTHER = Node("me", 1), Node("other", 1)
 
 
+class Redis:
+    """Says who is online at a node, as the test has it."""
+
+    users: Callable[[Node], set[int] | None] = staticmethod(lambda node: set())
+
+
 @pytest.fixture
-def peers() -> OtherNodes:
+def redis() -> Redis:
+    return Redis()
+
+
+@pytest.fixture
+def listener() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def peers(redis: Redis, listener: Recorder) -> OtherNodes:
     """All that this node knows: nobody yet."""
-    return OtherNodes(ME, Recorder(), lambda node: set(), lambda: None, lambda node: None)
+    return OtherNodes(ME, listener, lambda node: redis.users(node), lambda: None, lambda node: None)
 
 
 def sent(peers: OtherNodes) -> Frame:
@@ -55,7 +73,7 @@ def test_what_waited_for_a_node_that_is_gone_is_not_for_the_next_of_its_name(
     assert Incoming().take(frame)  # and it looks for itself
 
 
-def test_a_frame_that_is_missing_makes_a_node_read_again(peers: OtherNodes) -> None:
+def test_a_frame_that_is_missing_makes_a_node_read_again(peers: OtherNodes, redis: Redis) -> None:
     out = Outgoing()
     read: list[Node] = []
 
@@ -63,7 +81,7 @@ def test_a_frame_that_is_missing_makes_a_node_read_again(peers: OtherNodes) -> N
         read.append(node)
         return set()
 
-    peers._read_users = users
+    redis.users = users
     for lost in (False, False, True):
         out.tell(7, True)
         frame = out.next(OTHER, ME, 0)
@@ -78,10 +96,9 @@ def test_a_frame_that_is_missing_makes_a_node_read_again(peers: OtherNodes) -> N
 
 @pytest.mark.parametrize("reads", [False, True], ids=["at once", "while it is read"])
 def test_what_a_node_that_leaves_told_last_is_looked_for_if_it_was_lost(
-    peers: OtherNodes, reads: bool
+    peers: OtherNodes, redis: Redis, listener: Recorder, reads: bool
 ) -> None:
-    out, listener = Outgoing(), peers._listener
-    assert isinstance(listener, Recorder)
+    out = Outgoing()
     peers.take(out.next(OTHER, ME, 0))
     gevent.sleep(0)
     before = listener.caught_up
@@ -89,7 +106,7 @@ def test_what_a_node_that_leaves_told_last_is_looked_for_if_it_was_lost(
     out.next(OTHER, ME, 0)  # lost
     peers.take(out.next(OTHER, ME, 0, leaving=True))
     if reads:
-        peers._read_users = lambda node: gevent.sleep(0)
+        redis.users = lambda node: gevent.sleep(0)
         gevent.sleep(0)
     peers.drop("other", 0)
     gevent.sleep(0)
@@ -115,12 +132,12 @@ def test_a_node_counts_as_of_the_former_version_until_its_frame_says_otherwise(p
 
 
 def test_a_node_without_a_lease_is_read_again_until_it_has_one(
-    peers: OtherNodes, monkeypatch: pytest.MonkeyPatch
+    peers: OtherNodes, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis has lost its data, and with them the lease."""
     monkeypatch.setattr("greenchat.bus.cluster.nodes.TRY_AGAIN", 0)
     leases = iter([None, None, {7}])
-    peers._read_users = lambda node: next(leases)
+    redis.users = lambda node: next(leases)
     peers.take(Outgoing().next(OTHER, ME, 0))
     for _ in range(5):
         gevent.sleep(0)
