@@ -52,7 +52,8 @@ def a_lost_subscription_is_noticed(url: str) -> None:
 
 def all_know_who_is_where_after_many_losses(url: str) -> None:
     """Subscriptions and Redis's data are lost while users come and go, and a node dies and comes back."""
-    with cluster(url, "a", "b", "c") as [a, b, c]:
+    with cluster(url, "a", "b", "c") as [a, b, first]:
+        c = first
         admin = redis.Redis.from_url(url)
         for number in range(90):
             admin.client_kill_filter(_type="pubsub")

@@ -20,6 +20,9 @@ class Redis:
 
     users: Callable[[Node], set[int] | None] = staticmethod(lambda node: set())
 
+    def read(self, node: Node) -> set[int] | None:
+        return self.users(node)
+
 
 @pytest.fixture
 def redis() -> Redis:
@@ -34,7 +37,7 @@ def listener() -> Recorder:
 @pytest.fixture
 def peers(redis: Redis, listener: Recorder) -> OtherNodes:
     """All that this node knows: nobody yet."""
-    return OtherNodes(ME, listener, lambda node: redis.users(node), lambda: None, lambda node: None)
+    return OtherNodes(ME, listener, redis.read, lambda: None, lambda node: None)
 
 
 def sent(peers: OtherNodes) -> Frame:
