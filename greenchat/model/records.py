@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+MAX_ID = 2**31 - 1
+"""The largest id of a user or group: positive 32-bit integers."""
+
+MAX_SEQ = 2**63 - 1
+"""The largest seq that a database can hold."""
+
 
 class Share(NamedTuple):
     """Whose computation it is, for a queue that serves addresses and accounts in turn.
@@ -77,13 +83,13 @@ class NewEntry(NamedTuple):
     """An entry to be appended to a conversation.
 
     ``conversation`` is ``a·2³² + b`` for the users a ≤ b, ``-g`` for group g.  ``cid`` is None or
-    unique among the sender's.  The body of a ``recall`` is the seq of its target, in decimal.
+    unique among the sender's.  ``kind`` is the name of one of ``kinds.KINDS``.
     """
 
     conversation: int
     sender: int
     cid: str | None
-    kind: Literal["text", "recall"]
+    kind: str
     body: str
     time: str
 
@@ -96,7 +102,7 @@ class First(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An entry of a conversation's log; the body of a recalled message is empty."""
+    """An entry of a conversation's log; ``kind`` is the name of one of ``kinds.KINDS``."""
 
     conversation: int
     seq: int
@@ -104,7 +110,7 @@ class Entry(NamedTuple):
     name: str
     """The sender's; ``DELETED`` if there is no such user any more."""
     cid: str | None
-    kind: Literal["text", "recall"]
+    kind: str
     body: str
     time: str
 

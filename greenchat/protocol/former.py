@@ -9,9 +9,10 @@ import msgspec
 from msgspec import UNSET
 
 from greenchat.model.conversations import peer_of
+from greenchat.model.kinds import TEXT
 from greenchat.model.records import Entry
 from greenchat.protocol.messages import GroupChatPush, OneChatPush, ReadPush, TypingPush
-from greenchat.protocol.native import encode, push_of
+from greenchat.protocol.native import FORMS, encode
 from greenchat.protocol.wire import NOBODY
 
 _chats: msgspec.json.Decoder[OneChatPush | GroupChatPush] = msgspec.json.Decoder(OneChatPush | GroupChatPush)
@@ -32,14 +33,14 @@ def entry_in(conversation: int, own: bytes) -> Entry | None:
     if chat.msg is UNSET:
         return None
     cid = None if chat.cid is UNSET else chat.cid
-    return Entry(conversation, chat.seq, chat.id, chat.name, cid, "text", chat.msg, chat.time)
+    return Entry(conversation, chat.seq, chat.id, chat.name, cid, TEXT.name, chat.msg, chat.time)
 
 
 def frames_of(entry: Entry) -> tuple[bytes, bytes]:
     """Return the frames of an entry, without terminators: for the others, for the sender's own devices."""
     conversation, sender = entry.conversation, entry.sender
     reader = NOBODY if conversation < 0 else peer_of(conversation, sender)
-    return encode(push_of(entry, reader)), encode(push_of(entry, sender))
+    return encode(FORMS[entry.kind](entry, reader)), encode(FORMS[entry.kind](entry, sender))
 
 
 def push_in(frame: bytes) -> TypingPush | ReadPush | None:

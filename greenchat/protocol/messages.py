@@ -13,10 +13,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-MAX_ID = 2**31 - 1
-"""The largest id of a user or group: positive 32-bit integers."""
-
-MAX_SEQ = 2**63 - 1
+from greenchat.model.records import MAX_ID, MAX_SEQ
 
 
 class MsgId(IntEnum):

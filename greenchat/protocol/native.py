@@ -6,6 +6,7 @@ a sentence that tells its sender what is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast, get_args
 
 import msgspec
@@ -13,11 +14,11 @@ from msgspec import UNSET, UnsetType
 
 from greenchat.errors import BadRequest, MalformedFrame, NotLoggedIn, RequestError, TooLarge, UnknownMsgid
 from greenchat.model.conversations import group_of, peer_of
-from greenchat.model.records import Entry
+from greenchat.model.kinds import RECALL, TEXT
+from greenchat.model.records import MAX_SEQ, Entry
 from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE
 from greenchat.protocol.messages import (
     ANY_REQUEST,
-    MAX_SEQ,
     REQUESTS,
     UNANSWERED,
     Ack,
@@ -81,7 +82,7 @@ class Native:
         return lambda entries: fitting(entries, self, room)
 
     def entry(self, entry: Entry, reader: int) -> Frames:
-        return (encode(push_of(entry, reader)) + NEWLINE,)
+        return (encode(FORMS[entry.kind](entry, reader)) + NEWLINE,)
 
     def push(self, push: Push) -> Frames:
         return (encode(push) + NEWLINE,)
@@ -109,17 +110,11 @@ def address(answer: Answer, request: Request) -> None:
         answer.re = request.__struct_config__.tag  # type: ignore[assignment]  # they are all integers
 
 
-def push_of(entry: Entry, reader: int, recalled: str | UnsetType = UNSET) -> Push:
-    """Return an entry as a message.
+# -- Entries
 
-    Args:
-        entry: what the log holds.
-        reader: the user that gets it; only the sender sees the ``cid``.
-        recalled: the text of a recalled message; UNSET for none and ``recalled``.
-    """
-    conversation, seq, sender, name, cid, kind, body, time = entry
-    if kind == "recall":
-        return _recall(entry, reader)
+
+def _chat(entry: Entry, reader: int, recalled: str | UnsetType = UNSET) -> Push:
+    conversation, seq, sender, name, cid, _, body, time = entry
     msg: str | UnsetType = body
     is_recalled: bool | UnsetType = UNSET
     if not body:
@@ -134,7 +129,7 @@ def push_of(entry: Entry, reader: int, recalled: str | UnsetType = UNSET) -> Pus
     return OneChatPush(sender, name, toid, msg, seq, time, is_recalled, own)
 
 
-def _recall(entry: Entry, reader: int) -> RecallPush:
+def _recall(entry: Entry, reader: int, recalled: str | UnsetType = UNSET) -> Push:
     groupid = group_of(entry.conversation)
     return RecallPush(
         id=entry.sender,
@@ -144,6 +139,14 @@ def _recall(entry: Entry, reader: int) -> RecallPush:
         peerid=peer_of(entry.conversation, reader) if groupid is None else UNSET,
         groupid=UNSET if groupid is None else groupid,
     )
+
+
+FORMS: dict[str, Callable[..., Push]] = {TEXT.name: _chat, RECALL.name: _recall}
+"""Each kind of entry as a message: ``FORMS[kind](entry, reader, recalled=UNSET)``.
+
+``reader`` is the user that gets it; ``recalled`` is the text of a recalled message, UNSET for none and the
+field ``recalled``.
+"""
 
 
 def _embedded(value: Any) -> msgspec.Raw:

@@ -14,6 +14,7 @@ from greenchat.data.engine.statements import Statements
 from greenchat.data.queries.permission import lock_heads, raise_heads, refusals
 from greenchat.data.schema import Message
 from greenchat.errors import BadRequest, NoSuchMessage, RequestError
+from greenchat.model.kinds import KINDS
 from greenchat.model.records import First, NewEntry
 
 
@@ -54,16 +55,20 @@ class _Known(NamedTuple):
 
 _CONVERSATION = attrgetter("conversation")
 
-_RECALL = (
-    update(Message)
+_CHANGES = {
+    kind.name: update(Message)
     .where(
         Message.c.conversation == bindparam("c"),
         Message.c.seq == bindparam("target"),
-        Message.c.kind == "text",
+        Message.c.kind.in_([each.name for each in KINDS.values() if each.is_message]),
         Message.c.body != "",
     )
-    .values(body="")
-)
+    .values(**kind.change)
+    for kind in KINDS.values()
+    if kind.change is not None
+}
+"""By the kinds that have a target: the change that the commit of such an entry makes in it."""
+
 _BY_CID = select(
     Message.c.sender,
     Message.c.cid,
@@ -91,7 +96,7 @@ def append_new(db: Connection, sql: Statements, messages: Sequence[NewEntry]) ->
         IntegrityError, Doubtful: it is not so; roll back and call ``append_any``.
     """
     for message in messages:
-        if message.kind == "recall" and not _recall(db, message):
+        if message.kind in _CHANGES and not _change_target(db, message):
             raise Doubtful
     counts = Counter(map(_CONVERSATION, messages))
     heads = raise_heads(db, sql, counts, messages)
@@ -125,7 +130,7 @@ def append_any(db: Connection, sql: Statements, messages: Sequence[NewEntry]) ->
                 first_of[place] = first.place
         elif place in refused:
             outcomes[place] = refused[place]
-        elif message.kind == "recall" and not _recall(db, message):
+        elif message.kind in _CHANGES and not _change_target(db, message):
             outcomes[place] = NoSuchMessage()
         else:
             new[place] = message
@@ -209,10 +214,10 @@ def _insert(
     return outcomes
 
 
-def _recall(db: Connection, message: NewEntry) -> bool:
-    """Blank the target of a recall and return whether there was something to blank."""
-    blanked = db.execute(_RECALL, {"c": message.conversation, "target": int(message.body)})
-    return blanked.rowcount == 1
+def _change_target(db: Connection, entry: NewEntry) -> bool:
+    """Change the target of an entry; return True if it is a message that is not recalled."""
+    changed = db.execute(_CHANGES[entry.kind], {"c": entry.conversation, "target": int(entry.body)})
+    return changed.rowcount == 1
 
 
 def _known(db: Connection, messages: Sequence[NewEntry]) -> dict[tuple[int, str], _Known]:

@@ -17,6 +17,7 @@ from greenchat.data.engine.statements import Pair, Statements
 from greenchat.data.schema import Conversation
 from greenchat.errors import Blocked, NotAMember, RequestError
 from greenchat.model.conversations import of_pair
+from greenchat.model.kinds import KINDS
 from greenchat.model.records import NewEntry
 
 _LOCK_HEADS = (
@@ -104,7 +105,7 @@ def refusals(db: Connection, sql: Statements, messages: Sequence[NewEntry]) -> d
     asked = {
         (conversation, sender)
         for conversation, sender, _, kind, _, _ in messages
-        if conversation < 0 or kind == "text"
+        if conversation < 0 or KINDS[kind].is_blockable
     }
     asked -= remembered
     refused = sql.pairs_where(db, _REFUSED, asked) if asked else set()
@@ -112,7 +113,7 @@ def refusals(db: Connection, sql: Statements, messages: Sequence[NewEntry]) -> d
     return {
         place: NotAMember() if conversation < 0 else Blocked()
         for place, (conversation, sender, _, kind, _, _) in enumerate(messages if refused else ())
-        if (conversation, sender) in refused and (conversation < 0 or kind == "text")
+        if (conversation, sender) in refused and (conversation < 0 or KINDS[kind].is_blockable)
     }
 
 

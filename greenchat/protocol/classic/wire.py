@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from greenchat.errors import MalformedFrame, RequestError
+from greenchat.model.kinds import KINDS, TEXT
 from greenchat.model.records import Entry
 from greenchat.protocol.classic.clients import ClassicClients
 from greenchat.protocol.classic.dialects import (
@@ -33,7 +34,7 @@ from greenchat.protocol.messages import (
     Request,
     msgid_of,
 )
-from greenchat.protocol.native import NATIVE, address, failure, is_passed_over, push_of
+from greenchat.protocol.native import FORMS, NATIVE, address, failure, is_passed_over
 from greenchat.protocol.wire import Fit, Frames, SharedEntry
 
 NUL = b"\0"
@@ -118,14 +119,15 @@ class ClassicWire:
     def login_room(self, request: Request, ack: LoginAck) -> Fit:
         def fit(entries: list[SharedEntry]) -> list[SharedEntry]:
             """Return the first entries that the answer holds, with those between that are not shown."""
-            shown = [shared for shared in entries if shared.entry.kind != "recall"]
+            shown = [shared for shared in entries if _message_of(shared.entry)]
             count = self._welcome(request, ack, shown).shown
             return entries if count == len(shown) else entries[: entries.index(shown[count])]
 
         return fit
 
     def entry(self, entry: Entry, reader: int) -> Frames:
-        return () if entry.kind == "recall" else self._parts(_fields(entry, reader))
+        message = _message_of(entry)
+        return () if message is None else self._parts(_fields(message, reader))
 
     def push(self, push: Push) -> Frames:
         return ()
@@ -148,13 +150,17 @@ class ClassicWire:
 
     def _logged_in(self, request: Request, ack: LoginAck) -> Frames:
         """Return LOGIN_ACK, and a live message from the user's own name of what did not fit."""
-        shown = [shared for shared in ack.offlinemsg or () if shared.entry.kind != "recall"]
-        frame, _, left_out = self._welcome(request, ack, shown)
+        frame, _, left_out = self._welcome(request, ack, ack.offlinemsg or [])
         return [frame + NUL, *(self._notice(ack, left_out) if left_out else ())]
 
-    def _welcome(self, request: Request, ack: LoginAck, shown: list[SharedEntry]) -> Welcome:
-        messages = [self._encode(self._shown(_fields_of(shared))).decode() for shared in shown]
-        return welcome(self._encode, ack, request.cid, messages)
+    def _welcome(self, request: Request, ack: LoginAck, entries: list[SharedEntry]) -> Welcome:
+        messages = [(_message_of(shared.entry), shared.reader) for shared in entries]
+        texts = [
+            self._encode(self._localised(_fields(message, reader))).decode()
+            for message, reader in messages
+            if message is not None
+        ]
+        return welcome(self._encode, ack, request.cid, texts)
 
     def _notice(self, ack: LoginAck, text: str) -> Frames:
         now = self._clients.now()
@@ -176,7 +182,7 @@ class ClassicWire:
     def _parts(self, fields: dict[str, Any]) -> Frames:
         """Return the frames of a message: several, each with a part, if its text is long."""
         text = fields.pop("msg")
-        fields = self._shown(fields)
+        fields = self._localised(fields)
         whole = self._encode(fields | {"msg": text})
         if len(whole) <= MAX_FRAME:
             return (whole + NUL,)
@@ -187,7 +193,7 @@ class ClassicWire:
             for number, piece in enumerate(pieces, 1)
         ]
 
-    def _shown(self, fields: dict[str, Any]) -> dict[str, Any]:
+    def _localised(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of a message with the time as the original shows it."""
         return fields | {"time": self._clients.local_time(fields["time"])}
 
@@ -195,9 +201,15 @@ class ClassicWire:
         return msgspec.json.encode(fields | {"msgid": fields["msgid"] + (self._shift or 0)})
 
 
+def _message_of(entry: Entry) -> Entry | None:
+    """Return an entry as the message that these clients show for it; None if they are not shown it."""
+    words = KINDS[entry.kind].words(entry)
+    return None if words is None else entry._replace(kind=TEXT.name, body=words)
+
+
 def _fields(entry: Entry, reader: int) -> dict[str, Any]:
     """Return the fields of an entry; a recalled message has an empty text, as these clients know no other."""
-    fields: dict[str, Any] = msgspec.to_builtins(push_of(entry, reader, recalled=""))
+    fields: dict[str, Any] = msgspec.to_builtins(FORMS[entry.kind](entry, reader, recalled=""))
     return fields
 
 

@@ -8,15 +8,16 @@ replaces an event (``Committed`` and ``Told``, in version 2), nodes of the forme
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal, Union
+from typing import Annotated, Union
 
 import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import astuple
 
-from greenchat.model.records import Entry
+from greenchat.model.kinds import KINDS
+from greenchat.model.records import MAX_ID, MAX_SEQ, Entry
 from greenchat.protocol.former import entry_in, frames_of, push_in
-from greenchat.protocol.messages import MAX_ID, MAX_SEQ, Id, ReadPush, Seq, TypingPush
+from greenchat.protocol.messages import Id, ReadPush, Seq, TypingPush
 from greenchat.protocol.native import encode
 
 Conversation = Annotated[int, Meta(ge=-MAX_ID, le=MAX_SEQ)]
@@ -31,7 +32,7 @@ class Committed(Struct, array_like=True, tag=11, gc=False):
     sender: Id
     name: str
     cid: str | None
-    kind: Literal["text", "recall"]
+    kind: str
     body: str
     time: str
 
@@ -146,9 +147,9 @@ def decode_event(event: bytes) -> NodeEvent | None:
 
 
 def _is_whole(event: Committed) -> bool:
-    """Return True if the body is one that an entry of this kind can have."""
-    body = event.body
-    return event.kind == "text" or (body.isascii() and body.isdecimal() and len(body) < 20)
+    """Return True if the kind is one that is known here, and the body can be that of one."""
+    kind = KINDS.get(event.kind)
+    return kind is not None and kind.is_body(event.body)
 
 
 # -- The former version, which has JSON frames for clients in its events

@@ -6,6 +6,7 @@ from greenchat.errors import Blocked, Busy, NoSuchMessage, NotAllowed, NotAMembe
 from greenchat.metrics import MESSAGES_STORED
 from greenchat.model.conversations import group_of, of_group, of_pair, peer_of
 from greenchat.model.instants import to_seconds
+from greenchat.model.kinds import KINDS, RECALL, TEXT, is_recalled
 from greenchat.model.records import Entry, Membership, NewEntry
 from greenchat.protocol import messages as m
 from greenchat.service.device.caller import Caller
@@ -24,7 +25,7 @@ def one_chat(caller: Caller, request: m.OneChat) -> None:
     assert userid is not None  # the route needs a login
     check_length("msg", request.msg, 1, service.limits.max_message)
     conversation = of_pair(userid, request.toid)
-    message = NewEntry(conversation, userid, request.cid, "text", request.msg, service.now())
+    message = NewEntry(conversation, userid, request.cid, TEXT.name, request.msg, service.now())
     try:
         if service.blocked.load((userid, request.toid)):
             raise Blocked
@@ -38,7 +39,7 @@ def group_chat(caller: Caller, request: m.GroupChat) -> None:
     """Store a message to a group."""
     service, userid = caller.service, caller.id
     check_length("msg", request.msg, 1, service.limits.max_message)
-    message = NewEntry(of_group(request.groupid), userid, request.cid, "text", request.msg, service.now())
+    message = NewEntry(of_group(request.groupid), userid, request.cid, TEXT.name, request.msg, service.now())
     try:
         membership = member_of(caller, request.groupid)
     except RequestError as refusal:
@@ -54,7 +55,7 @@ def recall(caller: Caller, request: m.Recall) -> None:
     """
     service, userid = caller.service, caller.id
     conversation = conversation_of(caller, request)
-    message = NewEntry(conversation, userid, request.cid, "recall", str(request.target), service.now())
+    message = NewEntry(conversation, userid, request.cid, RECALL.name, str(request.target), service.now())
     try:
         _check_recall(caller, request)
         membership = None if request.groupid is None else member_of(caller, request.groupid)
@@ -70,9 +71,10 @@ def _check_recall(caller: Caller, request: m.Recall) -> None:
     if request.target <= after:
         raise NoSuchMessage
     target = caller.service.store.entry(conversation, request.target)
-    if target.kind != "text" or (not target.body and request.cid is None):
+    was_recalled = is_recalled(target)
+    if not KINDS[target.kind].is_message or (was_recalled and request.cid is None):
         raise NoSuchMessage
-    if target.body and not _may_recall(caller, caller.id, target):
+    if not was_recalled and not _may_recall(caller, caller.id, target):
         raise NotAllowed("you can recall only your own messages, and only for a while")
 
 
