@@ -150,12 +150,8 @@ class LoginState(NamedTuple):
     """The node where the device was marked online before, if that was another one."""
     since: str = ""
     """The instant of this login, later than that of each login of the device before it."""
-
-    @property
-    def rows(self) -> int:
-        """Rows of the database that it was read from."""
-        mine = len(self.friends) + len(self.groups) + len(self.backlog)
-        return mine + sum(len(members) for members in self.members.values())
+    rows: int = 0
+    """Rows of the database that it was read from, besides those of the user and the device."""
 
 
 class Follower(NamedTuple):

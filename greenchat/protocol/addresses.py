@@ -21,6 +21,7 @@ def plain(host: str) -> str:
     return host.removeprefix("::ffff:") if "." in host else host
 
 
+@lru_cache(HOSTS)
 def host_of(address: str) -> str:
     """Return the host of ``HOST:PORT``."""
     return address.rpartition(":")[0].strip("[]")

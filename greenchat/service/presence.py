@@ -94,9 +94,11 @@ class Presence:
 
     def moved_here(self, userid: int) -> None:
         """Take note of a user's first session at this node, or of the end of the last."""
-        if not self._hub.of(userid):
-            self._hidden.pop(userid, None)
-        self.moved((userid,))
+        if userid in self._hidden and not self._hub.of(userid):
+            del self._hidden[userid]
+        self._moved.add(userid)
+        self._due.add(userid)
+        self._tell_soon()
 
     def block_changed(self, blocker: int, blocked: int) -> None:
         """Take note that a user may have blocked another, or may not block them any more."""
@@ -163,7 +165,8 @@ class Presence:
         """Tell all that is due; what comes while the followers are read is told with the next ones."""
         due, self._due = self._due, set()
         blockers, self._blockers = self._blockers, set()
-        users = {userid for userid in due if self._differs(userid)}
+        # Those of whom followers here may have been told another state than the present one.
+        users = (due & self._read) | (self._router.online(due) ^ (due & self._shown))
         # Before the followers are read: what moves meanwhile is to be noticed.
         self._moved -= due
         self._read -= due
@@ -182,10 +185,6 @@ class Presence:
         # Not all clients know the same state of those that moved meanwhile (see the table above).
         self._read |= self._moved & (users | blockers)
         self._tell_soon()
-
-    def _differs(self, userid: int) -> bool:
-        """Return True if followers here may have been told another state than the present one."""
-        return userid in self._read or bool(self._router.online((userid,))) != (userid in self._shown)
 
     def _followers(self, users: set[int]) -> list[Follower]:
         if not users or not self._hub.users() or self._stops():

@@ -145,7 +145,8 @@ def login_state(db: Connection, userid: int, device: str, here: str) -> records.
     rows: list[list[Any]] = [[] for _ in range(SPAN + 1)]
     low = userid * PAIR
     row: list[Any]
-    for kind, *row in _STATE.run(db, u=userid, d=device, low=low, high=low + PAIR):
+    found = _STATE.run(db, u=userid, d=device, low=low, high=low + PAIR)
+    for kind, *row in found:
         rows[kind].append(row)
     if not rows[DEVICE]:
         return None
@@ -173,4 +174,5 @@ def login_state(db: Connection, userid: int, device: str, here: str) -> records.
         backlog=[span for span in spans if span.after < span.upto],
         before=node if node not in ("", here) else None,
         since=last_login,
+        rows=len(found) - 1,
     )

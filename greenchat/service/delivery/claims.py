@@ -18,8 +18,10 @@ a newer login here      it ends; if its transaction is done later, the newer log
 
 from __future__ import annotations
 
+from msgspec import Struct
 
-class Claim:
+
+class Claim(Struct, gc=False, eq=False):
     """One login's place in the order of its device's logins.
 
     Attributes:
@@ -28,14 +30,11 @@ class Claim:
         is_open: its transaction is done.
     """
 
-    __slots__ = ("_newest", "_void", "is_open", "is_public", "since")
-
-    def __init__(self) -> None:
-        self.since = ""
-        self.is_public = False
-        self.is_open = False
-        self._newest = ""
-        self._void = ""
+    since: str = ""
+    is_public: bool = False
+    is_open: bool = False
+    _newest: str = ""
+    _void: str = ""
 
     def open(self, since: str) -> None:
         """Note the instant that the database has given to the login."""

@@ -118,11 +118,11 @@ class Hub:
 
     def online(self, users: Iterable[int]) -> set[int]:
         """Return who of these is online here."""
-        return {userid for userid in users if userid in self._sessions}
+        return self._sessions.keys() & users
 
     def find(self, userid: int, device: str) -> Online | None:
         """Return the user's session of this device."""
-        for session in self.of(userid):
+        for session in self._sessions.get(userid, ()):
             if session.device == device:
                 return session
         return None
@@ -131,7 +131,7 @@ class Hub:
         """Add a session."""
         self.entries += 1
         session.entered = self.entries
-        sessions = self.of(userid)
+        sessions = self._sessions.get(userid, ())
         self._sessions[userid] = (*sessions, session)
         if not sessions:
             self._moved(userid)

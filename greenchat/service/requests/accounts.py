@@ -83,24 +83,20 @@ def login(caller: Caller, request: m.Login) -> None:
     In this order, so that a message that is committed meanwhile is either read or held.
     """
     try:
-        _login(caller, request)
+        if caller.user is not None:
+            raise AlreadyLoggedIn
+        check_printable("device", request.device)
+        account = authenticate(caller, request)
+        service = caller.service
+        bill = service.throttle.bill(account.id, caller.peer.address, service.monotonic())
+        try:
+            _log_in(caller, request, account, bill)
+        finally:
+            bill.settle()
     except RequestError as error:
         LOGINS.values[error.error] += 1
         raise
     LOGINS.values["ok"] += 1
-
-
-def _login(caller: Caller, request: m.Login) -> None:
-    if caller.user is not None:
-        raise AlreadyLoggedIn
-    check_printable("device", request.device)
-    account = authenticate(caller, request)
-    service = caller.service
-    bill = service.throttle.bill(account.id, caller.peer.address, service.monotonic())
-    try:
-        _log_in(caller, request, account, bill)
-    finally:
-        bill.settle()
 
 
 def _log_in(caller: Caller, request: m.Login, account: Account, bill: LoginBill) -> None:
@@ -232,11 +228,13 @@ def _take_place(caller: Caller, account: Account, request: m.Login) -> list[Seat
         return None
     if service.draining:
         raise Busy("this server stops", retry_after=1.0)
-    elsewhere = {seat.device for seat in seats}
-    if request.device in elsewhere and not _is_forced(caller, request):
-        raise AlreadyOnline
-    # Each counts once: one that has come back may still be counted at a node that has died.
-    _check_devices(service, len(elsewhere.union(session.device for session in service.hub.of(userid))))
+    if seats:  # else ``_enter`` has checked it all
+        elsewhere = {seat.device for seat in seats}
+        if request.device in elsewhere and not _is_forced(caller, request):
+            raise AlreadyOnline
+        # Each counts once: one that has come back may still be counted at a node that has died.
+        elsewhere.update(session.device for session in service.hub.of(userid))
+        _check_devices(service, len(elsewhere))
     return seats
 
 
@@ -261,7 +259,7 @@ def _settle(
     state = open_here(service, userid, device, nobody_knows)
     bill.rows = state.rows
     is_void = has_changed(caller, request, account, state)
-    there = [seat.node for seat in seats or () if seat.device == device]
+    there = [seat.node for seat in seats if seat.device == device] if seats else ()
     if caller.user is None:  # replaced, or ended by a change of the password, meanwhile
         if not hand_over(service, userid, device, state, there):
             service.store.close_device(userid, device, service.node, service.now())

@@ -82,5 +82,5 @@ def exactly_one(**fields: object) -> None:
     Raises:
         BadRequest: none or both were; the sentence names them.
     """
-    if sum(value is not None for value in fields.values()) != 1:
+    if list(fields.values()).count(None) != len(fields) - 1:
         raise BadRequest(f"exactly one of {' and '.join(fields)} is needed")
