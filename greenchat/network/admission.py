@@ -112,8 +112,9 @@ class Admission:
         Raises:
             TooManyConnections: it was not counted; close it at once.
         """
-        key = self._key(address)
-        refusal = self._refusal(key, host_of(address))
+        host = host_of(address)
+        key = network_of(host)
+        refusal = self._refusal(key, host)
         if refusal is not None:
             if self._refused_count >= REFUSED_AT_ONCE:
                 raise self._refused_at_once(refusal)
@@ -144,7 +145,7 @@ class Admission:
     def _count_out(self, address: str, refused: bool) -> None:
         self._count -= 1
         self._refused_count -= refused
-        key = self._key(address)
+        key = network_of(host_of(address))
         left = self._addresses[key] - 1
         if left:
             self._addresses[key] = left
@@ -188,7 +189,3 @@ class Admission:
             self._swept = now
             self._anonymous = {connection for connection in self._anonymous if connection.is_anonymous}
         return self._in_handshake + len(self._anonymous) >= self._max_anonymous
-
-    def _key(self, address: str) -> str:
-        """Return the network by which an address is counted."""
-        return network_of(host_of(address))

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from time import monotonic
 from typing import Any
 
+import gevent
 from gevent import monkey, socket
 from gevent.event import Event
 from gevent.server import StreamServer
@@ -240,7 +241,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         self._admission.register(connection, error)
         if error is not None:
             connection.refuse(error, self._patience)
-        super().do_handle(connection)
+        gevent.spawn(self.handle, connection)
 
     def _shaper(self, address: str, now: float) -> Shaper | None:
         limits = self._limits
@@ -249,16 +250,15 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         return Shaper(limits.byte_rate, limits.byte_burst, now)
 
     def handle(self, connection: Connection) -> None:
-        """Serve one connection; the body of its greenlet."""
-        connection.run(self._open_session)
-
-    def do_close(self, connection: Connection) -> None:
-        """Forget a connection that has ended."""
-        self.connections.discard(connection)
-        self._admission.leave(connection)
-        self._silent.remove(connection)
-        if not self.connections:
-            self._empty.set()
+        """Serve one connection, then forget it; the body of its greenlet."""
+        try:
+            connection.run(self._open_session)
+        finally:
+            self.connections.discard(connection)
+            self._admission.leave(connection)
+            self._silent.remove(connection)
+            if not self.connections:
+                self._empty.set()
 
     def _back_off(self, error: OSError) -> None:
         """Leave new connections in the kernel's backlog for a moment; without a pause the loop would spin."""

@@ -12,8 +12,12 @@ HOSTS = 1024
 
 def display(address: tuple[Any, ...]) -> str:
     """Write a socket address as ``HOST:PORT``; IPv6 in brackets, IPv4 on a dual-stack socket plain."""
-    host, port = plain(address[0]), address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    host, port = address[0], address[1]
+    if ":" in host:
+        host = plain(host)
+        if ":" in host:
+            return f"[{host}]:{port}"
+    return f"{host}:{port}"
 
 
 def plain(host: str) -> str:

@@ -75,11 +75,16 @@ class Native:
         return () if is_passed_over(error, re) else (encode(failure(error, re, cid)) + NEWLINE,)
 
     def login_room(self, request: Request, ack: LoginAck) -> Fit:
-        if len(encode(ack.friends)) + len(encode(ack.groups)) > MAX_SERVER_FRAME - PAGE_BYTES - _MARGIN:
-            for group in ack.groups or ():
-                group.users = UNSET
-        room = min(PAGE_BYTES, MAX_SERVER_FRAME - len(encode(ack)) - _MARGIN)
-        return lambda entries: fitting(entries, self, room)
+        if ack.groups:
+            size = len(encode(ack.friends)) + len(encode(ack.groups))
+            if size > MAX_SERVER_FRAME - PAGE_BYTES - _MARGIN:
+                for group in ack.groups:
+                    group.users = UNSET
+
+        def fit(entries: list[SharedEntry]) -> list[SharedEntry]:
+            return fitting(entries, self, min(PAGE_BYTES, MAX_SERVER_FRAME - len(encode(ack)) - _MARGIN))
+
+        return fit
 
     def entry(self, entry: Entry, reader: int) -> Frames:
         return (encode(FORMS[entry.kind](entry, reader)) + NEWLINE,)

@@ -51,17 +51,15 @@ class TcpOpening(Native):
                 raise
             data = data.lstrip(b"\r\n\0")
         self._said += data
-        ends = [(place, end) for end in (NEWLINE, NUL) if (place := self._said.find(end)) >= 0]
-        if not ends:
-            if len(self._said.removesuffix(b"\r")) > self._max_frame:
-                raise FrameTooLarge(self._max_frame, [])
-            return None
-        return self._speech(min(ends)[1]), self._said
-
-    def _speech(self, terminator: bytes) -> Speech:
-        if terminator == NUL:
-            return Speech(Lines(self._max_frame, NUL), ClassicWire(self._clients, self._address))
-        return Speech(Lines(self._max_frame), NATIVE)
+        newline, nul = self._said.find(NEWLINE), self._said.find(NUL)
+        if newline >= 0 and not 0 <= nul < newline:
+            return Speech(Lines(self._max_frame), NATIVE), self._said
+        if nul >= 0:
+            classic = ClassicWire(self._clients, self._address)
+            return Speech(Lines(self._max_frame, NUL), classic), self._said
+        if len(self._said.removesuffix(b"\r")) > self._max_frame:
+            raise FrameTooLarge(self._max_frame, [])
+        return None
 
     def ended(self) -> None:
         if is_message(self._said):

@@ -121,7 +121,7 @@ def check_beginning(data: bytes) -> None:
     Raises:
         ForeignDialect: they are a length before a JSON object; its zeros would pass for the terminator.
     """
-    if _has_length_prefix(data):
+    if b"\0" in data[:4] and _has_length_prefix(data):
         raise ForeignDialect("each message begins with its length")
 
 
