@@ -75,6 +75,12 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         certificate: for TLS; None: there is none.
         patience: seconds for which the first frame of a connection over a limit is waited for, to
             refuse it in its framing; none with TLS.
+
+    Attributes:
+        connections: those that are open.
+        handshakes: runs the handshakes of those that are not admitted yet.
+        heartbeat: supervises the connections.
+        silent: the connections that have been granted a longer time to log in.
     """
 
     backlog = 4096
@@ -99,15 +105,15 @@ class ChatServer(StreamServer):  # type: ignore[misc]
     ) -> None:
         super().__init__(address)
         self._limits = limits
-        self._silent = SilentConnections(limits)
+        self.silent = SilentConnections(limits)
         self._admission = Admission(
             limits.max_connections,
             limits.max_connections_per_address,
             limits.max_strangers,
             limits.is_exempt,
-            self._silent.give_way,
+            self.silent.give_way,
         )
-        self._handshakes = Handshakes(self._admission, login_timeout, proxies, certificate)
+        self.handshakes = Handshakes(self._admission, login_timeout, proxies, certificate)
         self._encrypts = certificate is not None
         self._opening = opening
         self._patience = 0.0 if self._encrypts else patience
@@ -118,7 +124,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
             max_missed,
             login_timeout,
             limits.outbox_seconds,
-            None if self._encrypts else self._silent,
+            None if self._encrypts else self.silent,
         )
         self._open_session = open_session
         self._flusher = Flusher()
@@ -161,7 +167,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
             retry_after: gives for each client the seconds after which to come back, spread so
                 that not all do at once.
         """
-        self._handshakes.close()
+        self.handshakes.close()
         for connection in self.connections:
             connection.close(reason, retry_after())
 
@@ -201,7 +207,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
             if error.errno in self.fatal_errors:
                 raise
             if error.errno in EXHAUSTED:
-                self._back_off(error)
+                self.back_off(error)
             return None  # there is none, or it has gone again (accept(2): treat like EAGAIN)
         sock = PlainSocket(self.socket.family, self.socket.type, self.socket.proto, fileno=fd)
         sock.setblocking(False)
@@ -210,7 +216,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
     def do_handle(self, sock: Any, address: tuple[Any, ...]) -> None:
         """Begin the handshakes of a new connection, unless there are far too many."""
         try:
-            self._handshakes.begin(sock, address, self._admit)
+            self.handshakes.begin(sock, address, self._admit)
         except TooManyConnections as error:
             if not self._encrypts:
                 self._say_why(sock, display(address), error.refusal)
@@ -256,11 +262,11 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         finally:
             self.connections.discard(connection)
             self._admission.leave(connection)
-            self._silent.remove(connection)
+            self.silent.remove(connection)
             if not self.connections:
                 self._empty.set()
 
-    def _back_off(self, error: OSError) -> None:
+    def back_off(self, error: OSError) -> None:
         """Leave new connections in the kernel's backlog for a moment; without a pause the loop would spin."""
         super().stop_accepting()
         self._timer = self.loop.timer(BACK_OFF)

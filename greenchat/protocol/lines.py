@@ -35,12 +35,12 @@ class Lines:
         terminator: one byte, that ends each frame.
     """
 
-    __slots__ = ("_max_frame", "_tail", "_terminator")
+    __slots__ = ("_max_frame", "_terminator", "tail")
 
     def __init__(self, max_frame: int = MAX_REQUEST_FRAME, terminator: bytes = NEWLINE) -> None:
         self._max_frame = max_frame
         self._terminator = terminator
-        self._tail = b""
+        self.tail = b""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes from the peer and return the frames that are now complete, in order.
@@ -49,9 +49,9 @@ class Lines:
             FrameTooLarge: a frame is longer than ``max_frame``; the peer's fault.  The stream is
                 of no use after it.
         """
-        if self._tail:
-            data = self._tail + data
-        *frames, self._tail = data.split(self._terminator)
+        if self.tail:
+            data = self.tail + data
+        *frames, self.tail = data.split(self._terminator)
         if b"\r" in data and self._terminator == NEWLINE:
             frames = [frame.removesuffix(b"\r") for frame in frames]
         if len(data) > self._max_frame:
@@ -59,6 +59,6 @@ class Lines:
         return list(filter(None, frames))
 
     def _check(self, frames: list[bytes]) -> None:
-        for number, frame in enumerate([*frames, self._tail.removesuffix(b"\r")]):
+        for number, frame in enumerate([*frames, self.tail.removesuffix(b"\r")]):
             if len(frame) > self._max_frame:
                 raise FrameTooLarge(self._max_frame, [frame for frame in frames[:number] if frame])

@@ -22,15 +22,18 @@ class TcpOpening(Native):
         clients: what the connections of classic clients share.
         address: ``HOST:PORT`` of the client.
         max_frame: bytes that a frame may have.
+
+    Attributes:
+        said: the bytes that came before the first frame was complete.
     """
 
-    __slots__ = ("_address", "_clients", "_max_frame", "_said")
+    __slots__ = ("_address", "_clients", "_max_frame", "said")
 
     def __init__(self, clients: ClassicClients, address: str, max_frame: int) -> None:
         self._clients = clients
         self._address = address
         self._max_frame = max_frame
-        self._said = b""
+        self.said = b""
 
     # docs of the public methods: protocol.wire.Opening
 
@@ -40,33 +43,33 @@ class TcpOpening(Native):
 
     @property
     def is_unused(self) -> bool:
-        return not self._said
+        return not self.said
 
     def hear(self, data: bytes) -> tuple[Speech, bytes] | None:
-        if not self._said:
+        if not self.said:
             try:
                 check_beginning(data)
             except ForeignDialect as dialect:
                 self._clients.note_dialect(self._address, str(dialect))
                 raise
             data = data.lstrip(b"\r\n\0")
-        self._said += data
-        newline, nul = self._said.find(NEWLINE), self._said.find(NUL)
+        self.said += data
+        newline, nul = self.said.find(NEWLINE), self.said.find(NUL)
         if newline >= 0 and not 0 <= nul < newline:
-            return Speech(Lines(self._max_frame), NATIVE), self._said
+            return Speech(Lines(self._max_frame), NATIVE), self.said
         if nul >= 0:
             classic = ClassicWire(self._clients, self._address)
-            return Speech(Lines(self._max_frame, NUL), classic), self._said
-        if len(self._said.removesuffix(b"\r")) > self._max_frame:
+            return Speech(Lines(self._max_frame, NUL), classic), self.said
+        if len(self.said.removesuffix(b"\r")) > self._max_frame:
             raise FrameTooLarge(self._max_frame, [])
         return None
 
     def ended(self) -> None:
-        if is_message(self._said):
+        if is_message(self.said):
             self._clients.note_dialect(self._address, "its messages have no terminator")
 
     def refused(self, error: RequestError, first: bytes | None) -> Frames:
         return NATIVE.refused(error, first)
 
     def bye(self, reason: str, retry_after: float | None) -> Frames:
-        return () if is_message(self._said) else super().bye(reason, retry_after)
+        return () if is_message(self.said) else super().bye(reason, retry_after)

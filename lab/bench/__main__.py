@@ -27,7 +27,7 @@ FAULTY, UNUSABLE = 1, 2
 
 def main(arguments: Sequence[str]) -> int:
     """Run it and return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     for name in [name for name in os.environ if name.startswith("GREENCHAT_")]:
         del os.environ[name]  # a setting of somebody's own server
     try:
@@ -95,7 +95,7 @@ def chosen(only: str | None, growth: bool) -> list[str]:
     return names
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     width = max(map(len, ALL))
     parser = argparse.ArgumentParser(
         prog="scripts/bench",

@@ -240,7 +240,7 @@ def free_ports(count: int) -> int:
     Raises:
         LabError: there are none.
     """
-    choice = _outside_ephemeral(count)
+    choice = outside_ephemeral(count)
     for _ in range(TRIES):
         first = random.choice(choice)
         row = range(first, first + count)
@@ -254,7 +254,7 @@ def free_ports(count: int) -> int:
     raise LabError(f"there are no {count} free ports in a row")
 
 
-def _outside_ephemeral(count: int) -> range:
+def outside_ephemeral(count: int) -> range:
     """Return where a row of ports may begin so that it avoids those of outgoing connections."""
     low, high = map(int, EPHEMERAL.read_text().split())
     below, above = range(LOWEST, low - count + 1), range(high + 1, HIGHEST - count + 2)

@@ -72,7 +72,7 @@ class Soak:
         self.chance = chance
         self.faults: Counter[str] = Counter()
         self.calm: list[tuple[float, float]] = []
-        self._trial = trial
+        self.trial_on = trial
         self._began = monotonic()
 
     def run(self, seconds: float) -> None:
@@ -93,9 +93,9 @@ class Soak:
             sleep(self.chance.uniform(*LASTS))
             self.fleet.heal()
             healed = self.load.weather.calm_since = monotonic()
-            self._trial.faults.append(Broken(what, began, healed))
-            took = self._trial.wait_for_progress(RECOVERY)
-            right = self._trial.look()
+            self.trial_on.faults.append(Broken(what, began, healed))
+            took = self.trial_on.wait_for_progress(RECOVERY)
+            right = self.trial_on.look()
             self._say(f"  mended; back after {took:.1f} s, right after {right:.1f}. {self._counts()}")
 
     def rest(self, seconds: float) -> None:
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="greenchat-soak-"))
     status = 1
     try:
-        with _trial(folder, options) as trial:
+        with trial_on(folder, options) as trial:
             status = _soak(trial, options, folder)
     except (LabError, TimeoutError) as error:
         print(f"failed: {error}")
@@ -180,7 +180,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 @contextmanager
-def _trial(folder: Path, options: argparse.Namespace) -> Iterator[Trial]:
+def trial_on(folder: Path, options: argparse.Namespace) -> Iterator[Trial]:
     with background() as aside, private(MariaDb) as mariadb, private(Redis) as redis:
         fleet = Fleet(folder, aside, mariadb, redis, options.nodes, OPTIONS, direct=options.calm)
         with closing(fleet):

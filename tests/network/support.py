@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import gevent
 from gevent import socket
 from gevent.event import Event
 from gevent.queue import Queue
@@ -168,5 +169,6 @@ class Served:
         for client in self.clients:
             client.close()
         self.server.close_all("stopped", lambda: 0.0)
-        self.server._handshakes._running.join()
+        while len(self.server.handshakes):
+            gevent.sleep(0)
         self.server.wait_closed(1.0)  # so that the next test does not find their ends in its log

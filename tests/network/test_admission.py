@@ -34,6 +34,40 @@ class PeerAt(SimpleNamespace):
     __hash__ = object.__hash__  # type: ignore[assignment]
 
 
+class Clock:
+    """A clock that stands still.
+
+    Attributes:
+        now: seconds.
+    """
+
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(admission, "monotonic", clock)
+    return clock
+
+
+def wait_of_refused(found: Admission) -> float:
+    """Return the seconds that one more is asked to wait, which then leaves."""
+    refusal = found.enter("192.0.2.1:1")
+    found.leave_unregistered("192.0.2.1:1", refusal)
+    assert refusal is not None
+    assert refusal.retry_after is not None
+    return refusal.retry_after
+
+
+def admitted(found: Admission) -> list[bool]:
+    """Fill all limits, and return which of the connections were admitted."""
+    return [come(found, f"[2001:db8:0:{number % 9}::1]:1")[1] is None for number in range(60)]
+
+
 def refused(found: Admission, address: str = "192.0.2.1:1") -> str | None:
     """Return the reason for which one more is refused, who then leaves."""
     connection, refusal = come(found, address)
@@ -71,18 +105,17 @@ def test_for_a_newcomer_a_connection_may_be_ended_given_how_many_its_address_has
     assert refused(found, "192.0.2.3:1") is None
 
 
-def test_in_a_wave_the_refused_are_spread_further(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_wave_the_refused_are_spread_further(clock: Clock) -> None:
     def longest(found: Admission, count: int) -> float:
-        waits = [found._error("x").retry_after for _ in range(count)]
-        assert min(wait or 0.0 for wait in waits) >= RETRY_AFTER[0]
-        return max(wait or 0.0 for wait in waits)
+        waits = [wait_of_refused(found) for _ in range(count)]
+        assert min(waits) >= RETRY_AFTER[0]
+        return max(waits)
 
-    assert longest(some(), 100) <= 5.2
-    assert 7.0 < longest(some(), 2_000) <= 9.0
-    assert longest(some(), 50_000) <= admission.LONGEST_WAIT
-    found = some()
-    longest(found, 50_000)
-    found._wave_ends = 0.0
+    assert longest(some(most=0), 100) <= 5.2
+    assert 7.0 < longest(some(most=0), 2_000) <= 9.0
+    found = some(most=0)
+    assert longest(found, 50_000) <= admission.LONGEST_WAIT
+    clock.now += admission.WAVE_SECONDS
     assert longest(found, 100) <= 5.2
 
 
@@ -135,13 +168,13 @@ def test_who_has_logged_in_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> No
     assert refused(found) is None
 
 
-def test_a_flood_of_strangers_is_not_looked_through_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flood_of_strangers_is_not_looked_through_for_each(clock: Clock) -> None:
     found = some(strangers=1)
     ann, _ = come(found)
     assert refused(found)
     ann.is_anonymous = False
     assert refused(found)  # it has been looked just now
-    found._swept -= admission.SWEEP_AGAIN
+    clock.now += admission.SWEEP_AGAIN
     assert refused(found) is None
 
 
@@ -189,5 +222,4 @@ def test_nothing_is_left_of_those_who_have_gone(monkeypatch: pytest.MonkeyPatch)
         found.leave(connection)
     for entry in greeted:
         found.leave_unregistered(*entry)
-    assert (found._count, found._in_handshake, found._refused_count) == (0, 0, 0)
-    assert (found._addresses, found._anonymous, found._refused) == ({}, set(), set())
+    assert admitted(found) == admitted(some(most=30, of_address=5, strangers=20))

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import gevent
 import pytest
 from gevent.event import Event
 
+from greenchat.network import heartbeat
 from greenchat.network.heartbeat import Heartbeat
 from greenchat.network.limits import Limits
 from greenchat.network.silent import SilentConnections
@@ -56,9 +58,9 @@ class Clock:
     ) -> None:
         self.peer = peer
         self.silent = SilentConnections(Limits(silent_timeout=silent_timeout, max_silent_per_address=1))
-        self.heartbeat = Heartbeat([peer], interval, 5, 10.0, outbox_seconds, self.silent)  # type: ignore[list-item]
         self.now = 0.0
-        self.heartbeat._last = 0.0
+        with patch.object(heartbeat, "monotonic", lambda: self.now):
+            self.heartbeat = Heartbeat([peer], interval, 5, 10.0, outbox_seconds, self.silent)  # type: ignore[list-item]
 
     def tick(self, times: int = 1, after: float = 1.0) -> list[str]:
         for _ in range(times):

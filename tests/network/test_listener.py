@@ -9,6 +9,7 @@ import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,11 @@ def test_exempt_addresses_have_any_number(serve: Serve) -> None:
         assert client.frame() == b"ping"
 
 
-def test_one_stranger_too_many_is_told_so_and_who_logs_in_makes_room(serve: Serve) -> None:
+def test_one_stranger_too_many_is_told_so_and_who_logs_in_makes_room(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "SWEEP_AGAIN", 0.0)
+
     def login(session: FakeSession, frame: bytes) -> None:
         session.user = 5
         echo(session, frame)
@@ -109,7 +114,6 @@ def test_one_stranger_too_many_is_told_so_and_who_logs_in_makes_room(serve: Serv
     assert why(served.connect()) == (stranger, "evicted")
     ann.send(b"login\n")
     ann.frame()
-    served.server._admission._swept -= admission.SWEEP_AGAIN
     served.pair()
     assert why(served.connect()) == (stranger, "evicted")
 
@@ -128,10 +132,18 @@ def test_ipv4_and_ipv6_are_served(serve: Serve, host: str, peer: str, shown: str
     assert session.peer.address == f"{shown}{client.sock.getsockname()[1]}"
 
 
-def test_accepted_sockets_inherit_the_options(serve: Serve) -> None:
-    _, session = serve().pair()
+def test_accepted_sockets_inherit_the_options(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted: list[Any] = []
+
+    class Accepted(listener.PlainSocket):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            accepted.append(self)
+
+    monkeypatch.setattr(listener, "PlainSocket", Accepted)
+    serve().pair()
     for level, option, value in listener.SOCKET_OPTIONS:
-        assert session.peer._sock.getsockopt(level, option) == value
+        assert accepted[0].getsockopt(level, option) == value
 
 
 def test_after_stop_accepting_newcomers_are_refused_and_the_others_stay(serve: Serve) -> None:
@@ -205,13 +217,13 @@ def test_a_server_out_of_file_descriptors_waits_and_goes_on(
     served = serve()
     client, _ = served.pair()
     attempts: list[OSError] = []
-    back_off = served.server._back_off
+    back_off = served.server.back_off
 
     def counting(error: OSError) -> None:
         attempts.append(error)
         back_off(error)
 
-    monkeypatch.setattr(served.server, "_back_off", counting)
+    monkeypatch.setattr(served.server, "back_off", counting)
     with socket.socket() as newcomer:  # it must exist before the files run out
         newcomer.setblocking(False)
         with no_file_left():

@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 import pytest
 
-from greenchat.client.tls import TlsClientSocket, TlsError, UntrustedCertificate
+from greenchat.client.tls import TlsError, UntrustedCertificate
 from greenchat.errors import ConfigError
 from greenchat.metrics import EVICTIONS
 from greenchat.network import admission
@@ -49,6 +49,18 @@ def end(caplog: pytest.LogCaptureFixture) -> Iterator[Ends]:
     assert {record.name for record in caplog.records} <= {"greenchat.network.connection"}
 
 
+def at_once(sock: Any, data: bytes) -> None:
+    """Send the bytes as they come."""
+    sock.sendall(data)
+
+
+def drip(sock: Any, data: bytes) -> None:
+    """Send the bytes one by one, each in a turn of the loop."""
+    for place in range(len(data)):
+        sock.sendall(data[place : place + 1])
+        gevent.sleep(0)
+
+
 class Wire:
     """The client's end of TLS by hand: what is to be sent is first to be seen."""
 
@@ -56,13 +68,13 @@ class Wire:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
 
-    def shake(self, client: Client) -> bytes:
+    def shake(self, client: Client, send: Callable[[Any, bytes], None] = at_once) -> bytes:
         """Shake hands up to our last flight, which is returned, not sent."""
         while True:
             try:
                 self.tls.do_handshake()
             except ssl.SSLWantReadError:
-                client.sock.sendall(self.outgoing.read())
+                send(client.sock, self.outgoing.read())
                 self.incoming.write(client.sock.recv(65_536))
             else:
                 return self.outgoing.read()
@@ -131,19 +143,11 @@ def test_what_comes_with_the_end_of_the_handshake_is_handled(
         said += wire.read(client)
 
 
-def test_a_handshake_that_comes_byte_by_byte_succeeds(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    def drip(client: Any, data: bytes) -> None:
-        for place in range(len(data)):
-            client.sendall(data[place : place + 1])
-            gevent.sleep(0)
-
-    served = serve()
-    whole = TlsClientSocket._flush
-    monkeypatch.setattr(TlsClientSocket, "_flush", lambda self: drip(self._sock, self._outgoing.read()))
-    client = served.connect()
-    monkeypatch.setattr(TlsClientSocket, "_flush", whole)
-    client.send(b"ping\n")
-    assert client.frame() == b"ping"
+def test_a_handshake_that_comes_byte_by_byte_succeeds(bare: Any) -> None:
+    _, client, wire = bare()
+    last = wire.shake(client, drip)
+    drip(client.sock, last + wire.encrypted(b"ping\n"))
+    assert wire.read(client) == b"ping\n"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +202,7 @@ def test_a_handshake_that_is_late_ends_the_connection(bare: Any, end: Ends, hell
 def test_a_client_that_goes_during_the_handshake(bare: Any, end: Ends, how: str, reason: str) -> None:
     served, client, _ = bare()
     client.send(b"\x16\x03\x01")
-    while not len(served.server._handshakes):
+    while not len(served.server.handshakes):
         gevent.sleep(0)
     gevent.sleep(0.01)
     getattr(client, how)()
@@ -242,7 +246,7 @@ def test_far_too_many_are_closed_before_they_cost_anything(
     served, _, _ = bare(max_connections=1)
     served.connect()
     assert served.connect().rest() == b""
-    assert len(served.server._handshakes) == 2
+    assert len(served.server.handshakes) == 2
 
 
 # -- The connection

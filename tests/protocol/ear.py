@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from greenchat.protocol.classic.clients import ClassicClients
 from greenchat.protocol.classic.wire import NUL, ClassicWire
-from greenchat.protocol.lines import MAX_REQUEST_FRAME, NEWLINE
+from greenchat.protocol.lines import MAX_REQUEST_FRAME, NEWLINE, Lines
 from greenchat.protocol.opening import TcpOpening
-from greenchat.protocol.wire import Framing, Wire
+from greenchat.protocol.wire import Wire
 
 ENDS = {True: NUL, False: NEWLINE}
 
@@ -20,7 +20,7 @@ class Ear:
 
     def __init__(self, max_frame: int = MAX_REQUEST_FRAME) -> None:
         self._opening = TcpOpening(ClassicClients(), "127.0.0.1:1", max_frame)
-        self._framing: Framing | None = None
+        self._framing: Lines | None = None
         self.wire: Wire | None = None
 
     @property
@@ -31,8 +31,7 @@ class Ear:
     @property
     def unfinished(self) -> bytes:
         """The beginning of the frame that is not complete yet."""
-        tail: bytes = self._opening._said if self._framing is None else self._framing._tail  # type: ignore[attr-defined]
-        return tail
+        return self._opening.said if self._framing is None else self._framing.tail
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes and return the frames that are complete."""
@@ -41,5 +40,7 @@ class Ear:
         heard = self._opening.hear(data)
         if heard is None:
             return []
-        (self._framing, self.wire), said = heard
+        (framing, self.wire), said = heard
+        assert isinstance(framing, Lines)
+        self._framing = framing
         return self._framing.feed(said)

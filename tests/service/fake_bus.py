@@ -88,7 +88,7 @@ class FakeBus(Counters):
         self._cluster = cluster
         self._turns = cluster.turns
         self._going_out: list[tuple[Callable[[], object], Callable[[], object]]] = []
-        self._neighbours: dict[str, _Neighbour] = {}
+        self.neighbours: dict[str, _Neighbour] = {}
         self._directory = Directory()
         self._unclaimed: set[int] = set()
         self._open = False
@@ -119,7 +119,7 @@ class FakeBus(Counters):
                 self._meet(other)
 
     def close(self) -> None:
-        for neighbour in self._neighbours.values():
+        for neighbour in self.neighbours.values():
             self._put(neighbour, leaving=True)
         left: list[bool] = []
         self._send(partial(self._leave, left), lambda: left.append(False))
@@ -137,9 +137,9 @@ class FakeBus(Counters):
             self._unclaimed.add(userid)
             raise Busy
         devices = self.listener.devices(userid)
-        for neighbour in self._neighbours.values():
+        for neighbour in self.neighbours.values():
             self._put(neighbour, user=userid, here=bool(devices))
-        return self._ask(partial(self._claim, userid, devices, set(self._neighbours)))
+        return self._ask(partial(self._claim, userid, devices, set(self.neighbours)))
 
     def _claim(self, userid: int, devices: list[str], names: set[str]) -> list[Seat]:
         seats = self._cluster.seats
@@ -156,17 +156,17 @@ class FakeBus(Counters):
         return self._directory.online(users)
 
     def nodes(self, users: Iterable[int] | None = None) -> Collection[str]:
-        return list(self._neighbours) if users is None else self._directory.nodes_of(users)
+        return list(self.neighbours) if users is None else self._directory.nodes_of(users)
 
     def send(self, nodes: Collection[str], event: bytes) -> None:
         for name in nodes:
-            if name in self._neighbours:
-                self._put(self._neighbours[name], event=event)
+            if name in self.neighbours:
+                self._put(self.neighbours[name], event=event)
 
     def settle(self) -> None:
         sent = {
             neighbour: self._cluster.wire(self.node, neighbour.node).sent
-            for neighbour in self._neighbours.values()
+            for neighbour in self.neighbours.values()
             if neighbour.greeted
         }
         self._turns.wait(
@@ -174,14 +174,14 @@ class FakeBus(Counters):
         )
 
     def _has_taken(self, neighbour: _Neighbour, number: int) -> bool:
-        if self._neighbours.get(neighbour.node.name) is not neighbour:
+        if self.neighbours.get(neighbour.node.name) is not neighbour:
             return True
-        me = self._cluster.bus(neighbour.node)._neighbours.get(self.node.name)
+        me = self._cluster.bus(neighbour.node).neighbours.get(self.node.name)
         return me is not None and me.taken is not None and me.taken >= number
 
     def has_taken(self, source: Node, number: int) -> bool:
         """Return True if this node has taken what another one has sent, up to a number."""
-        there = self._neighbours.get(source.name)
+        there = self.neighbours.get(source.name)
         return there is not None and there.node == source and (there.taken or 0) >= number
 
     def are_friends(self, userid: int, ids: Sequence[int], load: Callable[[], Iterable[int]]) -> set[int]:
@@ -243,7 +243,7 @@ class FakeBus(Counters):
     def send_positions(self) -> None:
         """Show all how far one has sent, as each second does."""
         if self._open:
-            for neighbour in self._neighbours.values():
+            for neighbour in self.neighbours.values():
                 self._put(neighbour)
 
     def take(self, source: Node) -> None:
@@ -251,7 +251,7 @@ class FakeBus(Counters):
         item = self._cluster.wire(source, self.node).items.popleft()
         if self._is_cut or self._is_deaf or not self._open:
             return
-        neighbour = self._neighbours.get(source.name)
+        neighbour = self.neighbours.get(source.name)
         if neighbour is None or neighbour.node.incarnation < source.incarnation:
             neighbour = self._meet(source)
         if neighbour.node != source:
@@ -288,7 +288,7 @@ class FakeBus(Counters):
 
     def _read(self, neighbour: _Neighbour) -> None:
         name = neighbour.node.name
-        while neighbour.lost and self._neighbours.get(name) is neighbour:
+        while neighbour.lost and self.neighbours.get(name) is neighbour:
             neighbour.lost, neighbour.since = False, {}
             try:
                 users = self._ask(partial(self._users, neighbour.node))
@@ -296,7 +296,7 @@ class FakeBus(Counters):
                 neighbour.lost = True
                 self._turns.sleep(TRY_AGAIN)
                 continue
-            if self._neighbours.get(name) is not neighbour:
+            if self.neighbours.get(name) is not neighbour:
                 return
             if neighbour.node not in self._cluster.seats:
                 neighbour.lost = True
@@ -321,24 +321,24 @@ class FakeBus(Counters):
     # -- Who is there
 
     def _meet(self, node: Node) -> _Neighbour:
-        before = self._neighbours.get(node.name)
+        before = self.neighbours.get(node.name)
         if before is not None:
             self._drop(node.name, RETURN)
             self._turns.later(RETURN, self._clean_up, before.node, owner=self)
-        neighbour = self._neighbours[node.name] = _Neighbour(node)
+        neighbour = self.neighbours[node.name] = _Neighbour(node)
         self._cluster.wire(self.node, node).sent += 1  # what it was not told before counts as lost
         self._put(neighbour)
         return neighbour
 
     def _drop(self, name: str, seconds: float) -> None:
-        neighbour = self._neighbours.pop(name, None)
+        neighbour = self.neighbours.pop(name, None)
         if neighbour is not None and (neighbour.lost or neighbour.reading):
             self.have_caught_up()
         self.listener.moved(self._directory.drop(name), seconds)
 
     def bury(self, node: Node) -> None:
         """Take note that a node's lease has run out."""
-        if self._neighbours.get(node.name, self).node == node:
+        if self.neighbours.get(node.name, self).node == node:
             self._drop(node.name, 0)
             self.have_caught_up()
         self._turns.spawn(self._clean_up, node, owner=self)
@@ -383,7 +383,7 @@ class FakeBus(Counters):
     def _look_around(self) -> None:
         """Meet the nodes that have come."""
         for node in self._cluster.seats:
-            there = self._neighbours.get(node.name)
+            there = self.neighbours.get(node.name)
             if node.name != self.node.name and (there is None or there.node.incarnation < node.incarnation):
                 self._meet(node)
 
@@ -396,7 +396,7 @@ class FakeBus(Counters):
         self._is_cut = False
         self._take_lease()
         self._look_around()
-        for neighbour in self._neighbours.values():
+        for neighbour in self.neighbours.values():
             self._cluster.wire(self.node, neighbour.node).sent += 1  # they are to notice
             self.recover(neighbour)
 
@@ -415,7 +415,7 @@ class FakeBus(Counters):
     def hear(self) -> None:
         """Subscribe again; the bus counts as away until this node's own position has come back."""
         self._is_deaf = False
-        for neighbour in self._neighbours.values():
+        for neighbour in self.neighbours.values():
             self.recover(neighbour)
         self.have_caught_up()
         self._turns.spawn(self._heard, owner=self)

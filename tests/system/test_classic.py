@@ -24,20 +24,20 @@ class Original:
     """Each request is one ``send`` that ends with NUL; each reply must be one ``recv`` that does."""
 
     def __init__(self, server: Server) -> None:
-        self._sock = socket.create_connection((server.host, server.port), timeout=DEADLINE)
+        self.sock = socket.create_connection((server.host, server.port), timeout=DEADLINE)
 
     def __enter__(self) -> Original:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._sock.close()
+        self.sock.close()
 
     def send(self, request: str) -> None:
-        self._sock.send(request.encode() + b"\0")
+        self.sock.send(request.encode() + b"\0")
 
     def receive(self) -> dict[str, Any]:
         """Read as it does: one ``recv`` is one reply, up to its NUL."""
-        buffer = self._sock.recv(BUFFER)
+        buffer = self.sock.recv(BUFFER)
         assert buffer, "the server closed"
         assert buffer.find(b"\0") == len(buffer) - 1, f"not one NUL-ended reply: {buffer!r}"
         reply: dict[str, Any] = json.loads(buffer[:-1])
@@ -47,7 +47,7 @@ class Original:
         return reply
 
     def hears_nothing(self, seconds: float) -> bool:
-        return not select.select([self._sock], [], [], seconds)[0]
+        return not select.select([self.sock], [], [], seconds)[0]
 
     def login(self, userid: int, password: str) -> dict[str, Any]:
         """Log in and show friends, groups and offline messages, as its main menu does."""
@@ -215,7 +215,7 @@ def test_what_its_user_was_sent_while_the_connection_was_gone_is_there_at_the_ne
 
 def test_messages_that_come_together_are_separated_by_nul(server: Server) -> None:
     """How many a ``recv`` returns is TCP's affair; a buffer that is read up to NUL is always one reply."""
-    register(server, "ann")[0]._sock.close()
+    register(server, "ann")[0].sock.close()
     with Client(server, terminator=b"\0") as classic, join(server, "Modern") as modern:
         classic.send(1, id=1, password="pw")
         assert classic.read()["errno"] == 0
@@ -274,13 +274,13 @@ def test_at_the_end_of_the_server_it_sees_the_end_of_the_stream(server: Server) 
     with client:
         client.login(userid, "pw")
         assert server.stop() == 0
-        assert client._sock.recv(BUFFER) == b""
+        assert client.sock.recv(BUFFER) == b""
 
 
 def test_of_more_offline_messages_than_fit_the_rest_follows_as_live_ones(server: Server) -> None:
     """In LOGIN_ACK there are as many as fit its buffer."""
     client, userid = register(server, "ann")
-    client._sock.close()
+    client.sock.close()
     with join(server, "Modern") as modern:
         for number in range(450):
             modern.send(6, toid=userid, msg=f"{number}", cid=f"{number}")

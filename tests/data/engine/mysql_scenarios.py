@@ -886,8 +886,8 @@ def a_message_waits_for_a_block_or_leaving(url: str) -> None:
             one.create_user(name, "h", NOW)
         group = one.create_group(2, "g", "", NOW)
         one.join_group(1, group, NOW)
-        block = partial(friends.block, sql=one._sql, userid=2, blockedid=1)
-        leave = partial(groups.leave_group, sql=one._sql, userid=1, groupid=group)
+        block = partial(friends.block, sql=one.database.statements, userid=2, blockedid=1)
+        leave = partial(groups.leave_group, sql=one.database.statements, userid=1, groupid=group)
         first, second = text(CHAT, 1, "hi"), text(-group, 1, "hi")
         for seq in (1, 2):
             assert isinstance(sent_during(block, first, one, two, url), Blocked)

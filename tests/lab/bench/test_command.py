@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab import ROOT
-from lab.bench.__main__ import _parser, chosen
+from lab.bench.__main__ import chosen, command_line
 from lab.bench.scenarios import ALL, GROWTH, STANDARD
 
 DEADLINE = 120
@@ -77,7 +77,7 @@ def test_the_page_has_commands_that_can_be_typed() -> None:
     commands = re.findall(r"^scripts/bench(.*?)(?:  |$)", PAGE, re.M)
     assert len(commands) > 5
     for command in commands:
-        options = _parser().parse_args(command.split())
+        options = command_line().parse_args(command.split())
         assert chosen(options.only, options.growth)
     for names in re.findall(r"--only ([^\s`]+)", PAGE):
         assert chosen(names, False)

@@ -19,7 +19,7 @@ def take(port: int) -> str:
     """Have another process of the lab take a port, if it can."""
     script = (
         "from lab.servers import program\n"
-        f"program._outside_ephemeral = lambda count: range({port}, {port} + 1)\n"
+        f"program.outside_ephemeral = lambda count: range({port}, {port} + 1)\n"
         "program.TRIES = 1\n"
         "print(program.free_port())"
     )
@@ -77,6 +77,6 @@ def test_a_port_where_somebody_listens_is_not_taken(monkeypatch: pytest.MonkeyPa
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        monkeypatch.setattr(program, "_outside_ephemeral", lambda count: range(port, port + 1))
+        monkeypatch.setattr(program, "outside_ephemeral", lambda count: range(port, port + 1))
         with pytest.raises(LabError):
             free_port()

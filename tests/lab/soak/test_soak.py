@@ -50,7 +50,7 @@ def run(
                 evidence=lambda: Evidence([], {}, []),
             )
 
-        monkeypatch.setattr(soak, "_trial", trial)
+        monkeypatch.setattr(soak, "trial_on", trial)
         status = soak.main(["--minutes", "0", "--seed", "7"])
         return status, capsys.readouterr().out
 

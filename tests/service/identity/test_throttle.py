@@ -11,7 +11,7 @@ from greenchat.errors import RateLimited
 from greenchat.model.guards import Guard, lock_seconds
 from greenchat.protocol.messages import MsgId
 from greenchat.service.identity import throttle
-from greenchat.service.identity.passwords import _HASHER
+from greenchat.service.identity.passwords import HASHER
 from tests.service.world import Person, World
 
 HERE, THERE = "203.0.113.5:1000", "203.0.113.6:1000"
@@ -297,6 +297,6 @@ def test_a_hash_of_old_parameters_is_made_anew_at_a_login(
 
 
 def test_hashes_of_today_are_not_outdated_and_others_are(world: World) -> None:
-    assert not _HASHER.check_needs_rehash(_HASHER.hash("pw"))
-    weaker = type(_HASHER)(time_cost=1, memory_cost=8, parallelism=1)
-    assert _HASHER.check_needs_rehash(weaker.hash("pw"))
+    assert not HASHER.check_needs_rehash(HASHER.hash("pw"))
+    weaker = type(HASHER)(time_cost=1, memory_cost=8, parallelism=1)
+    assert HASHER.check_needs_rehash(weaker.hash("pw"))
