@@ -221,8 +221,8 @@ class SqlStore:
     def followers(self, users: Collection[int], node: records.Node) -> list[records.Follower]:
         return self.read(friends.followers, users, node.name)
 
-    def blocked_friends(self, node: records.Node) -> list[tuple[int, int]]:
-        return self.read(friends.blocked_friends, node.name)
+    def blocked_friends(self, users: Collection[int]) -> list[tuple[int, int]]:
+        return self.read(friends.blocked_friends, users)
 
     def block(self, userid: int, blockedid: int) -> None:
         self.write(friends.block, self._sql, userid, blockedid)

@@ -189,8 +189,8 @@ class Store(Protocol):
     def followers(self, users: Collection[int], node: Node) -> list[Follower]:
         """Return the followers of some users, of those who are marked online at a node."""
 
-    def blocked_friends(self, node: Node) -> list[tuple[int, int]]:
-        """Return the pairs (friend, user) of users marked online at a node whose friend has blocked them."""
+    def blocked_friends(self, users: Collection[int]) -> list[tuple[int, int]]:
+        """Return the pairs (friend, user) of some users whose friend has blocked them."""
 
     def block(self, userid: int, blockedid: int) -> None:
         """Keep ``blockedid`` from writing to ``userid``; twice is once.

@@ -440,8 +440,8 @@ class StoreContract:
         assert store.followers([ann], THERE) == [Follower(ann, eve, is_blocked=False)]
         assert store.followers([], HERE) == []
         assert sorted(store.followers([ann, *range(100, 110)], HERE)) == sorted(store.followers([ann], HERE))
-        assert store.blocked_friends(HERE) == [(ann, cem)]
-        assert store.blocked_friends(THERE) == []
+        assert store.blocked_friends(users) == store.blocked_friends([cem]) == [(ann, cem)]
+        assert store.blocked_friends([ann, bob]) == store.blocked_friends([]) == []
 
     def test_a_block_holds_one_way_until_it_is_undone(self, store: SqlStore, users: list[int]) -> None:
         ann, bob = users[:2]

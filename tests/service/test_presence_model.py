@@ -103,8 +103,8 @@ class Model:
             ]
         )
 
-    def blocked_friends(self, node: Node) -> list[tuple[int, int]]:
-        return self.read(lambda: [pair for pair in self.blocks if pair[1] in self.rows])
+    def blocked_friends(self, users: Collection[int]) -> list[tuple[int, int]]:
+        return self.read(lambda: [pair for pair in self.blocks if pair[1] in users])
 
     def read_blockers(self, userid: int) -> set[int]:
         return self.read(lambda: {blocker for blocker, blocked in self.blocks if blocked == userid})

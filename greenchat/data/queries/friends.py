@@ -37,10 +37,15 @@ _FOLLOWERS = KeysQuery(
         .where(_IS_HERE, Friend.c.friendid.in_(users))
     )
 )
-_BLOCKED_FRIENDS = Query(
-    select(Friend.c.friendid, Friend.c.userid)
-    .join_from(Block, Friend, (Block.c.userid == Friend.c.friendid) & (Block.c.blockedid == Friend.c.userid))
-    .where(_IS_HERE)
+# By the users: a look at all blocks for those of a node takes as long as there are blocks.
+_BLOCKED_FRIENDS = KeysQuery(
+    lambda users: (
+        select(Friend.c.friendid, Friend.c.userid)
+        .join_from(
+            Block, Friend, (Block.c.userid == Friend.c.friendid) & (Block.c.blockedid == Friend.c.userid)
+        )
+        .where(Block.c.blockedid.in_(users))
+    )
 )
 _BLOCK = insert_new(Block)
 _UNBLOCK = delete(Block).where(Block.c.userid == bindparam("u"), Block.c.blockedid == bindparam("b"))
@@ -79,9 +84,9 @@ def followers(db: Connection, users: Collection[int], node: str) -> list[records
     return [records.Follower(friendid, userid, bool(is_blocked)) for friendid, userid, is_blocked in found]
 
 
-def blocked_friends(db: Connection, node: str) -> list[tuple[int, int]]:
-    """Return the pairs (friend, user) of users marked online at a node whose friend has blocked them."""
-    return [(friendid, userid) for friendid, userid in _BLOCKED_FRIENDS.run(db, n=node)]
+def blocked_friends(db: Connection, users: Collection[int]) -> list[tuple[int, int]]:
+    """Return the pairs (friend, user) of some users whose friend has blocked them."""
+    return [(friendid, userid) for friendid, userid in _BLOCKED_FRIENDS.run(db, list(users))]
 
 
 def block(db: Connection, sql: Statements, userid: int, blockedid: int) -> None:
