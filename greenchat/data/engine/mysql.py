@@ -111,17 +111,22 @@ class MysqlStatements(Statements):
     def raise_heads_unless(
         self, db: Connection, counts: Mapping[int, int], condition: str, pairs: Iterable[Pair]
     ) -> Mapping[int, int] | None:
-        """Read the heads and judge the pairs by one statement: a second would take 0.2 ms of CPU."""
+        """Read the heads and judge the pairs by one statement: a second takes 0.2 ms of the server's CPU."""
         self.add_counts.run(db, sorted(counts.items()))
-        judged = f"SELECT conversation, NULL FROM {self.pairs} WHERE {condition}"
-        rows = run_text(db, f"{_heads(counts)} UNION ALL {judged}", (json.dumps(list(pairs)),))
-        if len(rows) > len(counts):
-            return None
-        return {row[0]: row[1] for row in rows}
+        # One row, because the driver takes 5 µs for each.  Unlike JSON_ARRAYAGG, JSON_OBJECTAGG is not cut off
+        # by MariaDB at group_concat_max_len.
+        text = f"""
+            SELECT IF(MAX({condition}), NULL, JSON_OBJECTAGG(id, last_seq))
+            FROM {self.pairs} STRAIGHT_JOIN "Conversation" ON id = conversation
+        """
+        ((heads,),) = run_text(db, text, (json.dumps(list(pairs)),))
+        return None if heads is None else {int(id): last for id, last in json.loads(heads).items()}
 
     def heads(self, db: Connection, conversations: Iterable[int]) -> dict[int, int]:
-        """Read them as they are committed, or changed by this transaction."""
-        return {row[0]: row[1] for row in run_text(db, _heads(conversations))}
+        """Read with the numbers in the text: as parameters they cost 8 % of the CPU of a batch."""
+        ids = ", ".join(map(str, conversations)) or "NULL"
+        rows = db.exec_driver_sql(f"SELECT id, last_seq FROM `Conversation` WHERE id IN ({ids})")
+        return {row[0]: row[1] for row in rows}
 
     def locked(self, db: Connection, conversations: Iterable[int]) -> set[int]:
         """Ask which are there, then lock those that nobody has locked, without waiting for the others."""
@@ -129,12 +134,6 @@ class MysqlStatements(Statements):
         ids = ", ".join(map(str, there)) or "NULL"
         free = f"SELECT id FROM `Conversation` WHERE id IN ({ids}) ORDER BY id FOR UPDATE SKIP LOCKED"
         return there - {row[0] for row in db.exec_driver_sql(free)}
-
-
-def _heads(conversations: Iterable[int]) -> str:
-    """Return a SELECT with the numbers in its text: as parameters they cost 8 % of the CPU of a batch."""
-    ids = ", ".join(map(str, conversations)) or "NULL"
-    return f"SELECT id, last_seq FROM `Conversation` WHERE id IN ({ids})"
 
 
 class MysqlDatabase:
