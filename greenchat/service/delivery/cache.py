@@ -13,12 +13,12 @@ V = TypeVar("V")
 
 
 class Cache(Generic[K, V]):
-    """Keep what was loaded until it is forgotten, or the cache is full and it is the oldest.
+    """Keeps loaded values until they are forgotten; a full cache drops the oldest.
 
     Args:
-        load: reads a value; may switch.  What it raises passes through, and nothing is kept.
+        load: reads a value; may switch.  Its exceptions pass through, and nothing is kept.
         size: values kept at most.
-        loaded: is told of each value that was read and is kept from now on.  It must not switch.
+        loaded: called with each value that was read and is kept from now on.  It must not switch.
     """
 
     def __init__(
@@ -42,7 +42,8 @@ class Cache(Generic[K, V]):
     def reload(self, key: K) -> V:
         """Read a value anew, and again if it is forgotten or put while it is read.  May switch.
 
-        What was read before a change must not be used after it: the change may have been acknowledged.
+        Race: a value that was read before a change must not be used after it, since the change may have been
+        acknowledged.  ``forget`` removes the mark of the read, and so voids it.
         """
         for _ in range(TRIES):
             mark = self._loading.setdefault(key, object())
@@ -66,11 +67,11 @@ class Cache(Generic[K, V]):
         self._values[key] = value
 
     def clear(self) -> None:
-        """Drop all values, and what is just being read."""
+        """Drop all values, and void the reads under way."""
         self._loading.clear()
         self._values.clear()
 
     def forget(self, key: K) -> None:
-        """Drop a value that has changed, and what is just being read."""
+        """Drop a value that has changed, and void a read of it that is under way."""
         self._loading.pop(key, None)
         self._values.pop(key, None)

@@ -26,8 +26,8 @@ class Claim(Struct, gc=False, eq=False):
 
     Attributes:
         since: the login's instant; empty before its transaction is done.
-        is_public: the other nodes may be told of it: its own claim is on its way to them.
-        is_open: its transaction is done.
+        is_public: True once the login's claim is on its way to the other nodes.
+        is_open: True once the login's transaction is done.
     """
 
     since: str = ""

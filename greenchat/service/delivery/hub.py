@@ -1,4 +1,4 @@
-"""Who is connected here."""
+"""The sessions that are logged in at this node."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DeviceStream(Protocol):
         """Send a push."""
 
     def send_upto(self, conversation: int, cursor: int, head: int) -> None:
-        """Send what the device lacks of a conversation."""
+        """Send the entries that the device lacks of a conversation."""
 
     def note_joined(self, joined: dict[int, int]) -> None:
         """Note groups, each with the last seq before the user joined it."""
@@ -47,10 +47,10 @@ class DeviceStream(Protocol):
 
 
 class Online(Protocol):
-    """A session that is logged in, as far as those know it who find it in the hub.
+    """A session that is logged in, as the hub's users see it.
 
     Attributes:
-        claim: its place in the order of the device's logins.
+        claim: the session's place in the order of the device's logins.
         device: the name of the user's device.
         entered: the login's number (see ``Hub``).
     """
@@ -61,19 +61,19 @@ class Online(Protocol):
 
     @property
     def id(self) -> int:
-        """Who is logged in.
+        """The id of the user.
 
         Raises:
-            NotLoggedIn: nobody is any more.
+            NotLoggedIn: the session has been logged out.
         """
 
     @property
     def user(self) -> int | None:
-        """Who is logged in; None once it has left."""
+        """The id of the user; None once the session has been logged out."""
 
     @property
     def peer(self) -> Peer:
-        """The other end."""
+        """The client's connection."""
 
     @property
     def stream(self) -> DeviceStream:
@@ -81,21 +81,22 @@ class Online(Protocol):
 
     @property
     def settled(self) -> bool:
-        """Whether the login is done."""
+        """True once the login has been answered."""
 
     def leave(self) -> None:
-        """Be nobody's session any more."""
+        """Log the session out."""
 
 
 class Hub:
-    """The sessions of the users who are logged in at this node.
+    """The sessions that are logged in at this node, by user.
 
     Args:
-        moved: is told of each user's first session, and of the end of the last.  It must not switch.
+        moved: ``moved(userid)`` is called for each user's first session, and at the end of the last one.  It
+            must not switch.
 
     Attributes:
-        entries: how many sessions have come so far; each keeps its number as ``entered``.
-        get: ``get(userid, ())`` is ``of(userid)`` without a call of Python, for those who deliver.
+        entries: the number of logins so far; each session keeps its own as ``entered``.
+        get: ``get(userid, ())`` is ``of(userid)`` without a Python call, for deliveries.
     """
 
     def __init__(self, moved: Callable[[int], None] = lambda userid: None) -> None:
@@ -109,7 +110,7 @@ class Hub:
         return self._sessions.get(userid, ())
 
     def users(self) -> Collection[int]:
-        """Return who is online here."""
+        """Return the users that are online here."""
         return self._sessions.keys()
 
     def sessions(self) -> list[Online]:
@@ -117,7 +118,7 @@ class Hub:
         return [session for sessions in self._sessions.values() for session in sessions]
 
     def online(self, users: Iterable[int]) -> set[int]:
-        """Return who of these is online here."""
+        """Return those of some users that are online here."""
         return self._sessions.keys() & users
 
     def find(self, userid: int, device: str) -> Online | None:

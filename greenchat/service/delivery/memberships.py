@@ -1,4 +1,4 @@
-"""Who is in which group, as far as this node knows, and which sessions here follow it."""
+"""The members of groups, as this node knows them, and the sessions here that follow each group."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ from greenchat.service.delivery.cache import Cache
 from greenchat.service.delivery.hub import Hub
 
 GROUPS = 10_000
-"""Groups of which is remembered who is in them."""
+"""Groups with members in the cache."""
 
 
 class Memberships:
-    """The memberships of groups: read from the database, and kept until something is heard of them.
+    """The memberships of groups, read from the database and cached until they change.
 
-    A group's messages are handed out by the membership that was read last; the sessions here of who is
-    in that one follow the group.
+    A group's entries are handed out by the membership that was read last.  The sessions of its members at
+    this node *follow* the group: their streams know the seq after which entries are theirs.
+
+    Race: a joining commits at one node while an entry commits at another one.  The membership that is read
+    last decides, and each stream compares an entry's seq with its own ``joined_seq``, so word of joinings and
+    leavings may come late, twice or never.
 
     Args:
-        hub: who is here.
-        load: reads who is in a group; may switch.
-        joined: reads the last seq of a group before a user joined it, None if they have not; may switch.
-        bus: tells whether this node is alone: then a membership is changed in place.
-        last: the last seq of a conversation that was handed out here, 0 if that is not known.
+        hub: the sessions of this node.
+        load: reads the members of a group; may switch.
+        joined: reads the last seq of a group before a user joined it, None for no member; may switch.
+        bus: a node that is alone changes memberships in place.
+        last: returns the last seq of a conversation that was handed out here, 0 if that is not known.
 
     Attributes:
-        get: ``get(groupid, default=None)``: who is in a group, or the default if that is not known now.
-        load: ``load(groupid)``: who is in a group, read if it is not known.  May switch; raises
-            ``NoSuchGroup`` or ``Busy``.
-        clear: forget all: other nodes may have changed it.
-        forget: ``forget(groupid)``: forget one membership, which may have changed.
+        get: ``get(groupid, default=None)`` returns the cached members of a group, else the default.
+        load: ``load(groupid)`` returns the members of a group, read if they are not cached.  May switch;
+            raises ``NoSuchGroup`` or ``Busy``.
+        clear: drops all memberships: other nodes may have changed them.
+        forget: ``forget(groupid)`` drops one membership, which may have changed.
     """
 
     def __init__(
@@ -50,20 +54,20 @@ class Memberships:
         self._last = last
         self._known: Cache[int, Membership] = Cache(load, GROUPS, self._note)
         self._read_last: dict[int, Membership] = {}  # though it may be forgotten since
-        # Each message to a group asks: not by way of a method.
+        # Read for each message to a group, so without a method between.
         self.get = self._known.get
         self.load = self._known.load
         self.clear = self._known.clear
         self.forget = self._known.forget
 
-    # -- Looks into the database
+    # -- Reading the database
 
     def joined_seq(self, userid: int, groupid: int) -> int:
         """Return the last seq of a group before a user joined it.  May switch.
 
-        Reads one row unless the answer is known: anybody may ask about any group, and a membership of
-        10,000 takes 7 ms to read from SQLite and 60 ms from MariaDB (measured).  A user who is missing in
-        the known membership may have joined at another node, from where word has not come yet.
+        Reads one row unless the user is in the cached membership: anybody may ask about any group, and a
+        membership of 10,000 takes 7 ms to read from SQLite and 60 ms from MariaDB (measured).  A user that
+        is missing there may have joined at another node whose event has not arrived.
 
         Raises:
             NoSuchGroup
@@ -74,14 +78,14 @@ class Memberships:
         joined = None if members is None else members.get(userid)
         if joined is None and (members is None or not self._bus.alone):
             joined = self._joined(userid, groupid)
-            if joined is not None and members is not None:  # a member is missing: it is out of date
+            if joined is not None and members is not None:  # the cached membership lacks a member
                 joined = self._known.reload(groupid).get(userid)
         if joined is None:
             raise NotAMember
         return joined
 
     def of_member(self, userid: int, groupid: int) -> Membership:
-        """Return the membership of a group if a user is in it; only then it is read.  May switch.
+        """Return the members of a group, for one of them; nothing but a row is read for others.  May switch.
 
         Raises:
             NoSuchGroup
@@ -97,23 +101,23 @@ class Memberships:
         return members
 
     def settled(self, groupid: int) -> Membership:
-        """Return who is in a group, and is sent live what is committed from now on.  May switch.
+        """Return the members of a group, to which entries that commit from now on are sent live.  May switch.
 
         Raises:
             NoSuchGroup
             Busy: the database is away.
         """
-        while (members := self.get(groupid)) is None:  # it may be forgotten while it is read
+        while (members := self.get(groupid)) is None:  # an event may drop it while it is read
             self.load(groupid)
         return members
 
     def forget_unless(self, userid: int, groupid: int, joined: int) -> bool:
-        """Forget a membership if it is known without a joining; return whether it was.  Does not switch.
+        """Drop a cached membership that lacks a joining; return True if it did.  Does not switch.
 
         Args:
-            userid: who joined.
-            groupid: what.
-            joined: the last seq before.
+            userid: the user that has joined.
+            groupid: the group.
+            joined: the last seq before the joining.
         """
         members = self.get(groupid)
         if members is None or members.get(userid) == joined:
@@ -121,13 +125,13 @@ class Memberships:
         self._known.forget(groupid)
         return True
 
-    # -- What is heard
+    # -- Changes
 
     def joined(self, userid: int, groupid: int, joined: int) -> None:
-        """Let a group's messages come to a user's sessions here, from the first after joining.
+        """Send a group's entries to a user's sessions here, from the first one after joining.
 
-        What is committed after the joining but announced before the membership is known here comes
-        from the log: each session's stream keeps to the order.  Does not switch.
+        Race: an entry may commit after the joining and be handed out before this call.  The streams send it
+        from the log, in its order.  Does not switch.
         """
         self._follow(groupid, {userid: joined})
         membership = self._changeable(groupid)
@@ -136,9 +140,10 @@ class Memberships:
             self._known.put(groupid, membership)
 
     def left(self, userid: int, groupid: int) -> None:
-        """Let a group's messages come no more to a user's sessions here.  Does not switch.
+        """Send no more entries of a group to a user's sessions here.  Does not switch.
 
-        They may have joined again at another node: then the next look into the database tells.
+        Race: the user may have joined again at another node.  The streams look that up before they send
+        anything.
         """
         membership = self._changeable(groupid)
         if membership is not None:
@@ -148,17 +153,17 @@ class Memberships:
             session.stream.left(groupid)
 
     def _changeable(self, groupid: int) -> Membership | None:
-        """Return a membership if it is known, and changes at this node only; else it is read anew."""
+        """Return a cached membership that no other node can change; drop any other one."""
         membership = self.get(groupid)
         if membership is not None and self._bus.alone:
             return membership
-        self._known.forget(groupid)  # it may be being read
+        self._known.forget(groupid)  # also if it is being read now
         return None
 
-    # -- Who follows
+    # -- Sessions that follow
 
     def _note(self, groupid: int, members: Membership) -> None:
-        """Take note of who is in a group: its messages are handed out by that from now on."""
+        """Hand out a group's entries by this membership from now on."""
         self._follow(groupid, members)
         self._read_last.pop(groupid, None)
         self._read_last[groupid] = members
@@ -166,11 +171,11 @@ class Memberships:
             del self._read_last[next(iter(self._read_last))]
 
     def _follow(self, groupid: int, members: Membership) -> None:
-        """Have the sessions here of a group's members follow it, if they do not.  Does not switch.
+        """Have the sessions of a group's members follow the group, if they do not.  Does not switch.
 
-        Messages are handed out by the membership that was read last, so who is in it has them all.
-        Who is not in it begins anew, though they may have been told of the same joining before: they
-        may have left meanwhile, and joined again before anything was said.
+        Entries were handed out by the membership that was read last, so its members have them all.  Any other
+        member begins anew, even if the same joining was announced before: the user may have left meanwhile,
+        and joined again before the next entry.
         """
         before = self._read_last.get(groupid)
         last = 0 if before is None else self._last(of_group(groupid))

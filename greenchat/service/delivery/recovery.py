@@ -1,4 +1,4 @@
-"""Looks into the database for what events from other nodes did not bring."""
+"""Compares the sessions of this node with the database, and makes up for events that were lost."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ TRY_AGAIN = 0.5
 """Seconds after which a database that is away is asked again."""
 
 AT_A_TIME = 500
-"""Sessions that are asked about at a time, so that each answer comes soon."""
+"""Sessions in one question to the database, so that each answer comes soon."""
 
 SPREAD = 2.0
-"""Seconds over which the clients of sessions that this node has lost are told to come back."""
+"""Seconds over which clients come back whose sessions this node has lost."""
 
 
 class Recovery:
-    """Hold the sessions here against the database.
+    """Compares sessions with the database: entries that they lack, and logins at other nodes.
 
-    A node that was cut off may have missed entries, and sessions may have been taken over, or
-    marked offline by nodes that took it for dead.  And in the moment in which a user logs in or
-    joins a group, a message may be committed at a node that does not know it yet: once all nodes
-    do, the user's sessions are looked at again.
+    A node that was cut off from the bus may have missed entries.  Its sessions may have been taken over, or
+    marked offline by nodes that took it for dead.
+
+    Race: while a user logs in or joins a group, an entry may commit at a node that does not know of it yet,
+    and that sends nothing here.  So the user's sessions are compared again once all nodes know.
 
     Args:
-        hub: who is here.
-        store: the truth.
-        bus: tells when all nodes know.
-        sequencer: is told how far conversations go.
+        hub: the sessions of this node.
+        store: the database, which decides.
+        bus: waits until all nodes have taken the events sent so far.
+        sequencer: fills the gaps that are found.
         node: this server.
-        later: runs something so many seconds from now, where it may switch.
+        later: runs a function so many seconds from now, where it may switch.
 
     Attributes:
-        unsettled: how many times it waits until all nodes know, before it tells them to look.
+        unsettled: the number of waits for the other nodes under way, after which these will be told.
     """
 
     def __init__(
@@ -66,23 +67,23 @@ class Recovery:
         self.unsettled = 0
 
     def check_soon(self, session: Online) -> None:
-        """Look at a session that has just logged in, once all nodes know.  Does not switch."""
+        """Compare a session that has just logged in, once all nodes know of it.  Does not switch."""
         if not self._bus.alone:
             self._wait()
             self._newcomers.append(session)
 
     def check_user_soon(self, userid: int) -> None:
-        """Look at a user's sessions, wherever they are, once all nodes know.  Does not switch."""
+        """Have all nodes compare a user's sessions, once they know of the change.  Does not switch."""
         if not self._bus.alone:
             self._wait()
             self._joiners.add(userid)
 
     def check_user(self, userid: int) -> None:
-        """Look at a user's sessions here.  May switch."""
+        """Compare a user's sessions here.  May switch."""
         self._try(list(self._hub.of(userid)))
 
     def check_all(self) -> None:
-        """Look at all sessions.  May switch.
+        """Compare all sessions of this node.  May switch.
 
         Raises:
             Busy: the database is away.
@@ -95,7 +96,10 @@ class Recovery:
             self._later(0, self._check_waiting)
 
     def _check_waiting(self) -> None:
-        """Look at those who wait.  Who comes while this waits may have come too late for this time."""
+        """Compare the sessions that wait.
+
+        One that comes meanwhile is left for the next time: the other nodes may not know of it yet.
+        """
         sessions, self._newcomers = self._newcomers, []
         joiners, self._joiners = self._joiners, set()
         self._bus.settle()
@@ -112,7 +116,7 @@ class Recovery:
             self._later(TRY_AGAIN, partial(self._try, sessions))
 
     def _look(self, sessions: Collection[Online]) -> None:
-        """Find out what has become of sessions, and see to it."""
+        """Read which sessions are lost, and which conversations go on after their cursors."""
         seats = {(session.id, session.device): session for session in sessions if session.settled}
         devices = list(seats)
         for start in range(0, len(devices), AT_A_TIME):
@@ -126,7 +130,7 @@ class Recovery:
 
 
 def _end(session: Online, is_elsewhere: bool) -> None:
-    """End a session that this node has lost: taken over, or marked offline by who took it for dead."""
+    """End a session that another node has taken over or, taking this one for dead, marked offline."""
     if is_elsewhere:
         session.peer.close("replaced")
     else:

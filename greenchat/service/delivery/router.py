@@ -19,9 +19,9 @@ class Router:
     """Deliver to users wherever they are online.  Never switches.
 
     Args:
-        hub: who is here.
-        bus: the way to the others.
-        sequencer: keeps the order of entries here.
+        hub: the sessions of this node.
+        bus: the connection to the other nodes.
+        sequencer: keeps the order of entries at this node.
     """
 
     def __init__(self, hub: Hub, bus: Bus, sequencer: Sequencer) -> None:
@@ -32,13 +32,13 @@ class Router:
         self._alone = bus.alone
 
     def post(self, entry: Entry, members: Membership | None, origin: Online) -> None:
-        """Give an entry that was committed here to all who take part.
+        """Deliver an entry that was committed at this node to all participants.
 
         Args:
-            entry: what is committed.
-            members: of a group, who is in it, ``{}`` of a pair; None if that is to be looked up first: all
-                nodes get it then.
-            origin: the session that sent it, and has it.
+            entry: the committed entry.
+            members: the members of a group, ``{}`` for a pair; None if they are not cached: then all nodes get
+                the entry.
+            origin: the session that sent the entry; it has been sent the ACK.
         """
         self._take(entry, members, origin)
         if self._alone:
@@ -48,9 +48,9 @@ class Router:
             announce(self._bus, Committed(*entry), nodes)
 
     def remind(self, conversation: int, seq: int) -> None:
-        """Have all nodes look for an entry that was stored before, and may have been told to nobody.
+        """Have all nodes look into the log for an entry that was stored earlier.
 
-        The node that stored it may have died of it, or left the cluster before.
+        The node that stored it may have died, or left the cluster, before it announced the entry.
         """
         self._expect(conversation, seq)
         nodes = None if conversation < 0 else self._bus.nodes(pair_of(conversation))
@@ -65,14 +65,14 @@ class Router:
         but: Online | None = None,
         mark: Mark | None = None,
     ) -> None:
-        """Give a push of the moment to users who are online.
+        """Deliver a push (typing, read marks) to those of some users that are online.
 
         Args:
-            users: whom it is for.
-            push: what they get.
-            without: one of them whom it is not for.
-            but: one session that is not to have it.
-            mark: the read mark that the push tells.
+            users: the receivers.
+            push: the push.
+            without: a user among them that does not get it; 0 for none.
+            but: a session that does not get it.
+            mark: the read mark that the push carries.
         """
         self.tell_here(users, push, without, but)
         nodes = self._bus.nodes(users)
@@ -83,7 +83,7 @@ class Router:
     def tell_here(
         self, users: Collection[int], push: Push, without: int = 0, but: Online | None = None
     ) -> None:
-        """Give a push of the moment to those who are online here."""
+        """Deliver a push to those of some users that are online at this node."""
         of, shared = self._hub.of, SharedPush(push)
         for userid in users:
             if userid != without:
@@ -92,5 +92,5 @@ class Router:
                         session.stream.notify(shared)
 
     def online(self, users: Collection[int]) -> set[int]:
-        """Return who of these is online anywhere."""
+        """Return those of some users that are online at any node."""
         return self._hub.online(users) | self._bus.online(users)

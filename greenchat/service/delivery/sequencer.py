@@ -1,8 +1,20 @@
 """Hands the entries of conversations to the sessions here: each once, in order, without a gap.
 
-Entries come from the commits of this node and, over the bus, from those of the others; these may
-overtake each other and get lost.  What is missing is waited for, but not for long, and then read
-from the database.
+Entries come from the commits of this node and, over the bus, from those of other nodes.  These may overtake
+each other, and get lost.  So each conversation has a last seq that was handed out here, and:
+
+===========================  ====================================================================
+an entry arrives             action
+===========================  ====================================================================
+last + 1                     hand it out; then the entries that waited for it
+up to last                   drop it; if it is another entry than before, see ``setback``
+beyond last + 1              hold it; after ``PATIENCE`` read the missing ones from the log
+no last is known             begin: each session is sent the log from its own cursor on
+members are not cached       hold it; read the members first
+===========================  ====================================================================
+
+A *gap* is a conversation that waits for entries.  It is closed by arrivals and by reading the log, and as
+long as the database is away it is tried again.
 """
 
 from __future__ import annotations
@@ -29,10 +41,10 @@ TRY_AGAIN = 0.2
 """Seconds after which the database is asked again."""
 
 PAGE = 200
-"""Entries that are read at a time."""
+"""Entries in one read of the log."""
 
 SIZE = 200_000
-"""Conversations of which is remembered how far they were handed out: those longest unused go first."""
+"""Conversations with a known last seq; the longest unused are forgotten first."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,9 +67,9 @@ class _Gap:
     """Entries of a conversation that wait for others.
 
     Attributes:
-        held: by seq.
-        upto: the last seq that there is, as far as is known.
-        read: up to where the log was read: what is not held up to there was deleted.
+        held: the entries that wait, by seq.
+        upto: the last seq that is known to exist.
+        read: the seq up to which the log was read: entries up to there that are not held were deleted.
     """
 
     __slots__ = ("held", "read", "upto")
@@ -68,7 +80,10 @@ class _Gap:
         self.read = 0
 
     def take(self, after: int) -> tuple[int, _Held | None]:
-        """Take what is next after a seq: its seq and the entry; without one, up to where none is missing."""
+        """Take the entry that follows a seq; return its seq and the entry.
+
+        Where entries were deleted: return the last seq before the next entry, and None.
+        """
         if after + 1 not in self.held and after < self.read:
             after = min(min(self.held, default=self.read + 1) - 1, self.read)
         held = self.held.pop(after + 1, None)
@@ -76,18 +91,19 @@ class _Gap:
 
 
 class Sequencer:
-    """Remembers the last seq of each conversation that was handed out here.
+    """Hands out entries by the last seq of each conversation that was handed out here.
 
     Args:
-        hub: who is here.
-        store: where what is missing is read.
-        memberships: who is in a group.
-        alone: nothing comes from elsewhere: the first entry of a conversation that is seen here
-            follows on what the sessions have.
-        later: runs something so many seconds from now, where it may switch.
+        hub: the sessions of this node.
+        store: the log, where missing entries are read.
+        memberships: the members of groups.
+        alone: True if no entries come from other nodes: then the first entry that is seen of a conversation
+            follows on those that the sessions have.
+        later: runs a function so many seconds from now, where it may switch.
 
     Attributes:
-        suspect: is told of a conversation and a seq that comes again, maybe for another entry.
+        suspect: ``suspect(conversation, seq)`` is called for a seq that arrives again, perhaps with another
+            entry.
     """
 
     def __init__(self, hub: Hub, store: Store, memberships: Memberships, alone: bool, later: Later) -> None:
@@ -101,11 +117,11 @@ class Sequencer:
         self.suspect: Callable[[int, int], object] = lambda conversation, seq: None
 
     def mark(self, conversation: int) -> int | None:
-        """Return the hash of the last entry that was handed out, None if that is not known."""
+        """Return the hash of the last entry that was handed out; None if it is not known."""
         return self._reached.get(conversation, _NOTHING)[1]
 
     def forget(self, conversation: int) -> None:
-        """Forget what was handed out of a conversation, and what waits for others."""
+        """Forget the last seq of a conversation, and drop the entries that wait."""
         self._reached.pop(conversation, None)
         self._gaps.pop(conversation, None)
 
@@ -114,14 +130,12 @@ class Sequencer:
         return self._reached.get(conversation, _NOTHING)[0]
 
     def take(self, entry: Entry, members: Membership | None, origin: Online | None = None) -> None:
-        """Hand an entry to the sessions here when it is its turn; one that was is dropped.
-
-        Never switches.
+        """Hand a committed entry to the sessions here, in its turn (see the table above).  Never switches.
 
         Args:
-            entry: what is committed.
-            members: of a group, who is in it, ``{}`` of a pair; None if that is to be looked up first.
-            origin: the session that sent it.
+            entry: the committed entry.
+            members: the members of a group, ``{}`` for a pair; None if they are not cached.
+            origin: the session that sent the entry.
         """
         conversation, seq = entry.conversation, entry.seq
         reached = self._reached.get(conversation)
@@ -141,7 +155,7 @@ class Sequencer:
         self._drain(conversation)
 
     def expect(self, conversation: int, head: int) -> None:
-        """Say that somebody here lacks a part of a conversation, up to ``head`` at most.  Never switches."""
+        """Note that a session here may lack entries of a conversation, up to ``head``.  Never switches."""
         groupid = group_of(conversation)
         if self._alone:
             return
@@ -151,7 +165,7 @@ class Sequencer:
             self._later(0, partial(self._learn, groupid))
 
     def _learn(self, groupid: int) -> None:
-        """Have the sessions here follow a group that nobody has told them of.  May switch."""
+        """Read a group's members, so that the sessions here follow it.  May switch."""
         try:
             self._memberships.load(groupid)
         except NoSuchGroup:
@@ -186,7 +200,7 @@ class Sequencer:
         if groupid is not None:
             self._memberships.load(groupid)
         if self._members(conversation) is None:
-            return  # forgotten while it was read: it is looked at again
+            return  # forgotten while it was read: _fill calls again
         last = self.last(conversation)
         if conversation not in self._reached or not self._is_followed(conversation):
             self._begin(conversation, gap)
@@ -200,9 +214,9 @@ class Sequencer:
                 _log.warning("conversation %d: messages after %d were deleted", conversation, last)
 
     def _begin(self, conversation: int, gap: _Gap) -> None:
-        """Take up a conversation: each session gets what it does not have by itself, up to now.
+        """Begin a conversation: send each session the log from its own cursor up to the head.  May switch.
 
-        Whoever logs in after the head has been read reads that much with the login.
+        Race: a session that logs in after the head has been read gets that much with its login.
         """
         before = self._reached.get(conversation)
         upto = max(self._store.head(conversation), gap.upto)
@@ -211,7 +225,7 @@ class Sequencer:
         cursors = self._store.cursors(conversation, devices) if devices else {}
         membership = self._members(conversation)
         if membership is None or self._reached.get(conversation) != before:
-            return  # forgotten, or something was handed out meanwhile: it is looked at again
+            return  # forgotten, or handed out meanwhile: _fill calls again
         for session, userid, device in sessions:
             if session.user == userid and (conversation > 0 or userid in membership):
                 cursor = max(cursors.get((userid, device), 0), membership.get(userid, 0))
@@ -219,7 +233,7 @@ class Sequencer:
         self._advance(conversation, upto)
 
     def _drain(self, conversation: int) -> None:
-        """Hand out what is next, and forget the gap if that was all.  Never switches."""
+        """Hand out the entries that are next, and forget the gap if none is missing.  Never switches."""
         gap, last = self._gaps.get(conversation), self.last(conversation)
         if gap is None or (conversation not in self._reached and 1 not in gap.held):
             return
@@ -246,11 +260,10 @@ class Sequencer:
             self._reached.popitem(last=False)
 
     def _is_followed(self, conversation: int) -> bool:
-        """Return True if the entries after the last one that was handed out were sent here.
+        """Return True if other nodes have sent this node the entries after the last one handed out.
 
-        They were if somebody who took part when it was handed out has been here and taken part ever since.
-        A session that is older proves nothing if its user has joined the group later: it is no gap that the
-        node lacks what was said before.
+        They have if a participant of that time has been online here ever since.  An older session whose user
+        joined the group later proves nothing: the node lacks what was said before the joining, and rightly.
         """
         if self._alone:
             return True
@@ -266,7 +279,7 @@ class Sequencer:
     # -- Sessions
 
     def _members(self, conversation: int) -> Membership | None:
-        """Return who takes part, as far as ``_hand_out`` needs it; None if that must be looked up."""
+        """Return the members of a group, ``{}`` for a pair; None if they must be read first."""
         groupid = group_of(conversation)
         return {} if groupid is None else self._memberships.get(groupid)
 
@@ -276,7 +289,7 @@ class Sequencer:
             yield from self._hub.of(userid)
 
     def _hand_out(self, entry: Entry, members: Membership, origin: Online | None) -> None:
-        """Hand an entry to the sessions here of those who take part; of a group, who joined before it."""
+        """Hand an entry to the participants' sessions here; in a group, to members that joined before it."""
         conversation, seq, sender = entry.conversation, entry.seq, entry.sender
         # As in _advance, which would be one more call for each message.
         self._reached[conversation] = seq, hash(entry), self._hub.entries

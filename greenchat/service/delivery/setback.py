@@ -1,8 +1,8 @@
-"""Notices that the database was set back, and has everybody begin anew where it was.
+"""Notices that the database lost its last entries, and has clients log in anew.
 
-A replica that lacked the last entries of a conversation may become the primary.  Then their numbers are given
-out again, to other entries, and these look like something that was handed out already.  An entry that comes a
-second time looks so too: it came by the bus and from the log, say.  So the log decides.
+A replica that lacked the last entries of a conversation may become the primary.  Then their seqs are given
+out again, to other entries, and each of these looks like an entry that was handed out already.  So does an
+entry that arrives twice, by the bus and from the log.  The log decides which it is.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ TRY_AGAIN = 0.5
 """Seconds after which a database that is away is asked again."""
 
 SPREAD = 2.0
-"""Seconds over which the clients are told to come back."""
+"""Seconds over which the clients come back."""
 
 _log = logging.getLogger(__name__)
 
 
 class Setback:
-    """Look into the log when a number that was handed out comes again.
+    """Compares the log with the last entry handed out when a seq arrives again.
 
     Args:
-        hub: the sessions here.
+        hub: the sessions of this node.
         store: the log.
-        sequencer: knows what was handed out here; asks ``suspect``.
-        members: reads who is in a group; may switch.
-        forget: drops what else is remembered of a conversation.
-        later: runs something so many seconds from now, where it may switch.
+        sequencer: has the last entry handed out; calls ``suspect``.
+        members: reads the members of a group; may switch.
+        forget: drops everything else that is cached of a conversation.
+        later: runs a function so many seconds from now, where it may switch.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Setback:
         self._members = members
         self._forget = forget
         self._later = later
-        self._suspected: dict[int, int] = {}  # the lowest number that came again
+        self._suspected: dict[int, int] = {}  # conversation: the lowest seq that arrived again
         sequencer.suspect = self.suspect
 
     def suspect(self, conversation: int, seq: int) -> None:
-        """Take note that a number came again.  Never switches."""
+        """Note that a seq arrived again.  Never switches."""
         if conversation not in self._suspected:
             self._later(0, partial(self._look, conversation))
         self._suspected[conversation] = min(seq, self._suspected.get(conversation, seq))
