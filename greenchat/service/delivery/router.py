@@ -36,8 +36,8 @@ class Router:
 
         Args:
             entry: the committed entry.
-            members: the members of a group, ``{}`` for a pair; None if they are not cached: then all nodes get
-                the entry.
+            members: the members of a group, ``{}`` for a pair; None if they are not cached: then all nodes
+                get the entry.
             origin: the session that sent the entry; it has been sent the ACK.
         """
         self._take(entry, members, origin)
