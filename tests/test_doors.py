@@ -85,10 +85,9 @@ def _bus(*inside: str, libraries: tuple[str, ...] = ()) -> Doors:
 
 
 BUS = (
-    {"bus/local": _bus()},
+    {"bus/local": _bus(), "bus/cluster": _bus(libraries=("gevent",))},
     {"bus/redis": _bus("local", libraries=("redis", "gevent"))},
-    {"bus/cluster": _bus("redis", libraries=("redis", "gevent"))},
-    {"bus": _bus("local", "cluster")},
+    {"bus": _bus("local", "cluster", "redis")},
 )
 """The floors of the bus."""
 
@@ -266,7 +265,9 @@ def test_a_patch_is_seen(source: str) -> None:
         ("service/identity", "import socket"),
         ("data/queries", "from greenchat.data.store import SqlStore"),
         ("data/engine", "from greenchat.data.queries import devices"),
-        ("bus/redis", "from greenchat.bus.cluster.bus import RedisBus"),
+        ("bus/redis", "from greenchat.bus.cluster.bus import ClusterBus"),
+        ("bus/cluster", "from greenchat.bus.redis.registry import RedisRegistry"),
+        ("bus/cluster", "import redis"),
         ("protocol", "import socket"),
         ("errors", "import msgspec"),
     ],

@@ -1,25 +1,61 @@
-"""What connects the nodes of a cluster; the implementation is chosen by the URL's scheme."""
+"""The parts that connect the nodes of a cluster; the URL's scheme chooses their implementation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-from greenchat.bus.cluster.bus import RedisBus
+from greenchat.bus.cluster.bus import ClusterBus
 from greenchat.bus.local.bus import LocalBus
+from greenchat.bus.local.counters import LocalCounters
+from greenchat.bus.local.friends import LocalFriends
+from greenchat.bus.redis.connection import Commands, RedisServer
+from greenchat.bus.redis.counters import RedisCounters
+from greenchat.bus.redis.friends import RedisFriends
+from greenchat.bus.redis.registry import RedisRegistry
+from greenchat.bus.redis.transport import RedisTransport
 from greenchat.errors import ConfigError
 from greenchat.ports.bus import Bus
+from greenchat.ports.counters import Counters
+from greenchat.ports.friends import FriendsCache
 
-BUSES: dict[str, Callable[[str], Bus]] = {"local": LocalBus, "redis": RedisBus, "rediss": RedisBus}
-"""The bus of each URL scheme."""
+
+class Backend(NamedTuple):
+    """The implementations of the ports between nodes; they work once the bus is started."""
+
+    bus: Bus
+    counters: Counters
+    friends: FriendsCache
 
 
-def open_bus(url: str) -> Bus:
-    """Return the bus for a URL, not started yet.
+def _local(url: str) -> Backend:
+    return Backend(LocalBus(), LocalCounters(), LocalFriends())
+
+
+def _redis(url: str) -> Backend:
+    server = RedisServer(url)
+    commands = Commands(server)
+    bus = ClusterBus(RedisTransport(server, commands), RedisRegistry(server, commands))
+    return Backend(bus, RedisCounters(commands), RedisFriends(commands))
+
+
+BACKENDS: dict[str, Callable[[str], Backend]] = {"local": _local, "redis": _redis, "rediss": _redis}
+"""The backend of each URL scheme."""
+
+
+def open_backend(url: str) -> Backend:
+    """Return the backend for a URL, not connected yet.
+
+    ::
+
+        bus, counters, friends = open_backend("redis://127.0.0.1/0")
+        bus.open(cluster, "a")
+        bus.start(node, listener, [])
 
     Raises:
-        ConfigError: no bus has the URL's scheme; the operator's fault.
+        ConfigError: no backend has the URL's scheme, or the URL cannot be read; the operator's fault.
     """
     scheme = url.partition("://")[0]
-    if scheme not in BUSES:
-        raise ConfigError(f"bus: unknown scheme {scheme!r}; there is {', '.join(BUSES)}")
-    return BUSES[scheme](url)
+    if scheme not in BACKENDS:
+        raise ConfigError(f"bus: unknown scheme {scheme!r}; there is {', '.join(BACKENDS)}")
+    return BACKENDS[scheme](url)

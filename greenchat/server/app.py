@@ -17,7 +17,7 @@ from gevent.event import Event
 from sqlalchemy.engine import make_url
 
 from greenchat import __version__
-from greenchat.bus import open_bus
+from greenchat.bus import open_backend
 from greenchat.config import Settings
 from greenchat.data import open_store
 from greenchat.errors import Away, Busy, ConfigError, StartupError
@@ -98,7 +98,7 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self.superseded = ""
         self._settings = settings
-        self._bus = open_bus(settings.bus)
+        self._bus, self._counters, self._friends = open_backend(settings.bus)
         self._store: Store = open_store(
             settings.store,
             max_friends=settings.max_friends,
@@ -145,6 +145,8 @@ class App:
         self._service = Service(
             store=self._store,
             bus=self._bus,
+            counters=self._counters,
+            friends=self._friends,
             node=self._node,
             limits=settings,
             heartbeat=HeartbeatTerms(settings.heartbeat_interval, settings.max_missed),

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from greenchat.model.instants import to_instant
 from greenchat.model.records import Node
 from greenchat.ports.bus import Bus
+from greenchat.ports.counters import Counters
+from greenchat.ports.friends import FriendsCache
 from greenchat.ports.limits import Limits
 from greenchat.ports.store import Store
 from greenchat.ports.timer import Later
@@ -34,6 +36,8 @@ class Service:
     Args:
         store: the database, started.
         bus: the cluster.
+        counters: shared by the nodes.
+        friends: the cache of friends, shared by the nodes.
         node: this server.
         limits: the limits of the protocol.
         heartbeat: what LOGIN_ACK says of heartbeats.
@@ -66,6 +70,8 @@ class Service:
         *,
         store: Store,
         bus: Bus,
+        counters: Counters,
+        friends: FriendsCache,
         node: Node,
         limits: Limits,
         heartbeat: HeartbeatTerms,
@@ -77,6 +83,7 @@ class Service:
     ) -> None:
         self.store = store
         self.bus = bus
+        self.friends = friends
         self.node = node
         self.limits = limits
         self.heartbeat = heartbeat
@@ -84,8 +91,8 @@ class Service:
         self.monotonic = monotonic
         self.later = later
         self.hub = Hub(lambda userid: self.presence.moved_here(userid))  # noqa: PLW0108 - it is built on this
-        self.throttle = Throttle(bus, limits)
-        self.guesses = Guesses(bus, limits, pause)
+        self.throttle = Throttle(counters, limits)
+        self.guesses = Guesses(counters, limits, pause)
         self.passwords = Passwords(offload)
         self.tokens = Tokens(store.setting(TOKEN_SECRET, new_secret()), limits.token_days, clock)
         self.blocked: Cache[tuple[int, int], bool] = Cache(lambda pair: store.is_blocked(*pair))

@@ -1,4 +1,4 @@
-"""What every bus does (``ports.Bus``), also one that is alone."""
+"""The contract of every backend: of its bus (also one that is alone), counters, and cache of friends."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from time import monotonic
 
 import gevent
 
+from greenchat.bus import Backend
 from greenchat.errors import Busy
 from greenchat.model.guards import Guard
 from greenchat.model.records import Node
-from greenchat.ports.bus import Bus
+from greenchat.ports.bus import BusListener
 
 
 def until(ready: Callable[[], object]) -> None:
@@ -21,7 +22,7 @@ def until(ready: Callable[[], object]) -> None:
         gevent.sleep(0.01)
 
 
-class Recorder:
+class Recorder(BusListener):
     """A listener that remembers what its bus tells.
 
     Attributes:
@@ -90,49 +91,49 @@ class Loader:
         return friends
 
 
-def nobody_is_elsewhere(bus: Bus, listener: Recorder) -> None:
+def nobody_is_elsewhere(backend: Backend, listener: Recorder) -> None:
     """A node that is by itself finds nobody, and nothing that it sends comes to itself."""
     listener.here[1] = ["phone"]
-    assert bus.refresh(1) == []
-    assert bus.online([1, 2]) == set()
-    assert list(bus.nodes()) == list(bus.nodes([1])) == []
-    bus.send(bus.nodes(), b"event")
-    bus.settle()
+    assert backend.bus.refresh(1) == []
+    assert backend.bus.online([1, 2]) == set()
+    assert list(backend.bus.nodes()) == list(backend.bus.nodes([1])) == []
+    backend.bus.send(backend.bus.nodes(), b"event")
+    backend.bus.wait_acknowledged()
     assert listener.events == []
-    assert not bus.away
-    assert bus.trouble == ""
+    assert not backend.bus.away
+    assert backend.bus.trouble == ""
 
 
-def friends_are_read_once(bus: Bus, listener: Recorder) -> None:
+def friends_are_read_once(backend: Backend, listener: Recorder) -> None:
     """The store is asked for the friends of a user the first time, and after a change."""
     load, nobody = Loader(2, 3), Loader()
     for _ in range(3):
-        assert bus.are_friends(1, [3, 4, 2], load) == {2, 3}
-        assert bus.are_friends(5, [1], nobody) == set()
-    assert bus.are_friends(1, [], load) == set()
+        assert backend.friends.are_friends(1, [3, 4, 2], load) == {2, 3}
+        assert backend.friends.are_friends(5, [1], nobody) == set()
+    assert backend.friends.are_friends(1, [], load) == set()
     assert (load.calls, nobody.calls) == (1, 1)
     load.friends.append(4)
-    bus.forget_friends(1)
-    assert bus.are_friends(1, [3, 4, 5], load) == {3, 4}
+    backend.friends.forget_friends(1)
+    assert backend.friends.are_friends(1, [3, 4, 5], load) == {3, 4}
     assert load.calls == 2
 
 
-def a_change_while_friends_are_read_is_not_overlooked(bus: Bus, listener: Recorder) -> None:
+def a_change_while_friends_are_read_is_not_overlooked(backend: Backend, listener: Recorder) -> None:
     """What was read before a change is not kept."""
     load = Loader(2)
-    load.meanwhile = lambda: bus.forget_friends(1)
-    assert bus.are_friends(1, [2, 3], load) == {2}
+    load.meanwhile = lambda: backend.friends.forget_friends(1)
+    assert backend.friends.are_friends(1, [2, 3], load) == {2}
     load.meanwhile = lambda: None
     load.friends = [3]
-    assert bus.are_friends(1, [2, 3], load) == {3}
+    assert backend.friends.are_friends(1, [2, 3], load) == {3}
 
 
-def counters_start_anew(bus: Bus, listener: Recorder) -> None:
+def counters_start_anew(backend: Backend, listener: Recorder) -> None:
     """A counter lasts from its first count on."""
-    assert [bus.count("a", 60) for _ in range(3)] == [1, 2, 3]
-    assert bus.count("b", 60) == 1
-    assert bus.count("short", 0.05) == 1
-    until(lambda: bus.count("short", 0.05) == 1)
+    assert [backend.counters.count("a", 60) for _ in range(3)] == [1, 2, 3]
+    assert backend.counters.count("b", 60) == 1
+    assert backend.counters.count("short", 0.05) == 1
+    until(lambda: backend.counters.count("short", 0.05) == 1)
 
 
 def guards(*keys: str, allowed: int = 2, seconds: float = 60, longest: float = 900) -> list[Guard]:
@@ -140,71 +141,76 @@ def guards(*keys: str, allowed: int = 2, seconds: float = 60, longest: float = 9
     return [Guard(key, key, allowed, seconds, longest, key == keys[0]) for key in keys]
 
 
-def failures_lock_for_longer_and_longer(bus: Bus, listener: Recorder) -> None:
+def failures_lock_for_longer_and_longer(backend: Backend, listener: Recorder) -> None:
     """As many as are allowed lock nothing, and each further one twice as long as the one before."""
     those = guards("a", "b", longest=3)
     locked = []
     for number in range(6):
-        until(lambda: bus.begin_attempt(those, "n") == 0.0)
-        locked.append(bus.end_attempt(those, "n", right=False))
+        until(lambda: backend.counters.begin_attempt(those, "n") == 0.0)
+        locked.append(backend.counters.end_attempt(those, "n", right=False))
         if number == 2:
-            left = bus.begin_attempt(guards("x", "b"), "n")
+            left = backend.counters.begin_attempt(guards("x", "b"), "n")
             assert left is not None
             assert 0 < left <= 1
-            assert bus.begin_attempt(guards("x"), "n") == 0
+            assert backend.counters.begin_attempt(guards("x"), "n") == 0
         if number == 3:
             break
     assert locked == [[0, 0], [0, 0], [1, 1], [2, 2]]
-    until(lambda: bus.begin_attempt(those, "n") == 0.0)
-    assert bus.end_attempt(those, "n", right=False) == [3, 3]
+    until(lambda: backend.counters.begin_attempt(those, "n") == 0.0)
+    assert backend.counters.end_attempt(those, "n", right=False) == [3, 3]
 
 
-def a_right_one_forgives(bus: Bus, listener: Recorder) -> None:
+def a_right_one_forgives(backend: Backend, listener: Recorder) -> None:
     """The failures of the account are forgotten, and those of the address are not."""
     those = guards("c", "d")
     for right in (False, False, None, True, False):
-        assert bus.begin_attempt(those, "n") == 0
-        locks = bus.end_attempt(those, "n", right)
+        assert backend.counters.begin_attempt(those, "n") == 0
+        locks = backend.counters.end_attempt(those, "n", right)
     assert locks == [0, 1]
 
 
-def failures_end(bus: Bus, listener: Recorder) -> None:
+def failures_end(backend: Backend, listener: Recorder) -> None:
     """They count for a time from the first one on."""
     those = guards("e", allowed=1, seconds=0.05)
-    assert bus.begin_attempt(those, "n") == 0
-    assert bus.end_attempt(those, "n", right=False) == [0]
-    until(lambda: bus.begin_attempt(those, "n") == 0 and bus.end_attempt(those, "n", right=False) == [0])
+    assert backend.counters.begin_attempt(those, "n") == 0
+    assert backend.counters.end_attempt(those, "n", right=False) == [0]
+    until(
+        lambda: (
+            backend.counters.begin_attempt(those, "n") == 0
+            and backend.counters.end_attempt(those, "n", right=False) == [0]
+        )
+    )
 
 
-def attempts_in_parallel_are_as_many_as_one_after_the_other(bus: Bus, listener: Recorder) -> None:
+def attempts_in_parallel_are_as_many_as_one_after_the_other(backend: Backend, listener: Recorder) -> None:
     """Failures and attempts under way are together at most one more than the failures allowed."""
     those = guards("f", "g")
-    assert [bus.begin_attempt(those, name) for name in "1234"] == [0, 0, 0, None]
-    assert bus.begin_attempt(guards("x", "g"), "5") is None
-    bus.end_attempt(those, "1", right=None)
-    assert bus.begin_attempt(those, "4") == 0
-    bus.end_attempt(those, "4", right=False)
-    assert bus.begin_attempt(those, "5") is None
-    bus.end_attempt(those, "2", right=True)
-    assert bus.begin_attempt(guards("f"), "5") == 0
-    assert [bus.begin_attempt(guards("g"), name) for name in "67"] == [0, None]
+    assert [backend.counters.begin_attempt(those, name) for name in "1234"] == [0, 0, 0, None]
+    assert backend.counters.begin_attempt(guards("x", "g"), "5") is None
+    backend.counters.end_attempt(those, "1", right=None)
+    assert backend.counters.begin_attempt(those, "4") == 0
+    backend.counters.end_attempt(those, "4", right=False)
+    assert backend.counters.begin_attempt(those, "5") is None
+    backend.counters.end_attempt(those, "2", right=True)
+    assert backend.counters.begin_attempt(guards("f"), "5") == 0
+    assert [backend.counters.begin_attempt(guards("g"), name) for name in "67"] == [0, None]
 
 
-def failures_that_lock_leave_one_attempt_at_a_time(bus: Bus, listener: Recorder) -> None:
+def failures_that_lock_leave_one_attempt_at_a_time(backend: Backend, listener: Recorder) -> None:
     """Once the lock is over, the next attempt is alone, however many come at once."""
     those = guards("h", allowed=1, longest=0.05)
     for _ in range(2):
-        assert bus.begin_attempt(those, "n") == 0
-        bus.end_attempt(those, "n", right=False)
-    until(lambda: bus.begin_attempt(those, "1") == 0)
-    assert bus.begin_attempt(those, "2") is None
+        assert backend.counters.begin_attempt(those, "n") == 0
+        backend.counters.end_attempt(those, "n", right=False)
+    until(lambda: backend.counters.begin_attempt(those, "1") == 0)
+    assert backend.counters.begin_attempt(those, "2") is None
 
 
-def it_can_be_closed_twice(bus: Bus, listener: Recorder) -> None:
+def it_can_be_closed_twice(backend: Backend, listener: Recorder) -> None:
     """And is of no harm then."""
-    bus.close()
-    bus.close()
-    assert bus.refresh(1) == []
+    backend.bus.close()
+    backend.bus.close()
+    assert backend.bus.refresh(1) == []
 
 
 CONTRACT = [

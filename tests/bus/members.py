@@ -14,9 +14,9 @@ from unittest.mock import patch  # noqa: E402
 import gevent  # noqa: E402
 import redis  # noqa: E402
 
-from greenchat.bus.cluster import bus as redis_bus  # noqa: E402
+from greenchat.bus import open_backend  # noqa: E402
+from greenchat.bus.cluster import bus as cluster_bus  # noqa: E402
 from greenchat.bus.cluster import failure_detector, nodes  # noqa: E402
-from greenchat.bus.cluster.bus import RedisBus  # noqa: E402
 from greenchat.bus.redis.connection import RedisServer, exchange  # noqa: E402
 from greenchat.model.records import Node, Seat  # noqa: E402
 from tests.bus.contract import Recorder  # noqa: E402
@@ -28,7 +28,7 @@ CLUSTER = "0123456789abcdef"
 """The id of the nodes' database."""
 
 # A fifth of what they are, so that nobody waits long.
-redis_bus.LEASE, redis_bus.TICK, redis_bus.STEADY, redis_bus.COMPARE = 1.0, 0.2, 0.2, 0.2
+cluster_bus.LEASE, cluster_bus.TICK, cluster_bus.STEADY, cluster_bus.COMPARE = 1.0, 0.2, 0.2, 0.2
 failure_detector.GRACE, nodes.RETURN, failure_detector.TRY_AGAIN = 0.8, 0.3, 0.2
 
 
@@ -91,8 +91,9 @@ class Member:
         self.node = Node(name, incarnation)
         self.listener = Recorder()
         self.line = Line(url)
-        with patch.object(redis_bus, "RedisServer", lambda url: self.line):
-            self.bus = RedisBus(url)
+        with patch("greenchat.bus.RedisServer", lambda url: self.line):
+            self.backend = open_backend(url)
+        self.bus, self.counters, self.friends = self.backend
         self.bus.open(cluster, name)
         self.bus.start(self.node, self.listener, others)
 
@@ -125,7 +126,7 @@ def cluster(url: str, *names: str, id: str = CLUSTER) -> Iterator[list[Member]]:
             ends.callback(members[-1].bus.close)
         until(lambda: all(len(member.bus.nodes()) == len(names) - 1 for member in members))
         for member in members:
-            member.bus.settle()
+            member.bus.wait_acknowledged()
         for _ in range(2):  # the second answer says that the first has been read
             hear_each_other(members)
         yield members

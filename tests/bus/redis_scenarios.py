@@ -7,18 +7,17 @@ from tests.bus.members import CLUSTER, DEADLINE, Member, cluster, until  # isort
 
 import sys
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import gevent
 import redis
 
-from greenchat.bus.cluster import bus as redis_bus
+from greenchat.bus.cluster import bus as cluster_bus
 from greenchat.bus.cluster import failure_detector, nodes
 from greenchat.bus.redis import counters
-from greenchat.bus.redis.connection import RedisServer, exchange
-from greenchat.bus.redis.registry import Registry
+from greenchat.bus.redis.connection import Command, Commands, RedisServer, exchange
+from greenchat.bus.redis.registry import RedisRegistry
 from greenchat.model.records import Node, Seat
 from tests.bus.contract import CONTRACT, guards
 
@@ -33,7 +32,7 @@ def contract(url: str) -> None:
     for place, rule in enumerate(CONTRACT):
         redis.Redis.from_url(url).flushall()
         with cluster(url, f"n{place}") as [one]:
-            rule(one.bus, one.listener)
+            rule(one.backend, one.listener)
         print(f"kept: {rule.__name__}", file=sys.stderr)
 
 
@@ -51,19 +50,24 @@ def users_are_seen(url: str) -> None:
         late.bus.close()
 
 
-class Asking:
+class Asking(Commands):
     """Asks Redis on a connection of its own."""
 
     def __init__(self, url: str) -> None:
-        self.ask = partial(exchange, RedisServer(url).connect(DEADLINE))
+        super().__init__(RedisServer(url))
+        self._line = RedisServer(url).connect(DEADLINE)
+
+    def ask(self, *commands: Command) -> list[Any]:
+        return exchange(self._line, *commands)
 
 
 def who_was_there_before_a_new_start_is_not_there_any_more(url: str) -> None:
     """Who is online at a node is asked of one incarnation of it."""
     with cluster(url, "a") as [a]:
         a.login(1, "phone")
-        asking: Any = Asking(url)
-        users = Registry(asking, CLUSTER, Node("z", 1), 1.0).users
+        registry = RedisRegistry(RedisServer(url), Asking(url))
+        registry.open(CLUSTER, "z")
+        users = registry.users
         assert users(Node("a", 1)) == {1}
         assert users(Node("a", 2)) is None
         assert users(Node("b", 1)) is None
@@ -96,18 +100,18 @@ def events_come_in_order(url: str) -> None:
             a.bus.send(["b"], event)
             if place % 100 == 0:
                 gevent.sleep(0)
-        a.bus.settle()
+        a.bus.wait_acknowledged()
         assert b.listener.events == events
         assert c.listener.events == []
 
 
-def all_is_taken_when_it_is_settled(url: str) -> None:
-    """``settle`` returns when the others have taken what was sent, and not before."""
+def all_is_taken_once_it_is_acknowledged(url: str) -> None:
+    """``wait_acknowledged`` returns when the others have taken what was sent, and not before."""
     with cluster(url, "a", "b", "c") as [a, b, c]:
         for number in range(5):
             a.tell(b"%d" % number)
             a.login(number, "phone")
-            a.bus.settle()
+            a.bus.wait_acknowledged()
             for other in (b, c):
                 assert other.listener.events[-1] == b"%d" % number
                 assert other.sees(number)
@@ -118,8 +122,8 @@ def two_databases_are_two_clusters(url: str) -> None:
     with cluster(url + "/0", "a", "b") as [a, _], cluster(url + "/1", "a", "b") as [other, listening]:
         a.login(1, "phone")
         a.tell(b"event")
-        a.bus.settle()
-        other.bus.settle()
+        a.bus.wait_acknowledged()
+        other.bus.wait_acknowledged()
         assert not listening.sees(1)
         assert listening.listener.events == []
 
@@ -140,7 +144,7 @@ def one_that_leaves_is_forgotten_at_once(url: str) -> None:
     """Its last events arrive; one of the others cleans up; its lease is gone."""
     with cluster(url, "a", "b", "c") as [a, b, c]:
         a.login(1, "phone")
-        a.bus.settle()
+        a.bus.wait_acknowledged()
         a.tell(b"last")
         a.bus.close()
         until(lambda: b.listener.events == c.listener.events == [b"last"])
@@ -155,7 +159,7 @@ def a_dead_one_is_buried_once(url: str) -> None:
     """Its users can be claimed when its lease is over, and are cleaned up after by one of the others."""
     with cluster(url, "a", "b", "c") as [a, b, c]:
         a.login(1, "phone")
-        a.bus.settle()
+        a.bus.wait_acknowledged()
         caught_up = b.listener.caught_up, c.listener.caught_up
         a.die()
         assert b.login(1, "phone") == [Seat("a", "phone")]
@@ -173,7 +177,7 @@ def a_dead_one_is_buried_when_the_database_is_back(url: str) -> None:
     """By who began: nobody else knows its users any more."""
     with cluster(url, "a", "b", "c") as [a, b, c]:
         a.login(1, "phone")
-        a.bus.settle()
+        a.bus.wait_acknowledged()
         b.listener.failing = c.listener.failing = True
         a.die()
         until(lambda: b.listener.failed + c.listener.failed > 2)
@@ -194,7 +198,7 @@ def one_that_is_started_anew_is_met_anew(url: str) -> None:
     """Who does not come back with it is gone."""
     with cluster(url, "a", "b") as [a, b]:
         a.login(1, "phone")
-        a.bus.settle()
+        a.bus.wait_acknowledged()
         a.die()
         again = Member(url, "a", incarnation=2)
         until(lambda: not b.sees(1))
@@ -219,7 +223,7 @@ def the_older_of_two_of_a_name_ends(url: str) -> None:
 def one_that_was_stopped_takes_its_lease_again(url: str) -> None:
     """And looks into the database: its users may be elsewhere by now."""
     with cluster(url, "b") as [b], ExitStack() as ends:
-        with patch.multiple(redis_bus, TICK=STOPPED, PULSE=STOPPED):  # nothing renews its lease for so long
+        with patch.multiple(cluster_bus, TICK=STOPPED, PULSE=STOPPED):  # nothing renews its lease for so long
             a = Member(url, "a")
         ends.callback(a.bus.close)
         a.login(1, "phone")
@@ -239,29 +243,29 @@ def attempts_are_counted_on_all_nodes(url: str) -> None:
         those = guards("account", "address", allowed=3)
 
         def guess(place: int) -> str:
-            bus, name = members[place % 3].bus, f"{place}"
-            while (left := bus.begin_attempt(those, name)) is None:
+            shared, name = members[place % 3].counters, f"{place}"
+            while (left := shared.begin_attempt(those, name)) is None:
                 gevent.sleep(0.01)
             if left:
                 return "locked"
             gevent.sleep(0.02)
-            bus.end_attempt(those, name, right=False)
+            shared.end_attempt(those, name, right=False)
             return "wrong"
 
         guesses = [gevent.spawn(guess, place) for place in range(60)]
         gevent.joinall(guesses, raise_error=True)
         assert [guess.value for guess in guesses].count("wrong") == 4
-        assert members[0].bus.begin_attempt(guards("other"), "n") == 0
+        assert members[0].counters.begin_attempt(guards("other"), "n") == 0
 
 
 def an_attempt_of_a_dead_node_ends(url: str) -> None:
     """Its place is free when the time of an attempt is over."""
     with cluster(url, "a", "b") as [a, b], patch.object(counters, "UNDER_WAY", 0.3):
         those = guards("account", allowed=0)
-        assert a.bus.begin_attempt(those, "n") == 0
-        assert b.bus.begin_attempt(those, "n2") is None
+        assert a.counters.begin_attempt(those, "n") == 0
+        assert b.counters.begin_attempt(those, "n2") is None
         a.die()
-        until(lambda: b.bus.begin_attempt(those, "n2") == 0)
+        until(lambda: b.counters.begin_attempt(those, "n2") == 0)
 
 
 if __name__ == "__main__":

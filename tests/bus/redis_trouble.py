@@ -13,8 +13,8 @@ from contextlib import suppress
 import gevent
 import redis
 
+from greenchat.bus import open_backend
 from greenchat.bus.cluster import failure_detector
-from greenchat.bus.cluster.bus import RedisBus
 from greenchat.errors import Busy
 from greenchat.model.records import Node, Seat
 from tests.bus.contract import Loader, guards
@@ -77,7 +77,7 @@ def redis_may_restart(url: str) -> None:
     """While it is away that is known, and all is as before when it is back."""
     with cluster(url, "a", "b") as [a, b]:
         a.login(1, "phone")
-        a.bus.settle()
+        a.bus.wait_acknowledged()
         ask("kill")
         until(lambda: a.bus.away and b.bus.away)
         try:
@@ -86,9 +86,9 @@ def redis_may_restart(url: str) -> None:
             pass
         else:
             raise AssertionError("nobody can know")
-        assert b.bus.are_friends(1, [2], lambda: [2]) == {2}
-        b.bus.forget_friends(1)
-        b.bus.settle()
+        assert b.friends.are_friends(1, [2], lambda: [2]) == {2}
+        b.friends.forget_friends(1)
+        b.bus.wait_acknowledged()
         a.tell(b"lost")
         caught_up = b.listener.caught_up
         until(lambda: b.listener.caught_up > caught_up + 2)
@@ -136,7 +136,7 @@ def redis_may_forget_all(url: str) -> None:
     """The nodes fill it again, and nobody is taken for dead."""
     with cluster(url, "a", "b") as [a, b]:
         a.login(1, "phone")
-        a.bus.settle()
+        a.bus.wait_acknowledged()
         redis.Redis.from_url(url).flushall()
         until(lambda: b.login(1, "pad") == [Seat("a", "phone")])
         assert b.sees(1)
@@ -150,13 +150,13 @@ def redis_may_come_back_older(url: str) -> None:
     with cluster(url, "a", "b") as [a, b]:
         admin = redis.Redis.from_url(url)
         a.login(1, "phone")
-        a.bus.settle()
+        a.bus.wait_acknowledged()
         for member in (a, b):  # or they would be over when it starts again
             admin.pexpire(f"greenchat:{CLUSTER}:node:{member.node.name}", 60_000)
         admin.save()
         a.login(1)
         a.login(2, "phone")
-        a.bus.settle()
+        a.bus.wait_acknowledged()
         ask("kill")
         ask("start")
         until(lambda: not a.bus.away and not b.bus.away)
@@ -171,20 +171,20 @@ def friends_are_read_anew_after_a_new_connection(url: str) -> None:
     """Redis, or the database, may have been restored: what was kept before does not count."""
     with cluster(url, "a", "b") as [a, b]:
         load = Loader(2)
-        assert b.bus.are_friends(1, [2, 3], load) == {2}
+        assert b.friends.are_friends(1, [2, 3], load) == {2}
         until(lambda: _calls(b, load) == 0)
         load.friends = [3]
         a.bus.close()
         again = Member(url, "a", incarnation=2)
         for member in (b, again):
-            assert member.bus.are_friends(1, [2, 3], load) == {3}
+            assert member.friends.are_friends(1, [2, 3], load) == {3}
         again.bus.close()
 
 
 def _calls(member: Member, load: Loader) -> int:
     """Return how often the friends of user 1 are read for one question."""
     before = load.calls
-    member.bus.are_friends(1, [2, 3], load)
+    member.friends.are_friends(1, [2, 3], load)
     return load.calls - before
 
 
@@ -283,23 +283,23 @@ def two_installations_do_not_meet(url: str) -> None:
     with cluster(url, "a", "b") as [a, b], cluster(url, "a", "b", id="another") as [other, listening]:
         a.login(1, "phone")
         a.tell(b"event")
-        assert b.bus.count("wrong", 60) == 1
+        assert b.counters.count("wrong", 60) == 1
         those = guards("name", allowed=0)
-        assert b.bus.begin_attempt(those, "n") == 0
-        assert b.bus.end_attempt(those, "n", right=False) == [1]
-        a.bus.settle()
-        other.bus.settle()
+        assert b.counters.begin_attempt(those, "n") == 0
+        assert b.counters.end_attempt(those, "n", right=False) == [1]
+        a.bus.wait_acknowledged()
+        other.bus.wait_acknowledged()
         assert not listening.sees(1)
         assert listening.login(1, "phone") == []
         assert listening.listener.events == []
-        assert listening.bus.count("wrong", 60) == 1
-        assert listening.bus.begin_attempt(those, "n") == 0
+        assert listening.counters.count("wrong", 60) == 1
+        assert listening.counters.begin_attempt(those, "n") == 0
         assert not a.listener.ended
 
 
 def the_last_incarnation_is_known(url: str) -> None:
     """Of a node that crashed, and for as long as it is not cleaned up after."""
-    bus = RedisBus(url)
+    bus = open_backend(url).bus
     assert bus.open(CLUSTER, "a") == 0
     with cluster(url, "b") as [b]:
         Member(url, "a", incarnation=7).die()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from greenchat.bus import open_bus
+from greenchat.bus import open_backend
 from greenchat.errors import BusAway, ConfigError, StartupError
 from lab.servers.program import free_port
 from lab.servers.redis import Redis
@@ -37,21 +37,21 @@ def test_scenario(redis: Redis, module: str, name: str) -> None:
 
 
 def test_one_that_is_away_can_be_waited_for() -> None:
-    bus = open_bus(f"redis://:s3cret@127.0.0.1:{free_port()}")
+    bus, _, _ = open_backend(f"redis://:s3cret@127.0.0.1:{free_port()}")
     with pytest.raises(BusAway, match="cannot reach the bus") as away:
         bus.open("cluster", "a")
     assert "s3cret" not in str(away.value)
 
 
 def test_one_that_is_away_can_be_tried_for_as_long_as_it_takes() -> None:
-    bus = open_bus(f"redis://127.0.0.1:{free_port()}")
+    bus, _, _ = open_backend(f"redis://127.0.0.1:{free_port()}")
     for _ in range(300):
         with pytest.raises(BusAway, match="refused"):
             bus.open("cluster", "a")
 
 
 def test_a_wrong_password_is_told_at_once(redis: Redis) -> None:
-    bus = open_bus(f"redis://:s3cret@127.0.0.1:{redis.port}")
+    bus, _, _ = open_backend(f"redis://:s3cret@127.0.0.1:{redis.port}")
     with pytest.raises(StartupError, match="refuses") as refused:
         bus.open("cluster", "a")
     assert not isinstance(refused.value, BusAway)
@@ -60,7 +60,7 @@ def test_a_wrong_password_is_told_at_once(redis: Redis) -> None:
 
 def test_a_database_that_is_not_there_is_told_at_once(redis: Redis) -> None:
     with pytest.raises(StartupError, match="refuses"):
-        open_bus(redis.url() + "/99").open("cluster", "a")
+        open_backend(redis.url() + "/99").bus.open("cluster", "a")
 
 
 @pytest.mark.parametrize(
@@ -68,5 +68,5 @@ def test_a_database_that_is_not_there_is_told_at_once(redis: Redis) -> None:
 )
 def test_a_url_that_will_not_do_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        open_bus(url)
+        open_backend(url)
     assert "s3cret" not in str(refused.value)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Container
 from typing import Any
 
-from greenchat.bus.local.bus import LocalBus
+from greenchat.bus import open_backend
 from greenchat.data.engine.sqlite import SqliteStatements
 from greenchat.errors import Busy, MalformedFrame
 from greenchat.metrics import HANDLER_ERRORS
@@ -107,9 +107,9 @@ class Scene(World):
         statements.forget_heads()  # it trusts that nobody else writes to the database
         self.time = NOON + 60
         self._later.clear()
-        bus = LocalBus()
-        bus.alone = alone
-        self.serve(bus, Node("n", 1), lambda seconds, call: self._later.append(call))
+        backend = open_backend("local://")
+        backend.bus.alone = alone
+        self.serve(backend, Node("n", 1), lambda seconds, call: self._later.append(call))
 
     def check(self) -> None:
         """Hold that no bug has shown."""

@@ -14,18 +14,18 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from greenchat.bus.local.counters import Counters
+from greenchat.bus import Backend
+from greenchat.bus.local.counters import LocalCounters
 from greenchat.config import Settings
 from greenchat.data import SqlStore
 from greenchat.data.engine.sqlite import SqliteDatabase
 from greenchat.errors import Busy
 from greenchat.model.records import Node, Share
-from greenchat.ports.bus import Bus
 from greenchat.ports.timer import Later
 from greenchat.protocol.messages import MsgId
 from greenchat.service.node_session import NodeSession
 from greenchat.service.session import Session
-from tests.service.fake_bus import FakeBus, Wire
+from tests.service.fake_bus import FakeBus, FakeCounters, NoCache, Wire
 from tests.service.fakes import FakePeer, PlainPasswords
 from tests.service.shared import NodeRunner, SharedDatabase
 from tests.service.turns import Task, Turns
@@ -151,7 +151,9 @@ class ClusterNode(World):
             max_queue=limits.commit_queue,
         )
         self.store.start()
-        self.serve(self.bus, self.me, partial(self.turns.later, owner=self.bus))
+        counters = FakeCounters(self.bus, self.cluster.counters, lambda: self.turns.now)
+        backend = Backend(self.bus, counters, NoCache())
+        self.serve(backend, self.me, partial(self.turns.later, owner=self.bus))
         self.store.close_node(self.me, self.service.now())
         self.superseded: list[bool] = []
         self.listener = Listener(self.service, lambda: self.superseded.append(True))
@@ -162,8 +164,8 @@ class ClusterNode(World):
         """How often it has forgotten what it remembered, to look into the database."""
         return self.listener.times
 
-    def serve(self, bus: Bus, node: Node, later: Later) -> None:
-        super().serve(bus, node, later)
+    def serve(self, backend: Backend, node: Node, later: Later) -> None:
+        super().serve(backend, node, later)
         self.passwords = self.service.passwords = SlowPasswords(self.turns)  # type: ignore[assignment]
 
     def pause(self, seconds: float) -> None:
@@ -243,7 +245,7 @@ class Cluster:
         self.database = SharedDatabase(self.turns)
         self.seats: dict[Node, dict[int, list[str]]] = {}
         self.cleaners: dict[Node, FakeBus] = {}
-        self.counters = Counters(lambda: self.turns.now)
+        self.counters = LocalCounters(lambda: self.turns.now)
         self.nodes: dict[str, ClusterNode] = {}
         self._buses: dict[Node, FakeBus] = {}
         self._wires: dict[tuple[Node, Node], Wire] = {}

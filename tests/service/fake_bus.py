@@ -9,11 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from greenchat.bus.cluster.directory import Directory
-from greenchat.bus.local.counters import Counters
+from greenchat.bus.local.counters import LocalCounters
 from greenchat.errors import Busy
 from greenchat.model.guards import Guard
 from greenchat.model.records import Node, Seat
-from greenchat.ports.bus import BusListener
+from greenchat.ports.bus import Bus, BusListener
+from greenchat.ports.counters import Counters
+from greenchat.ports.friends import FriendsCache
 
 if TYPE_CHECKING:
     from tests.service.cluster import Cluster
@@ -69,8 +71,8 @@ class _Neighbour:
         self.since: dict[int, bool] = {}
 
 
-class FakeBus(Counters):
-    """``ports.Bus`` for one node of a cluster; does no more than is promised there.
+class FakeBus(Bus):
+    """The bus of one node of a cluster; does no more than the port promises.
 
     Attributes:
         node: whose it is.
@@ -84,7 +86,6 @@ class FakeBus(Counters):
     former: frozenset[str] = frozenset()
 
     def __init__(self, cluster: Cluster) -> None:
-        super().__init__(lambda: cluster.turns.now)
         self._cluster = cluster
         self._turns = cluster.turns
         self._going_out: list[tuple[Callable[[], object], Callable[[], object]]] = []
@@ -139,7 +140,7 @@ class FakeBus(Counters):
         devices = self.listener.devices(userid)
         for neighbour in self.neighbours.values():
             self._put(neighbour, user=userid, here=bool(devices))
-        return self._ask(partial(self._claim, userid, devices, set(self.neighbours)))
+        return self.ask(partial(self._claim, userid, devices, set(self.neighbours)))
 
     def _claim(self, userid: int, devices: list[str], names: set[str]) -> list[Seat]:
         seats = self._cluster.seats
@@ -163,7 +164,7 @@ class FakeBus(Counters):
             if name in self.neighbours:
                 self._put(self.neighbours[name], event=event)
 
-    def settle(self) -> None:
+    def wait_acknowledged(self) -> None:
         sent = {
             neighbour: self._cluster.wire(self.node, neighbour.node).sent
             for neighbour in self.neighbours.values()
@@ -184,32 +185,14 @@ class FakeBus(Counters):
         there = self.neighbours.get(source.name)
         return there is not None and there.node == source and (there.taken or 0) >= number
 
-    def are_friends(self, userid: int, ids: Sequence[int], load: Callable[[], Iterable[int]]) -> set[int]:
-        return set(load()).intersection(ids)
-
-    def forget_friends(self, userid: int) -> None:
-        """There is no cache."""
-
-    def begin_attempt(self, guards: Sequence[Guard], attempt: str) -> float | None:
-        try:
-            return self._ask(lambda: [self._cluster.counters.begin_attempt(guards, attempt)])[0]
-        except Busy:
-            return super().begin_attempt(guards, attempt)
-
-    def end_attempt(self, guards: Sequence[Guard], attempt: str, right: bool | None) -> list[float]:
-        here = super().end_attempt(guards, attempt, right)
-        try:
-            return self._ask(partial(self._cluster.counters.end_attempt, guards, attempt, right))
-        except Busy:
-            return here
-
     # -- One connection: what one asks and sends goes out in this order
 
     def _check(self) -> None:
         if self._is_cut:
             raise Busy
 
-    def _ask(self, call: Callable[[], T]) -> T:
+    def ask(self, call: Callable[[], T]) -> T:
+        """Return the answer of what all nodes share.  May switch."""
         self._check()
         answers: list[T | None] = []
         self._send(lambda: answers.append(call()), lambda: answers.append(None))
@@ -291,7 +274,7 @@ class FakeBus(Counters):
         while neighbour.lost and self.neighbours.get(name) is neighbour:
             neighbour.lost, neighbour.since = False, {}
             try:
-                users = self._ask(partial(self._users, neighbour.node))
+                users = self.ask(partial(self._users, neighbour.node))
             except Busy:
                 neighbour.lost = True
                 self._turns.sleep(TRY_AGAIN)
@@ -422,3 +405,44 @@ class FakeBus(Counters):
 
     def _heard(self) -> None:
         self._is_silent = self._is_deaf
+
+
+class FakeCounters(Counters):
+    """The counters that all nodes share, asked by one of them; its own while it is cut off.
+
+    Args:
+        bus: that node's.
+        shared: all nodes'.
+        clock: seconds.
+    """
+
+    def __init__(self, bus: FakeBus, shared: Counters, clock: Callable[[], float]) -> None:
+        self._bus = bus
+        self._shared = shared
+        self._here = LocalCounters(clock)
+
+    def count(self, key: str, seconds: float) -> int:
+        return self._here.count(key, seconds)
+
+    def begin_attempt(self, guards: Sequence[Guard], attempt: str) -> float | None:
+        try:
+            return self._bus.ask(lambda: [self._shared.begin_attempt(guards, attempt)])[0]
+        except Busy:
+            return self._here.begin_attempt(guards, attempt)
+
+    def end_attempt(self, guards: Sequence[Guard], attempt: str, right: bool | None) -> list[float]:
+        here = self._here.end_attempt(guards, attempt, right)
+        try:
+            return self._bus.ask(partial(self._shared.end_attempt, guards, attempt, right))
+        except Busy:
+            return here
+
+
+class NoCache(FriendsCache):
+    """Friends are read from the store each time."""
+
+    def are_friends(self, userid: int, ids: Sequence[int], load: Callable[[], Iterable[int]]) -> set[int]:
+        return set(load()).intersection(ids)
+
+    def forget_friends(self, userid: int) -> None:
+        """There is no cache."""

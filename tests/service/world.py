@@ -9,12 +9,11 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from greenchat.bus.local.bus import LocalBus
+from greenchat.bus import Backend, open_backend
 from greenchat.config import Settings
 from greenchat.data import SqlStore, open_store
 from greenchat.errors import RequestError
 from greenchat.model.records import Node
-from greenchat.ports.bus import Bus
 from greenchat.ports.timer import Later
 from greenchat.protocol.classic.clients import ClassicClients
 from greenchat.protocol.classic.wire import NUL, ClassicWire
@@ -201,18 +200,20 @@ class World:
             max_queue=limits.commit_queue,
         )
         self.store.start()
-        self.serve(LocalBus(), Node("n", 1), lambda seconds, call: self._later.append(call))
+        self.serve(open_backend("local://"), Node("n", 1), lambda seconds, call: self._later.append(call))
 
     def open(self, **limits: int) -> SqlStore:
         """Return the store, not yet started."""
         return open_store(self.url, runner=self.runner, **limits)
 
-    def serve(self, bus: Bus, node: Node, later: Later) -> None:
+    def serve(self, backend: Backend, node: Node, later: Later) -> None:
         """Begin to serve people."""
         self.classics = ClassicClients(UTC, lambda: self.time)
         self.service = Service(
             store=self.store,
-            bus=bus,
+            bus=backend.bus,
+            counters=backend.counters,
+            friends=backend.friends,
             node=node,
             limits=self.settings,
             heartbeat=HeartbeatTerms(1.0, 5),

@@ -1,9 +1,7 @@
-"""The bus over Redis: who is where (see ``registry``), and one channel for each node.
+"""The bus of a cluster: leases in a registry, and one channel for each node.
 
-Redis does not part channels by database, so that of a node is ``greenchat:CLUSTER:DB:NAME``.
-
-Redis may be stopped, restarted, emptied, restored from an old dump, demoted, full, or another server that
-has taken the address over.  All of these are one case: after each new connection a node first writes its
+The broker may be stopped, restarted, emptied, restored from an old dump, demoted, full, or another server
+that has taken the address over.  All of these are one case: after each new connection a node first writes its
 whole lease, then has the others read it, and reads theirs; and a refusal ends the connection
 (see ``health``).
 """
@@ -12,31 +10,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Set
-from functools import partial
 from time import monotonic
 
 import gevent
-import redis
 
 from greenchat.bus.cluster import frames
 from greenchat.bus.cluster.failure_detector import FailureDetector
 from greenchat.bus.cluster.health import BusHealth
 from greenchat.bus.cluster.nodes import RETURN, OtherNodes
-from greenchat.bus.redis.connection import (
-    ANSWER,
-    TROUBLE,
-    Ask,
-    Command,
-    Commands,
-    RedisServer,
-    Subscription,
-    exchange,
-)
-from greenchat.bus.redis.counters import RedisCounters
-from greenchat.bus.redis.registry import Registry, newest_incarnation, prefix
-from greenchat.errors import BusAway, Busy, StartupError
+from greenchat.errors import BusAway, Busy
 from greenchat.model.records import Node, Seat
-from greenchat.ports.bus import BusListener
+from greenchat.ports.bus import Bus, BusListener
+from greenchat.ports.cluster import Registry, Transport, TransportListener
 
 logger = logging.getLogger(__name__)
 
@@ -44,41 +29,39 @@ LEASE = 5.0
 """Seconds that a node counts as alive after it has renewed its lease."""
 
 TICK = 1.0
-"""Seconds between two renewals of the lease, and between two looks into the database while Redis is away."""
+"""Seconds between two renewals of the lease; also between two reads of the database without a broker."""
 
 PULSE = 0.25
 """Seconds between two positions, to the other nodes and to this one."""
 
 LOOK = 0.1
-"""Seconds between two looks whether Redis is away."""
+"""Seconds between two checks of whether the broker is away."""
 
 STEADY = 1.0
-"""Seconds that Redis has to work before the log says so: it may come and go."""
+"""Seconds that the broker has to work before the log says so: it may come and go."""
 
 COMPARE = 30.0
-"""Seconds between two comparisons of the nodes in the database with those in Redis: each reads the rows of
-all devices."""
+"""Seconds between two comparisons of the nodes in the database with those in the registry: each reads the
+rows of all devices."""
 
 START = 5.0
 """Seconds that the first position may take to come back."""
 
 
-class RedisBus(RedisCounters):
-    """The bus of a cluster (see ``ports.Bus``).
+class ClusterBus(Bus, TransportListener):
+    """The bus of a node among others.
 
     Args:
-        url: ``redis://[user:password@]host[:port][/database]``, or ``rediss://`` for TLS.
-
-    Raises:
-        ConfigError: the URL cannot be read.
+        transport: carries frames between the nodes.
+        registry: holds the nodes' leases, at the same broker.
     """
 
     alone = False
     former: Set[str] = frozenset()
 
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self._link = RedisServer(url)
+    def __init__(self, transport: Transport, registry: Registry) -> None:
+        self._transport = transport
+        self._registry = registry
         self._health = BusHealth()
         self._open = False
         self._was_away = True
@@ -99,51 +82,41 @@ class RedisBus(RedisCounters):
     @property
     def trouble(self) -> str:
         if self._health.away:
-            return f"Redis is away: {self._health.cause}"
+            return f"{self._transport.broker} is away: {self._health.cause}"
         if self._failure_detector.separated:
             names = ", ".join(sorted(node.name for node in self._failure_detector.separated))
-            return f"other nodes are on another Redis: {names}"
+            return f"other nodes are on another {self._transport.broker}: {names}"
         return ""
 
     def open(self, cluster: str, name: str) -> int:
-        self._cluster, self._prefix = cluster, prefix(cluster)
-        try:
-            connection = self._link.connect(ANSWER)
-            try:
-                return newest_incarnation(partial(exchange, connection), cluster, name)
-            finally:
-                connection.disconnect()
-        except (redis.AuthenticationError, redis.ResponseError) as error:
-            raise StartupError(f"the bus at {self._link.where} refuses: {error}") from None
-        except TROUBLE as error:
-            raise BusAway(f"cannot reach the bus at {self._link.where}: {error}") from None
+        self._cluster = cluster
+        return self._registry.open(cluster, name)
 
     def start(self, node: Node, listener: BusListener, others: Iterable[Node]) -> None:
         self._me = node
         self._listener = listener
         self._health = BusHealth()
-        self._commands = Commands(self._link, self._first, self._posts, self._failed)
-        self._registry = Registry(self._commands, self._cluster, node, LEASE)
-        self._peers = OtherNodes(node, listener, self._registry.users, self._greet, self._has_left)
-        self.former = self._peers.former
+        self._registry.start(node, LEASE)
+        self._others = OtherNodes(
+            node, listener, self._registry.users, self._send_positions, self._clean_up_later
+        )
+        self.former = self._others.former
         self._failure_detector = FailureDetector(
-            node, self._registry, self._peers, listener, lambda: self._health.away
+            node, self._registry, self._others, listener, lambda: self._health.away
         )
         self._failure_detector.suspect(others)
-        self._subscription = Subscription(
-            self._link, self._channel(node.name), self._subscribed, self._received, self._lost
-        )
         self._open = True
+        self._transport.start(self._cluster, node.name, self)
         try:
             self._wait_for_position()
             self._tick()
         except Busy:
             cause = self._health.cause
             self.close()
-            raise BusAway(f"the bus at {self._link.where} does not serve: {cause}") from None
+            raise BusAway(f"the bus at {self._transport.where} does not serve: {cause}") from None
         self._keepers = [
             gevent.spawn(self._for_ever, TICK, self._tick),
-            gevent.spawn(self._for_ever, PULSE, self._greet),
+            gevent.spawn(self._for_ever, PULSE, self._send_positions),
             gevent.spawn(self._for_ever, COMPARE, self._failure_detector.compare),
             gevent.spawn(self._watch),
         ]
@@ -156,11 +129,11 @@ class RedisBus(RedisCounters):
         gevent.killall(self._keepers)
         try:
             if not self._health.away:
-                self._registry.leave(*self._frames(leaving=True))
+                self._publish(leaving=True)
+                self._registry.leave()
         except Busy:
             logger.info("the bus is away: this node's lease will run out")
-        self._subscription.close()
-        self._commands.close()
+        self._transport.close()
 
     def refresh(self, userid: int) -> list[Seat]:
         if not self._open:
@@ -175,153 +148,152 @@ class RedisBus(RedisCounters):
         if self.away:
             raise Busy("the servers cannot reach each other")
         devices = self._listener.devices(userid)
-        names = self._peers.names()
-        for peer in self._peers:
-            peer.out.tell(userid, bool(devices))
+        names = self._others.names()
+        for other in self._others:
+            other.out.tell(userid, bool(devices))
         return self._registry.claim(userid, devices, names)
 
     def online(self, users: Iterable[int]) -> set[int]:
-        return self._peers.directory.online(users)
+        return self._others.directory.online(users)
 
     def nodes(self, users: Iterable[int] | None = None) -> Collection[str]:
         if users is None:
-            return self._peers.names()
-        return self._peers.directory.nodes_of(users)
+            return self._others.names()
+        return self._others.directory.nodes_of(users)
 
     def send(self, nodes: Collection[str], event: bytes) -> None:
         for name in nodes:
-            peer = self._peers.get(name)
-            if peer is not None:
-                peer.out.add(event)
+            other = self._others.get(name)
+            if other is not None:
+                other.out.add(event)
         if nodes:
-            self._commands.wake()
+            self._transport.wake()
 
-    def settle(self) -> None:
-        self._commands.wake()
-        self._peers.settle(lambda: self.away or not self._open)
+    def wait_acknowledged(self) -> None:
+        self._transport.wake()
+        self._others.wait_acknowledged(lambda: self.away or not self._open)
 
-    # -- The lease
+    # docs of the callbacks: ports.cluster.TransportListener
 
-    def _first(self, ask: Ask) -> None:
-        """Write the whole lease on a new connection: this Redis may have an old one, or none.  May switch."""
-        self._enter(ask)
+    def connected(self) -> None:
+        # The whole lease at once: this broker may have an old one, or none.
+        self._enter()
         self._health.written()
         # The lease may have run out: then others are about to mark the users here offline.
         gevent.spawn_later(LEASE, self._listener.catch_up)
-        for peer in self._peers:
-            # The other node may have read what stood there before; and it was told nothing meanwhile.
-            peer.out.skip()
-        self._greet()
+        for other in self._others:
+            # Race: the other node may have read the old lease just before, and nothing was published to it
+            # meanwhile.  A number left out makes it read the new one.
+            other.out.skip()
+        self._send_positions()
 
-    def _enter(self, ask: Ask) -> None:
-        """Take the lease, and write down the users here.  May switch."""
+    def ready(self) -> None:
+        if self._open:
+            self._publish()
+
+    def failed(self, cause: str) -> None:
+        self._health.refused(cause)
+        for other in self._others:
+            other.out.lose()
+
+    def subscribed(self) -> None:
+        for other in self._others:
+            self._others.recover(other)
+        self._send_positions()
+        gevent.spawn(self._listener.catch_up)
+
+    def received(self, frame: bytes) -> None:
+        try:
+            decoded = frames.decode(frame, self._me.name)
+        except ValueError as error:
+            logger.warning("on this node's channel: %s", error)
+            return
+        if decoded.source == self._me:
+            self._health.heard(decoded.number)
+        elif decoded.source.name != self._me.name:
+            other = self._others.take(decoded)
+            if other is not None and decoded.leaving:
+                self._others.drop(other.node.name, RETURN)
+                self._clean_up_later(other.node)
+
+    def unsubscribed(self, cause: str) -> None:
+        self._health.lost(cause)
+
+    # -- The lease
+
+    def _enter(self) -> None:
+        """Take the lease, and write the users here.  May switch."""
         listener = self._listener
         devices = ((userid, listener.devices(userid)) for userid in listener.users())
-        lease_of = self._registry.enter(ask, [seats for seats in devices if seats[1]])
+        lease_of = self._registry.enter([seats for seats in devices if seats[1]])
         if lease_of != self._me.incarnation:
             listener.superseded()
 
     def _tick(self) -> None:
-        """Renew the lease, and look which nodes are alive.  May switch."""
+        """Renew the lease, and check the leases of the other nodes.  May switch."""
         there, nodes = self._registry.renew()
         if there is None or there < self._me.incarnation:
             self._recover_lease()
         elif there > self._me.incarnation:
             self._listener.superseded()
-        self._failure_detector.look_around(nodes)
+        self._failure_detector.check(nodes)
         if self._unclaimed and not self.away:
             gevent.spawn(self._claim_again)
 
     def _recover_lease(self) -> None:
-        """Take a lease again that has run out, or was lost with Redis's data.
+        """Take a lease again that has run out, or was lost with the broker's data.  May switch.
 
         If it ran out, others may have marked the users here offline, or be about to.
         """
         logger.warning("the lease of this node was gone; taking it again")
-        self._enter(self._commands.ask)
+        self._enter()
         gevent.spawn(self._failure_detector.compare)
         gevent.spawn(self._listener.catch_up)
         gevent.spawn_later(LEASE, self._listener.catch_up)
 
     def _claim_again(self) -> None:
-        """Tell the other nodes of users that they could not be told of, and look for what these missed."""
+        """Repeat the claims that failed while the bus was away, and catch up with the other nodes."""
         try:
             while self._unclaimed:
                 self.refresh(self._unclaimed.pop())
         except Busy:
             return  # the next tick tries again
-        self.settle()
+        self.wait_acknowledged()
         self._listener.catch_up()
 
-    def _has_left(self, node: Node) -> None:
-        self._failure_detector.has_left(node)
+    def _clean_up_later(self, node: Node) -> None:
+        self._failure_detector.clean_up_later(node)
 
-    # -- What goes out
+    # -- Frames
 
-    def _posts(self) -> list[Command]:
-        return list(self._frames()) if self._open else []
-
-    def _frames(self, leaving: bool = False) -> Iterable[Command]:
-        """Yield the frames that are to be published; positions too, if they are due."""
+    def _publish(self, leaving: bool = False) -> None:
+        """Publish the frames that have gathered; positions too, if they are due.  Does not switch."""
         due, self._due = self._due or leaving, False
-        for peer in self._peers:
-            if due or peer.out.waits:
-                taken = Node(peer.node.name, peer.node.incarnation if peer.taken is not None else 0)
-                frame = peer.out.next(self._me, taken, peer.taken or 0, leaving)
-                yield "PUBLISH", self._channel(peer.node.name), frames.encode(frame)
+        for other in self._others:
+            if due or other.out.waits:
+                taken = Node(other.node.name, other.node.incarnation if other.taken is not None else 0)
+                frame = other.out.next(self._me, taken, other.taken or 0, leaving)
+                self._transport.publish(other.node.name, frames.encode(frame))
         if due:
             own = frames.Outgoing().next(self._me, self._me, 0)._replace(number=self._health.turn)
-            yield "PUBLISH", self._channel(self._me.name), frames.encode(own)
+            self._transport.publish(self._me.name, frames.encode(own))
 
-    def _greet(self) -> None:
-        """Send positions without waiting for the next tick."""
+    def _send_positions(self) -> None:
+        """Have positions sent soon, to the other nodes and to this one."""
         self._due = True
-        self._commands.wake()
+        self._transport.wake()
 
-    def _failed(self, error: Exception) -> None:
-        """Note that the command connection has ended, and end the other: they belong to one server."""
-        self._health.refused(str(error))
-        for peer in self._peers:
-            peer.out.lose()
-        if self._open:
-            self._subscription.renew()
-
-    # -- What comes in
-
-    def _subscribed(self) -> None:
-        for peer in self._peers:
-            self._peers.recover(peer)
-        self._greet()
-        gevent.spawn(self._listener.catch_up)
-
-    def _received(self, content: bytes) -> None:
-        try:
-            frame = frames.decode(content, self._me.name)
-        except ValueError as error:
-            logger.warning("on this node's channel: %s", error)
-            return
-        if frame.source == self._me:
-            self._health.heard(frame.number)
-        elif frame.source.name != self._me.name:
-            peer = self._peers.take(frame)
-            if peer is not None and frame.leaving:
-                self._peers.drop(peer.node.name, RETURN)
-                self._has_left(peer.node)
-
-    def _lost(self, error: Exception) -> None:
-        self._health.lost(str(error))
-
-    # -- Whether Redis is away
+    # -- The state of the broker
 
     def _watch(self) -> None:
-        """Notice when Redis goes and comes back; while it is away, have the database looked into."""
+        """Notice when the broker goes and comes back; while it is away, read the database each second."""
         looked = well = now = monotonic()
         while True:
             before = now
             gevent.sleep(LOOK)
             now = monotonic()
             if now - before > 2 * LOOK:
-                # This process stood still: its own position may have come, and is still to be read.
+                # This process was stopped: its own position may have come, but has not been read yet.
                 gevent.sleep(LOOK)
                 now = monotonic()
             if self.away:
@@ -336,7 +308,7 @@ class RedisBus(RedisCounters):
 
     def _turned(self, away: bool) -> None:
         self._was_away = away
-        self._failure_detector.begin_anew()
+        self._failure_detector.forget_absences()
         if away:
             logger.error("%s; the database is looked into each second", self.trouble)
         else:
@@ -345,14 +317,14 @@ class RedisBus(RedisCounters):
         gevent.spawn(self._listener.catch_up)
 
     def _wait_for_position(self) -> None:
-        self._greet()
+        self._send_positions()
         with gevent.Timeout(START, Busy):
             while self._health.away:
                 gevent.sleep(0.01)
         self._was_away = False
 
     def _for_ever(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call something each so many seconds.  It must not end: the lease would."""
+        """Call something each so many seconds.  No bug in it ends the loop: the lease would run out."""
         while True:
             gevent.sleep(seconds)
             try:
@@ -361,6 +333,3 @@ class RedisBus(RedisCounters):
                 pass  # seen by _watch
             except Exception:
                 logger.exception("a bug in the bus")
-
-    def _channel(self, name: str) -> str:
-        return f"{self._prefix}{self._link.database}:{name}"

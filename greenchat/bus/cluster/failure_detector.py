@@ -10,10 +10,10 @@ import gevent
 
 from greenchat.bus.cluster import nodes
 from greenchat.bus.cluster.nodes import Absences, OtherNodes
-from greenchat.bus.redis.registry import Registry
 from greenchat.errors import Busy
 from greenchat.model.records import Node
 from greenchat.ports.bus import BusListener
+from greenchat.ports.cluster import Registry
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class FailureDetector:
     Args:
         me: this node.
         registry: the nodes, as Redis has them.
-        peers: the nodes, as this one knows them.
+        others: the nodes, as this one knows them.
         listener: the service.
         away: returns True while Redis is away: then nobody is taken for dead.
 
@@ -50,13 +50,13 @@ class FailureDetector:
         self,
         me: Node,
         registry: Registry,
-        peers: OtherNodes,
+        others: OtherNodes,
         listener: BusListener,
         away: Callable[[], bool],
     ) -> None:
         self._me = me
         self._registry = registry
-        self._peers = peers
+        self._others = others
         self._listener = listener
         self._away = away
         self._suspects: dict[str, Node] = {}
@@ -71,7 +71,7 @@ class FailureDetector:
 
     def suspect(self, nodes: Iterable[Node]) -> None:
         """Take note of the nodes that the database shows; those without a lease are dead, or separated."""
-        shown = [node for node in nodes if node.name != self._me.name and not self._peers.is_there(node)]
+        shown = [node for node in nodes if node.name != self._me.name and not self._others.is_there(node)]
         ago = monotonic() - SEPARATED
         self._cleaned = {node: when for node, when in self._cleaned.items() if when > ago}
         self.separated = {node for node in shown if node in self._cleaned}
@@ -84,15 +84,15 @@ class FailureDetector:
         except Busy:
             pass  # the next comparison tells
 
-    def begin_anew(self) -> None:
+    def forget_absences(self) -> None:
         """Forget since when nodes have no lease: none could be seen for a while."""
         self._absences.clear()
 
-    def look_around(self, registered: dict[str, int]) -> None:
+    def check(self, registered: dict[str, int]) -> None:
         """Meet the nodes that have come, and drop those that are dead.  May switch."""
         known = dict(self._suspects)
         known.update((name, Node(name, number)) for name, number in registered.items())
-        known.update((peer.node.name, peer.node) for peer in self._peers)
+        known.update((other.node.name, other.node) for other in self._others)
         known.pop(self._me.name, None)
         for node, there in zip(known.values(), self._registry.incarnations(known), strict=True):
             if there is None:
@@ -102,20 +102,20 @@ class FailureDetector:
                 self._absences.forget(node)
                 self._suspects.pop(node.name, None)
                 self.separated.discard(node)
-                peer = self._peers.get(node.name)
-                if peer is None or peer.node.incarnation < there:
-                    self._peers.meet(Node(node.name, there))
+                other = self._others.get(node.name)
+                if other is None or other.node.incarnation < there:
+                    self._others.add(Node(node.name, there))
 
-    def has_left(self, node: Node) -> None:
+    def clean_up_later(self, node: Node) -> None:
         """Let the users of a node come back elsewhere, or where it is started anew; then clean up."""
         gevent.spawn_later(nodes.RETURN, self._clean_up, node)
 
     def _drop(self, node: Node) -> None:
-        if self._peers.is_there(node) or node.name in self._suspects:  # else it is waited for the cleaning
+        if self._others.is_there(node) or node.name in self._suspects:  # else it is waited for the cleaning
             logger.warning("node %s is gone: its lease has run out", node.name)
         self._absences.forget(node)
         self._suspects.pop(node.name, None)
-        self._peers.drop(node.name, 0)
+        self._others.drop(node.name, 0)
         gevent.spawn(self._clean_up, node)
         gevent.spawn(self._listener.catch_up)
 
@@ -129,7 +129,7 @@ class FailureDetector:
 
     def _mark_offline(self, node: Node) -> None:
         """Do so, however long the database is away, unless the node has come back.  May switch."""
-        while self._open and not self._peers.is_there(node):
+        while self._open and not self._others.is_there(node):
             try:
                 self._listener.gone(node)
                 self._cleaned[node] = monotonic()

@@ -50,7 +50,7 @@ class OtherNodes:
         me: this node.
         listener: the service.
         read_users: returns who is online at a node, as Redis knows it; None if it is not alive.
-        greet: has our position sent soon.
+        send_positions: has positions sent soon.
         replaced: is told of a node that has been started anew.
 
     Attributes:
@@ -63,13 +63,13 @@ class OtherNodes:
         me: Node,
         listener: BusListener,
         read_users: Callable[[Node], set[int] | None],
-        greet: Callable[[], None],
+        send_positions: Callable[[], None],
         replaced: Callable[[Node], None],
     ) -> None:
         self._me = me
         self._listener = listener
         self._read_users = read_users
-        self._greet = greet
+        self._send_positions = send_positions
         self._replaced = replaced
         self._peers: dict[str, OtherNode] = {}
         self._outs: dict[str, Outgoing] = {}
@@ -93,7 +93,7 @@ class OtherNodes:
         """Return the names of all."""
         return list(self._peers)
 
-    def meet(self, node: Node) -> OtherNode:
+    def add(self, node: Node) -> OtherNode:
         """Take up a node that has come, or has been started anew."""
         # The numbers go on: it may have taken frames already that it found by its name.  One is left
         # out: it may have known us all the time, and it was told nothing while we did not know it.
@@ -105,7 +105,7 @@ class OtherNodes:
             self._replaced(before.node)
         peer = self._peers[node.name] = OtherNode(node, out)
         self.former.add(node.name)  # until its first frame says otherwise
-        self._greet()
+        self._send_positions()
         return peer
 
     def drop(self, name: str, seconds: float) -> None:
@@ -123,7 +123,7 @@ class OtherNodes:
         """Make all of a frame, if it is a new one; return who sent it.  Does not switch."""
         peer = self._peers.get(frame.source.name)
         if peer is None or peer.node.incarnation < frame.source.incarnation:
-            peer = self.meet(frame.source)
+            peer = self.add(frame.source)
         if frame.source != peer.node or not peer.incoming.fresh(frame):
             return None
         lost = peer.incoming.take(frame)
@@ -157,7 +157,7 @@ class OtherNodes:
             peer.reading = True
             gevent.spawn(self._read, peer)
 
-    def settle(self, stop: Callable[[], bool]) -> None:
+    def wait_acknowledged(self, stop: Callable[[], bool]) -> None:
         """Wait until each node has made all of what was sent to it so far, or is gone.  May switch.
 
         One that has not greeted us yet is not waited for: the sessions are looked at when it has.

@@ -1,1 +1,1 @@
-"""The bus of a server that is alone, and its counters."""
+"""The bus of a server that is alone, its counters, and its cache of friends."""

@@ -8,13 +8,14 @@ from time import monotonic
 from typing import Any
 
 from greenchat.model.guards import UNDER_WAY, Guard, lock_seconds
+from greenchat.ports.counters import Counters
 
 SIZE = 100_000
-"""Counters, locks and guards that are kept: those that were begun first go first."""
+"""Counters, locks and guards that are kept: the oldest go first."""
 
 
-class Counters:
-    """What ``ports.Bus`` says of ``count``, ``begin_attempt`` and ``end_attempt``.
+class LocalCounters(Counters):
+    """Counters, attempts and locks in memory.
 
     Args:
         clock: seconds, on a clock that never goes back.
@@ -27,7 +28,6 @@ class Counters:
         self._under: OrderedDict[str, dict[str, float]] = OrderedDict()
 
     def count(self, key: str, seconds: float) -> int:
-        """Add one to a counter, and return it."""
         count, end = self._counts.get(key, (0, 0.0))
         if end <= self._clock():
             self._counts.pop(key, None)
@@ -37,7 +37,6 @@ class Counters:
         return count + 1
 
     def begin_attempt(self, guards: Sequence[Guard], attempt: str) -> float | None:
-        """Take a place for an attempt, if there is one."""
         now = self._clock()
         left = max(self._locks.get(guard.key, 0.0) - now for guard in guards)
         if left > 0:
@@ -53,7 +52,6 @@ class Counters:
         return 0.0
 
     def end_attempt(self, guards: Sequence[Guard], attempt: str, right: bool | None) -> list[float]:
-        """Give a place back, and count a failure."""
         locks = []
         for guard in guards:
             under = self._under.get(guard.key, {})

@@ -1,1 +1,1 @@
-"""Redis: connections, the registry of nodes and devices, and what the nodes share besides."""
+"""The ports of the cluster over Redis: transport, registry, counters, and the cache of friends."""

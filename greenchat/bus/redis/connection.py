@@ -1,10 +1,9 @@
-"""The two connections to Redis: one for commands, in pipelines, and one that listens to a channel."""
+"""The two connections to Redis: one for commands, in pipelines, and one for a subscription."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import gevent
@@ -18,34 +17,38 @@ from greenchat.errors import Busy, ConfigError
 logger = logging.getLogger(__name__)
 
 TROUBLE = (redis.RedisError, OSError)
-"""What a Redis raises that is away or in trouble; anything else is a bug."""
+"""Errors of a Redis that is away or refuses; any other exception is a bug."""
 
 ANSWER = 2.0
 """Seconds that Redis has to answer a command."""
 
 SILENCE = 5.0
-"""Seconds without a message after which a subscription is made anew: each second brings one."""
+"""Seconds without a message after which a subscription is made anew: each second brings some."""
 
 PAUSES = (0.0, 0.05, 0.2, 0.5)
-"""Seconds before the next tries to connect; from then on the last."""
+"""Seconds before each further try to connect; the last one is repeated."""
 
 Command = tuple[Any, ...]
 
 
 class RedisServer:
-    """Where Redis is, and how it is connected to.
+    """The address of a Redis, and the options of connections to it.
 
     Args:
-        url: ``redis://`` or ``rediss://`` (TLS), as redis-py takes it.
+        url: ``redis://[user:password@]host[:port][/database]``, or ``rediss://`` for TLS.
+
+    Attributes:
+        database: the number of the database.
+        where: the address, for people.
 
     Raises:
-        ConfigError: the URL is none; it is not repeated, since a password may stand in it.
+        ConfigError: the URL cannot be read; it is not repeated, since a password may stand in it.
     """
 
     def __init__(self, url: str) -> None:
         try:
-            # protocol 2: messages come like answers.  No retry: a connection that was lost must be
-            # noticed, because what was published meanwhile is lost too.
+            # protocol 2: messages come like answers.  No retry: the loss of a connection must be noticed,
+            # because all that was published meanwhile is lost too.
             self._pool = redis.ConnectionPool.from_url(url, protocol=2, retry=Retry(NoBackoff(), 0))
         except ValueError as error:
             raise ConfigError(f"bus: {error}") from None
@@ -59,16 +62,12 @@ class RedisServer:
         Args:
             timeout: seconds that an answer may take.
         """
-        # Not by the pool's own method: that makes so many in the pool's life, and then no more.
+        # Not by the pool's own method: that refuses once it has made max_connections, closed ones included.
         connection: Any = self._pool.connection_class(**self._pool.connection_kwargs)
         connection.socket_timeout = timeout
         connection.socket_connect_timeout = ANSWER
         connection.connect()
         return connection
-
-
-Ask = Callable[..., list[Any]]
-"""``ask(*commands)``: send commands one after the other, and return their answers.  May switch."""
 
 
 def exchange(connection: Any, *commands: Command) -> list[Any]:
@@ -82,44 +81,64 @@ def exchange(connection: Any, *commands: Command) -> list[Any]:
     return [connection.read_response() for _ in commands]
 
 
-class _Asked(NamedTuple):
+class _Queued(NamedTuple):
+    """Commands in the queue; ``answer`` is None for those whose answers nobody waits for."""
+
     commands: Sequence[Command]
     answer: Any
 
 
 class Commands:
-    """Sends commands; what gathers while some are under way goes with the next.
+    """The connection for commands, made anew whenever it is lost.
+
+    Commands go out in the order in which they were queued.  Those that gather while some are under way go
+    together in the next pipeline.
 
     A command that Redis refuses (READONLY, OOM, MISCONF, NOPERM …) ends the connection like a loss of it:
     the server may not be the right one any more, and the next connection looks its name up again.
 
     Args:
-        link: the way to Redis.
-        first: is given each new connection's way of asking before anything else is sent on it.
-        posts: returns more commands to be sent along, whose answers are not waited for.
-        failed: is told of a failure: each command under way may or may not have been done.
+        server: the Redis to connect to.
+
+    Attributes:
+        prefix: the beginning of the names of all keys of the cluster; known once its bus is opened.
     """
 
-    def __init__(
+    def __init__(self, server: RedisServer) -> None:
+        self.prefix = ""
+        self._server = server
+        self._connection: Any = None
+        self._queue: list[_Queued] = []
+        self._wake = Event()
+        self._closing = True
+        self._greenlet: gevent.Greenlet | None = None
+
+    def start(
         self,
-        link: RedisServer,
-        first: Callable[[Ask], None],
-        posts: Callable[[], list[Command]],
+        connected: Callable[[], None],
+        ready: Callable[[], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._link = link
-        self._first = first
-        self._posts = posts
+        """Begin to send.
+
+        Args:
+            connected: is called with each new connection, before anything else is sent on it.  It may ask.
+            ready: is called before each pipeline.  It may post.
+            failed: is told of a failure: each command under way may or may not have been done.
+        """
+        self._connected = connected
+        self._ready = ready
         self._failed = failed
-        self._connection: Any = None
-        self._asks: list[_Asked] = []
-        self._wake = Event()
         self._closing = False
         self._greenlet = gevent.spawn(self._run)
 
     def wake(self) -> None:
-        """Have the posts sent soon."""
+        """Have ``ready`` called, and the queue sent, soon."""
         self._wake.set()
+
+    def post(self, *commands: Command) -> None:
+        """Queue commands for the next pipeline, and do not wait for their answers."""
+        self._queue.append(_Queued(commands, None))
 
     def ask(self, *commands: Command) -> list[Any]:
         """Send commands one after the other, and return their answers.  May switch.
@@ -127,51 +146,67 @@ class Commands:
         Raises:
             Busy: Redis is away, or refuses a command: each of them may have been done.
         """
+        if gevent.getcurrent() is self._greenlet:
+            # Called by ``connected``: ahead of the queue, on the connection that has just been made.
+            try:
+                return exchange(self._connection, *commands)
+            except TROUBLE as error:
+                raise Busy(str(error)) from error
         if self._closing:
             raise Busy
-        asked = _Asked(commands, AsyncResult())
-        self._asks.append(asked)
+        queued = _Queued(commands, AsyncResult())
+        self._queue.append(queued)
         self._wake.set()
-        answers: list[Any] = asked.answer.get()
+        answers: list[Any] = queued.answer.get()
         return answers
 
     def close(self) -> None:
-        """Send what waits, and disconnect.  May switch."""
+        """Send the queue, and disconnect.  May switch."""
         self._closing = True
+        if self._greenlet is None:
+            return
         self._wake.set()
         self._greenlet.join(2 * ANSWER)
         self._greenlet.kill()
         self._disconnect()
+        queue, self._queue = self._queue, []
+        _refuse(queue)
 
     def _run(self) -> None:
         failures = 0
         while not self._closing or self._wake.is_set():
             self._wake.wait()
             self._wake.clear()
-            asks, self._asks = self._asks, []
+            queue: list[_Queued] = []
             try:
-                self._send(asks, self._posts())
+                try:
+                    self._ready()
+                finally:
+                    queue, self._queue = self._queue, []
+                self._send(queue)
                 failures = 0
             except Exception as error:
                 self._disconnect()
-                if not isinstance(error, TROUBLE) and not self._closing:  # else it may be killed in mid-word
+                # While closing, the greenlet may be killed between a command and its answer.
+                if not isinstance(error, (*TROUBLE, Busy)) and not self._closing:
                     logger.exception("a bug in talking to Redis")
                 self._failed(error)
-                for asked in asks:
-                    asked.answer.set_exception(Busy("the servers cannot reach each other"))
+                _refuse(queue)
                 gevent.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
 
-    def _send(self, asks: list[_Asked], posts: list[Command]) -> None:
-        commands = [command for asked in asks for command in asked.commands] + posts
+    def _send(self, queue: list[_Queued]) -> None:
+        commands = [command for queued in queue for command in queued.commands]
         if not commands:
             return
         if self._connection is None:
-            self._connection = self._link.connect(ANSWER)
-            self._first(partial(exchange, self._connection))
+            self._connection = self._server.connect(ANSWER)
+            self._connected()
         answers = iter(exchange(self._connection, *commands))
-        for asked in asks:
-            asked.answer.set([next(answers) for _ in asked.commands])
+        for queued in queue:
+            found = [next(answers) for _ in queued.commands]
+            if queued.answer is not None:
+                queued.answer.set(found)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -179,26 +214,33 @@ class Commands:
             self._connection = None
 
 
+def _refuse(queue: list[_Queued]) -> None:
+    """Raise Busy where the answers of these commands are waited for."""
+    for queued in queue:
+        if queued.answer is not None:
+            queued.answer.set_exception(Busy("the servers cannot reach each other"))
+
+
 class Subscription:
-    """Listens to a channel, for as long as it is wanted.
+    """The connection for a subscription to one channel, made anew whenever it is lost.
 
     Args:
-        link: where to.
-        channel: its name.
-        subscribed: is told of each confirmation: what was published before may be lost.
+        server: the Redis to connect to.
+        channel: the channel's name.
+        subscribed: is told of each confirmation: messages published before may be lost.
         received: is given each message.  It must not switch.
         lost: is told of a failure, after which the subscription is made anew.
     """
 
     def __init__(
         self,
-        link: RedisServer,
+        server: RedisServer,
         channel: str,
         subscribed: Callable[[], None],
         received: Callable[[bytes], None],
         lost: Callable[[Exception], None],
     ) -> None:
-        self._link = link
+        self._server = server
         self._channel = channel
         self._subscribed = subscribed
         self._received = received
@@ -211,7 +253,7 @@ class Subscription:
         self._greenlet = gevent.spawn(self._run)
 
     def close(self) -> None:
-        """Listen no more."""
+        """End the subscription."""
         self._greenlet.kill()
 
     def _run(self) -> None:
@@ -219,7 +261,7 @@ class Subscription:
         while True:
             connection = None
             try:
-                connection = self._link.connect(SILENCE)
+                connection = self._server.connect(SILENCE)
                 connection.send_command("SUBSCRIBE", self._channel)
                 while True:
                     kind, _, content = connection.read_response()

@@ -1,45 +1,27 @@
-"""What the nodes share in Redis besides who is where: users' friends, counters and locks.
+"""Counters, attempts and locks in Redis.
 
 Keys, each behind ``greenchat:CLUSTER:``::
 
-    friends:ID          set: a user's friends, and minus the generation in which they were read
-    friends:ID:changes  counts changes of them
-    generation          counts the connections that nodes have made: each makes the friends be read anew
-    count:KEY           failures under a guard, and other counters
-    lock:KEY            is there while what a guard guards is locked
-    under:KEY           hash: the attempts under way under a guard, and when each counts as over
-
-A new connection may be the first after a restore of the database, or to a Redis that was restored, or that
-has missed a change.  So the friends that were read before it do not count.
+    count:KEY   failures under a guard, and other counters
+    lock:KEY    exists while a guard is locked
+    under:KEY   hash: the attempts under way under a guard, and the time at which each counts as over
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from time import time
 
-import gevent
-
-from greenchat.bus.local.counters import Counters
+from greenchat.bus.local.counters import LocalCounters
 from greenchat.bus.redis.connection import Command, Commands
-from greenchat.bus.redis.registry import GENERATION
 from greenchat.errors import Busy
 from greenchat.model.guards import UNDER_WAY, Guard
-
-FRIENDS = 600
-"""Seconds that a user's friends are kept in Redis."""
+from greenchat.ports.counters import Counters
 
 _COUNT = """
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return count
-"""
-_KEEP_FRIENDS = """
-if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return end
-redis.call('DEL', KEYS[1])
-redis.call('SADD', KEYS[1], unpack(ARGV, 3))
-redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 # KEYS: count, lock and under of each guard.  ARGV: now and the end of the attempt (milliseconds), the
 # attempt, and of each guard the failures allowed.
@@ -87,46 +69,23 @@ return locks
 _OUTCOMES = {True: "right", False: "wrong", None: ""}
 
 
-class RedisCounters:
-    """A part of ``RedisBus``: see ``ports.Bus``.
+class RedisCounters(Counters):
+    """Counters that the nodes share; while Redis is away, each node counts and locks for itself.
 
-    While Redis is away, friends are read from the store, and each node counts and locks for itself.
+    Args:
+        commands: the connection to Redis.
     """
 
-    _commands: Commands
-    _prefix: str
-
-    def __init__(self) -> None:
-        self._mark = 0
-        self._counters = Counters()
-
-    def are_friends(self, userid: int, ids: Sequence[int], load: Callable[[], Iterable[int]]) -> set[int]:
-        key, changes = self._keys_of(userid)
-        asked = ("GET", self._prefix + GENERATION), ("SMISMEMBER", key, self._mark, *ids), ("GET", changes)
-        try:
-            generation, (cached, *found), before = self._commands.ask(*asked)
-        except Busy:
-            return set(ids).intersection(load())
-        mark, self._mark = self._mark, -int(generation or 0)
-        if cached and mark == self._mark:
-            return {friend for friend, is_one in zip(ids, found, strict=True) if is_one}
-        mark = self._mark  # others may move it while the friends are read
-        friends = set(load())
-        keep = ("EVAL", _KEEP_FRIENDS, 2, key, changes, before or "", FRIENDS, mark, *friends)
-        gevent.spawn(self._quietly, keep)
-        return friends.intersection(ids)
-
-    def forget_friends(self, userid: int) -> None:
-        key, changes = self._keys_of(userid)
-        # If this fails, the connection ends, and the next begins a generation.
-        self._quietly(("INCR", changes), ("EXPIRE", changes, 6 * FRIENDS), ("DEL", key))
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._here = LocalCounters()
 
     def count(self, key: str, seconds: float) -> int:
-        counted: Command = ("EVAL", _COUNT, 1, f"{self._prefix}count:{key}", int(seconds * 1000))
+        counted: Command = ("EVAL", _COUNT, 1, f"{self._commands.prefix}count:{key}", int(seconds * 1000))
         try:
             return int(self._commands.ask(counted)[0])
         except Busy:
-            return self._counters.count(key, seconds)
+            return self._here.count(key, seconds)
 
     def begin_attempt(self, guards: Sequence[Guard], attempt: str) -> float | None:
         keys, now = self._guard_keys(guards), int(time() * 1000)
@@ -135,12 +94,12 @@ class RedisCounters:
         try:
             left = int(self._commands.ask((*begun, now, now + int(UNDER_WAY * 1000), attempt, *allowed))[0])
         except Busy:
-            return self._counters.begin_attempt(guards, attempt)
+            return self._here.begin_attempt(guards, attempt)
         return None if left < 0 else left / 1000
 
     def end_attempt(self, guards: Sequence[Guard], attempt: str, right: bool | None) -> list[float]:
         # Here too: if Redis goes away now, what is locked stays locked.
-        here = self._counters.end_attempt(guards, attempt, right)
+        here = self._here.end_attempt(guards, attempt, right)
         keys = self._guard_keys(guards)
         terms = [
             term
@@ -162,13 +121,7 @@ class RedisCounters:
 
     def _guard_keys(self, guards: Sequence[Guard]) -> list[str]:
         return [
-            f"{self._prefix}{what}:{guard.key}" for guard in guards for what in ("count", "lock", "under")
+            f"{self._commands.prefix}{kind}:{guard.key}"
+            for guard in guards
+            for kind in ("count", "lock", "under")
         ]
-
-    def _quietly(self, *commands: Command) -> None:
-        """Send commands that may fail.  May switch."""
-        with suppress(Busy):
-            self._commands.ask(*commands)
-
-    def _keys_of(self, userid: int) -> tuple[str, str]:
-        return f"{self._prefix}friends:{userid}", f"{self._prefix}friends:{userid}:changes"

@@ -102,7 +102,7 @@ class Recovery:
         """
         sessions, self._newcomers = self._newcomers, []
         joiners, self._joiners = self._joiners, set()
-        self._bus.settle()
+        self._bus.wait_acknowledged()
         for userid in joiners:
             announce(self._bus, Missed(userid), self._bus.nodes((userid,)))
             sessions.extend(self._hub.of(userid))

@@ -2,7 +2,7 @@
 
 Failures are counted, not attempts: many devices may prove the right password at the same time.  Yet
 guessing in parallel, at whatever nodes, must allow no more guesses than one after the other.  So each
-attempt first takes a place (``Bus.begin_attempt``): failures and attempts under way together are at most
+attempt first takes a place (``Counters.begin_attempt``): failures and attempts under way together are at most
 one more than the failures allowed, because that one is what locks; beyond that, one attempt at a time.  An
 attempt for which there is no place waits until another one is done.
 """
@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from greenchat.errors import Busy, RateLimited
 from greenchat.model.guards import Guard
-from greenchat.ports.bus import Bus
+from greenchat.ports.counters import Counters
 from greenchat.ports.limits import Limits
 from greenchat.protocol.addresses import host_of, network_of
 
@@ -41,13 +41,13 @@ class Guesses:
     """Allow attempts to prove a password, and count the wrong ones on all nodes together.
 
     Args:
-        bus: keeps the failures and the places.
+        counters: keeps the failures and the attempts, for all nodes.
         limits: how many failures lock, and for how long at most.
         pause: waits for some seconds; may switch.
     """
 
-    def __init__(self, bus: Bus, limits: Limits, pause: Callable[[float], object]) -> None:
-        self._bus = bus
+    def __init__(self, counters: Counters, limits: Limits, pause: Callable[[float], object]) -> None:
+        self._counters = counters
         self._limits = limits
         self._pause = pause
         self._waiting: dict[str, int] = {}
@@ -72,7 +72,7 @@ class Guesses:
             proof = prove()
             right = proof is not None
         finally:
-            locks = self._bus.end_attempt(guards, attempt, right)
+            locks = self._counters.end_attempt(guards, attempt, right)
         for guard, seconds in zip(guards, locks, strict=True):
             if seconds:
                 _log.info("%s locked for %g s", guard.shown, seconds)
@@ -97,7 +97,7 @@ class Guesses:
         raise Busy("too many logins are under way", retry_after=1.0)
 
     def _has_place(self, guards: list[Guard], attempt: str) -> bool:
-        left = self._bus.begin_attempt(guards, attempt)
+        left = self._counters.begin_attempt(guards, attempt)
         if left:
             raise RateLimited("too many wrong passwords", retry_after=round(left + 0.05, 1))
         return left is not None

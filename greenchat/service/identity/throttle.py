@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from greenchat.errors import RateLimited
 from greenchat.model.records import Share
-from greenchat.ports.bus import Bus
+from greenchat.ports.counters import Counters
 from greenchat.ports.limits import Limits
 from greenchat.protocol.addresses import host_of, network_of
 
@@ -88,12 +88,12 @@ class Throttle:
     """Counts, on all nodes together, what an address or account has tried.
 
     Args:
-        bus: keeps the counters and locks.
+        counters: shared by the nodes.
         limits: how much is too much.
     """
 
-    def __init__(self, bus: Bus, limits: Limits) -> None:
-        self._bus = bus
+    def __init__(self, counters: Counters, limits: Limits) -> None:
+        self._counters = counters
         self._limits = limits
         self._accounts: dict[int, Bucket] = {}
 
@@ -105,7 +105,7 @@ class Throttle:
         """
         allowed = self._limits.registrations_per_hour
         for key in self._addresses("registered", address) if allowed else ():
-            if self._bus.count(key, HOUR) > allowed:
+            if self._counters.count(key, HOUR) > allowed:
                 raise RateLimited("too many accounts were registered from your address", retry_after=HOUR)
 
     def bucket(self, address: str, now: float) -> Bucket | None:

@@ -24,18 +24,18 @@ def add_friend(caller: Caller, request: m.AddFriend) -> m.Reply:
     service, userid = caller.service, caller.id
     if request.friendid == userid:
         raise NotAllowed("friendid: you cannot be your own friend")
-    with doubting(service, partial(service.bus.forget_friends, userid)):
+    with doubting(service, partial(service.friends.forget_friends, userid)):
         friend = service.store.add_friend(userid, request.friendid, service.now())
-    service.bus.forget_friends(userid)
+    service.friends.forget_friends(userid)
     return m.FriendAck(friend=_seen_by(caller, friend, as_friend=True))
 
 
 def remove_friend(caller: Caller, request: m.RemoveFriend) -> m.Reply:
     """Undo ``add_friend``."""
     service, userid = caller.service, caller.id
-    with doubting(service, partial(service.bus.forget_friends, userid)):
+    with doubting(service, partial(service.friends.forget_friends, userid)):
         service.store.remove_friend(userid, request.friendid)
-    service.bus.forget_friends(userid)
+    service.friends.forget_friends(userid)
     return m.Ack()
 
 
@@ -44,7 +44,7 @@ def are_friends(caller: Caller, request: m.AreFriends) -> m.Reply:
     if len(request.ids) > MAX_IDS:
         raise TooLarge(f"ids: at most {MAX_IDS}, these are {len(request.ids)}")
     service, userid = caller.service, caller.id
-    friends = service.bus.are_friends(
+    friends = service.friends.are_friends(
         userid, request.ids, lambda: [friend.id for friend in service.store.friends(userid)]
     )
     return m.AreFriendsAck(ids=[other for other in request.ids if other in friends])

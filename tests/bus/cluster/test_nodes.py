@@ -50,11 +50,11 @@ def sent(peers: OtherNodes) -> Frame:
 def test_a_node_that_was_forgotten_notices_that_it_was_told_nothing_meanwhile(peers: OtherNodes) -> None:
     """It was cut off for so long that it was taken for dead, but has not forgotten us."""
     there = Incoming()
-    peers.meet(OTHER)
+    peers.add(OTHER)
     there.take(sent(peers))
     assert not there.take(sent(peers))
     peers.drop("other", 0)
-    peers.meet(OTHER)
+    peers.add(OTHER)
     frame = sent(peers)
     assert there.fresh(frame)
     assert there.take(frame)
@@ -65,12 +65,12 @@ def test_what_waited_for_a_node_that_is_gone_is_not_for_the_next_of_its_name(
     peers: OtherNodes, noticed: bool
 ) -> None:
     """It may be an hour old: whose session was to end has another, and who was here has left."""
-    out = peers.meet(OTHER).out
+    out = peers.add(OTHER).out
     out.add(b"a session ends")
     out.tell(7, True)
     if noticed:
         peers.drop("other", 0)
-    peers.meet(Node("other", 2))
+    peers.add(Node("other", 2))
     frame = sent(peers)
     assert frame.is_position
     assert Incoming().take(frame)  # and it looks for itself
@@ -119,12 +119,12 @@ def test_what_a_node_that_leaves_told_last_is_looked_for_if_it_was_lost(
 
 def test_a_node_counts_as_of_the_former_version_until_its_frame_says_otherwise(peers: OtherNodes) -> None:
     """Also one that is started anew: it may be put back to that version."""
-    peers.meet(OTHER)
+    peers.add(OTHER)
     assert peers.former == {"other"}
     peers.take(Outgoing().next(OTHER, ME, 0))
     assert peers.former == set()
     again = Node("other", 2)
-    peers.meet(again)
+    peers.add(again)
     assert peers.former == {"other"}
     peers.take(Outgoing().next(again, ME, 0))
     older = Outgoing().next(Node("other", 3), ME, 0)._replace(version=1)
@@ -150,6 +150,6 @@ def test_a_node_without_a_lease_is_read_again_until_it_has_one(
 def test_a_frame_of_an_earlier_start_that_comes_late_tells_nothing(peers: OtherNodes) -> None:
     before = Outgoing()
     before.tell(7, True)
-    peers.meet(Node("other", 2))
+    peers.add(Node("other", 2))
     peers.take(before.next(OTHER, ME, 0))
     assert not peers.directory.online([7])
