@@ -50,7 +50,7 @@ class Settings:
     port: int = _setting(6000, "TCP port to serve on; 0 takes a free one", least=0, most=65_535)
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 or :: for all")
     store: str = _setting("sqlite:///greenchat.db", "URL of the database", secret=True)
-    bus: str = _setting("local://", "URL of what connects the nodes", secret=True)
+    bus: str = _setting("local://", "URL of the bus that connects the nodes", secret=True)
     node: str = _setting("", "name of this server; default: host name and port")
     heartbeat_interval: float = _setting(
         1.0, "seconds in which a client must show a sign of life", least=0.05, most=3_600
@@ -147,7 +147,7 @@ class Settings:
 
 
 class _Given(NamedTuple):
-    """A value as it was given, and what an error calls it."""
+    """A value as it was given, and its name in errors."""
 
     value: object
     where: str
@@ -234,7 +234,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
 
 
 def _is_service_link(variable: str, value: str) -> bool:
-    """Return True for a variable that Kubernetes makes of a service whose name begins with "greenchat".
+    """Return True for a variable that Kubernetes makes of a service named "greenchat…".
 
     Each container gets them for each service of its namespace: for one that is named "greenchat",
     GREENCHAT_PORT=tcp://10.0.0.1:6000 among them.
@@ -247,7 +247,7 @@ def _check_variables(environ: Mapping[str, str], foreign: str) -> None:
     """Check that each GREENCHAT_* of the environment is a setting, or known to be for another program.
 
     Raises:
-        ConfigError: one is not: most often a misspelt setting, whose default would count without a word.
+        ConfigError: one is not: most often a misspelt setting: its default would count silently.
     """
     names = [*_FIELDS, "config"]
     theirs = foreign.replace(",", " ").split()

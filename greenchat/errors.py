@@ -113,7 +113,7 @@ class Blocked(RequestError):
 
 
 class RateLimited(RequestError):
-    """Raised if the sender has used up what a limit grants for now."""
+    """Raised if the sender has reached a limit for now."""
 
     errno, error, message = 11, "rate_limited", "too many requests"
 
@@ -167,7 +167,7 @@ class MalformedFrame(GreenchatError):
     """Raised if a frame is not a valid request; the peer's fault.
 
     Attributes:
-        error: what to tell the peer.
+        error: the error for the peer.
         re: the msgid of the request that can be seen in the frame, or None: then the answer
             is an ERROR, and the frame counts as a bad one.
         cid: the frame's cid if it is readable, to be echoed.
@@ -189,7 +189,7 @@ class StartupError(GreenchatError):
 
 
 class Away(StartupError):
-    """Raised if what the server needs cannot be reached or is not ready; it may be tried again."""
+    """Raised if the database or bus cannot be reached or is not ready; it may be tried again."""
 
 
 class DatabaseAway(Away):
@@ -197,7 +197,7 @@ class DatabaseAway(Away):
 
 
 class BusAway(Away):
-    """Raised if what connects the nodes cannot be reached or is not ready."""
+    """Raised if the bus cannot be reached or is not ready."""
 
 
 class Disconnected(GreenchatError):
@@ -213,4 +213,4 @@ class Disconnected(GreenchatError):
 
 
 ERRORS: dict[str, type[RequestError]] = {kind.error: kind for kind in RequestError.__subclasses__()}
-"""The class of each error name on the wire (the client library raises what it was told)."""
+"""The class of each error name on the wire (the client library raises them)."""

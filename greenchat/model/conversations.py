@@ -19,7 +19,7 @@ def of_group(groupid: int) -> int:
 
 
 def group_of(conversation: int) -> int | None:
-    """Return the group whose conversation this is, or None for that of a pair."""
+    """Return the group of a conversation, None for that of a pair."""
     return -conversation if conversation < 0 else None
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Guard(NamedTuple):
-    """What counts wrong passwords, and locks when there are too many.
+    """A counter of wrong passwords that locks when there are too many.
 
     Attributes:
-        key: what it guards: an account or an address.
+        key: the guarded account or address.
         shown: the same, for the log.
         allowed: failures before each further one locks it, twice as long as the one before.
         seconds: how long failures count, from the first one on.
@@ -30,6 +30,6 @@ UNDER_WAY = 30.0
 
 
 def lock_seconds(guard: Guard, failures: int) -> float:
-    """Return for how many seconds so many failures lock what a guard guards; 0 for not at all."""
+    """Return for how many seconds so many failures lock the account or address; 0 for no lock."""
     beyond = failures - guard.allowed
     return min(2.0 ** min(beyond - 1, 20), guard.longest) if beyond > 0 else 0.0

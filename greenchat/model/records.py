@@ -1,4 +1,4 @@
-"""Records of what is stored, and of what the rooms hand each other."""
+"""Records: stored data as the rooms hand it to each other."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MAX_SEQ = 2**63 - 1
 
 
 class Share(NamedTuple):
-    """Whose computation it is, for a queue that serves addresses and accounts in turn.
+    """The owner of a computation, for a queue that serves addresses and accounts in turn.
 
     Attributes:
         address: the network of the peer.
-        account: what tells one account from the others of that address.
+        account: distinguishes the accounts of that address.
     """
 
     address: str
@@ -31,7 +31,7 @@ SHOWN_MEMBERS = 15_000
 be left out of it: each takes 52 bytes or more, beside a page of messages of 256 KiB."""
 
 DELETED = "(deleted)"
-"""The name that is shown of a user whose row is gone; nobody can register it."""
+"""The name that is shown for a user without a row; nobody can register it."""
 
 ALL = 1 << 31
 """A limit that is none."""
@@ -45,7 +45,7 @@ class User(NamedTuple):
 
 
 class Account(NamedTuple):
-    """A user who wants to log in.
+    """A user to be logged in.
 
     ``password`` is an argon2id PHC string; ``generation`` that of the tokens of the device that was
     asked about, None if it is unknown.
@@ -66,7 +66,7 @@ class Member(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A group; ``role`` is that of the user who asked (``normal`` for a stranger)."""
+    """A group; ``role`` is that of the asking user (``normal`` for one that is no member)."""
 
     id: int
     name: str
@@ -76,7 +76,7 @@ class Group(NamedTuple):
 
 
 Membership = dict[int, int]
-"""Who is in a group: the last seq before each of them joined, by user."""
+"""The members of a group: by user, the last seq before the joining."""
 
 
 class NewEntry(NamedTuple):
@@ -95,7 +95,7 @@ class NewEntry(NamedTuple):
 
 
 class First(NamedTuple):
-    """Where and when a message was first stored."""
+    """The first storing of a message: seq and time."""
 
     seq: int
     time: str
@@ -124,19 +124,19 @@ class Span(NamedTuple):
 
 
 class Joining(NamedTuple):
-    """When a user joined a group."""
+    """The joining of a user to a group."""
 
     joined: int
     """The last seq of the group before."""
     is_new: bool
-    """Whether it was just now."""
+    """True if the user was no member before."""
 
 
 class LoginState(NamedTuple):
-    """What a device is to know when its user logs in, all of one instant."""
+    """The data for the answer to a login, all of one instant."""
 
     password: str
-    """As in ``Account``: with ``generation``, it shows what has changed since that was read."""
+    """As in ``Account``: with ``generation``, it shows changes since that was read."""
     generation: int
     friends: list[User]
     groups: list[Group]
@@ -145,7 +145,7 @@ class LoginState(NamedTuple):
     members: dict[int, list[Member]]
     """The members of each group of up to 100; of none if these are more than ``SHOWN_MEMBERS`` in all."""
     backlog: list[Span]
-    """What each conversation holds that this device has not received."""
+    """The entries that the device has not received, as a span for each conversation."""
     before: str | None = None
     """The node where the device was marked online before, if that was another one."""
     since: str = ""
@@ -155,7 +155,7 @@ class LoginState(NamedTuple):
 
 
 class Follower(NamedTuple):
-    """A user who has another as a friend."""
+    """A user that has another user as a friend."""
 
     friend: int
     user: int
@@ -171,7 +171,7 @@ class Node(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What has become of some devices that are online at a node."""
+    """A comparison of some devices that are online at a node with the database."""
 
     lost: dict[tuple[int, str], str | None]
     """Those (user, device) that the database does not show there any more, and where it does."""

@@ -114,7 +114,7 @@ class App:
         """Open the database, join the cluster and listen, in this order.
 
         Args:
-            stop: ends the wait for what is away; set here if the server has to end.
+            stop: ends the wait for the database or bus; set here if the server has to end.
 
         Raises:
             StartupError: one of them failed.
@@ -132,7 +132,7 @@ class App:
                 raise StartupError("the database does not answer") from None
             raise
         gc.collect()
-        gc.freeze()  # what exists now stays: leave it out of every later collection
+        gc.freeze()  # objects that exist now stay: leave them out of every later collection
         gc.set_threshold(YOUNG)
 
     def _begin(self, deadline: float, stop: Event) -> None:
@@ -180,7 +180,7 @@ class App:
             raise StartupError(f"cannot listen on {where}: {_reason(error)}") from None
 
     def ready_line(self) -> str:
-        """Return what is printed when clients can come; a password in a URL is masked."""
+        """Return the line that is printed when the server is ready; a password in a URL is masked."""
         settings = self._settings
         store = make_url(settings.store).render_as_string(hide_password=True)
         bus = make_url(settings.bus).render_as_string(hide_password=True)
@@ -189,7 +189,7 @@ class App:
         return f"greenchat {__version__} listening on {address} store={store} bus={bus} node={settings.node}"
 
     def stop(self, signals: StopSignals) -> None:
-        """Take no more in, commit what is under way, mark this node's users offline, say BYE, leave.
+        """Accept nothing more, commit the queue, mark this node's users offline, say BYE, leave.
 
         The clients are waited for, but not for long, nor at all when told to hurry.  A database that
         hangs is not waited for longer than they are.
@@ -209,10 +209,10 @@ class App:
         _log.info("stopped in a hurry" if signals.hurry.is_set() else "stopped")
 
     def _commit_and_leave(self) -> None:
-        """Mark this node's users offline; what was taken before is committed first, or with it.
+        """Mark this node's users offline; messages accepted before are committed first, or with it.
 
         They may log in elsewhere from then on, before they are told to.  Requests that are being handled are
-        waited for: what they change (who is in a group, who is blocked) is told to the other nodes, and
+        waited for: their changes (of memberships, of blocks) are told to the other nodes, and
         nothing can be told once the node has left.
         """
         deadline = time.monotonic() + self._settings.shutdown_timeout / 2
@@ -253,7 +253,9 @@ def _next_incarnation(name: str, shown: list[Node], known: int) -> int:
 
 
 def _patiently(start: Callable[[], T], deadline: float, stop: Event) -> T:
-    """Start what may be away, and try again until the deadline (of the monotonic clock); return its answer.
+    """Call a function that needs the database or bus, and try again until the deadline; return its answer.
+
+    The deadline is one of the monotonic clock.
 
     Raises:
         StartupError: it stays away, or the server is told to stop.

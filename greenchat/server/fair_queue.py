@@ -35,7 +35,7 @@ class FairQueue(Generic[T]):
         return self._drop(share)
 
     def take(self) -> T | None:
-        """Take the item whose turn it is; None if there is none."""
+        """Take the next item in turn; None if there is none."""
         if not self._addresses:
             return None
         address, accounts = next(iter(self._addresses.items()))

@@ -1,4 +1,4 @@
-"""Lines of the log, made at a third of what the standard record, formatter and handler take.
+"""Lines of the log, made at a third of the cost of the standard record, formatter and handler.
 
 A login writes a line: that must not be a tenth of its cost.
 """
@@ -68,7 +68,7 @@ class LineFormatter(logging.Formatter):
 
 
 def start(stream: TextIO | None, level: str) -> None:
-    """Write what this process logs to a stream (see ``LineHandler``), from a level on."""
+    """Write the log of this process to a stream (see ``LineHandler``), from a level on."""
     logging.setLogRecordFactory(LineRecord)
     logging._srcfile = None  # to find the place in the code costs as much as the line itself
     logging.basicConfig(level=level, handlers=[LineHandler(stream)])

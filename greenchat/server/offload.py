@@ -15,7 +15,7 @@ from greenchat.server.fair_queue import FairQueue
 T = TypeVar("T")
 
 SECONDS_EACH = 0.03
-"""What a password hash takes (measured), to say when to come back."""
+"""Seconds that a password hash takes (measured), for ``retry_after``."""
 
 
 class Offload:
@@ -38,9 +38,9 @@ class Offload:
         """Return the function's result.  Switches.
 
         Args:
-            share: whose turn it takes.
+            share: the owner of the computation, for the queue.
             function: computes something.
-            args: what it is called with.
+            args: its arguments.
 
         Raises:
             Busy: too many calls wait, and no share has more of them.
@@ -81,7 +81,7 @@ class Offload:
 
 
 def _caught(function: Callable[..., T], *args: object) -> tuple[T | None, Exception | None]:
-    """Return what is raised as a value: gevent prints a traceback of each error in a thread."""
+    """Call, and return an exception as a value: gevent prints a traceback of each error in a thread."""
     try:
         return function(*args), None
     except Exception as error:

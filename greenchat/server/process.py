@@ -22,14 +22,14 @@ _log = logging.getLogger("greenchat")
 
 
 def prepare(settings: Settings) -> None:
-    """Set up the log, and what this process shares with all that it makes.
+    """Set up the log, the umask and the limits of this process.
 
     Raises:
         StartupError: the limit of open files leaves no room for a connection.
     """
     log.start(sys.stderr, settings.log_level.upper())
     gevent.config.track_greenlet_tree = False  # a third off spawn and join (measured), and memory
-    os.umask(0o077)  # what this process makes is its owner's
+    os.umask(0o077)  # files that this process makes are readable by its owner only
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard <= SPARE_FILES:
         raise StartupError(
@@ -64,7 +64,7 @@ def say_ready(line: str, stop: Event) -> None:
 
 
 def _write(data: bytes) -> OSError | None:
-    """Write to standard output; return what is raised, as gevent prints a traceback of errors in threads."""
+    """Write to standard output; return an exception, as gevent prints those that a thread raises."""
     try:
         while data and sys.stdout is not None:
             data = data[os.write(sys.stdout.fileno(), data) :]

@@ -1,11 +1,11 @@
 """Standard error that never holds up the server: a bounded queue, and a native thread that writes.
 
-Whoever starts the server chooses what its log is written to.  A pipe that nobody reads is full after
+The caller of the server chooses where its log goes.  A pipe that nobody reads is full after
 64 KiB, a terminal may be stopped, a disk may hang: a write that blocks would then stop the loop, and with it
 everybody.
 
 State: text is taken while there is room.  When there is none, everything is left out and counted, until all
-that was taken is written: so what is missing is one hole, and one line says at its place how large it was.
+that was taken is written: so there is one gap, and a line at its place tells its size.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LIMIT = 1_048_576
 """Characters that may wait to be written: some 10,000 lines."""
 
 AT_A_TIME = 65_536
-"""Characters that are written together, more or less: what a pipe holds."""
+"""Characters that are written together, more or less: the capacity of a pipe."""
 
 REST = 0.02
 """Seconds that the writer's thread rests after each write, in which lines gather; one that comes by itself is
@@ -36,7 +36,7 @@ written at once.  It takes the interpreter's lock from the loop each time it wak
 took a fifth of a server's time in a login storm (measured)."""
 
 LAST_WORDS = 2.0
-"""Seconds that the end of the process waits for what was said to be written."""
+"""Seconds that the end of the process waits for the queue to be written."""
 
 # The loop's thread MUST NOT wait for the writer, nor the writer for the loop: no primitive of gevent's.
 _allocate_lock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
@@ -113,7 +113,7 @@ class UnblockedStream(io.TextIOBase):
                 _sleep(REST)
 
     def _take(self) -> tuple[list[str], list[Any]]:
-        """Return what waits, but not too much of it, and who waits behind it."""
+        """Return a part of the queue, and the callers that wait for it to be written."""
         texts, waits, size = [], [], 0
         while not size or (size < AT_A_TIME and not self._queue.empty()):
             item = self._queue.get()
@@ -130,7 +130,7 @@ class UnblockedStream(io.TextIOBase):
         while data:
             try:
                 data = data[os.write(self._fd, data) :]
-            except BlockingIOError:  # somebody who shares it has made it non-blocking
+            except BlockingIOError:  # another process that shares it has made it non-blocking
                 poll = _poll()
                 poll.register(self._fd, select.POLLOUT)
                 poll.poll()
@@ -155,4 +155,4 @@ def unblock_stderr() -> None:
     """Have all that this process says on standard error go through a queue, if it has one."""
     if sys.stderr is not None:
         sys.stderr = stream = UnblockedStream(sys.stderr.fileno())
-        atexit.register(stream.drain, LAST_WORDS)  # after the traceback of what ended the process
+        atexit.register(stream.drain, LAST_WORDS)  # after a last traceback

@@ -21,12 +21,12 @@ TRY_AGAIN = 0.5
 
 @contextmanager
 def doubting(service: Service, forget: Callable[[], object]) -> Iterator[None]:
-    """Forget what depends on the change that the block makes, if it ends in doubt.  May switch.
+    """Forget all that depends on the change which the block makes, if it ends in doubt.  May switch.
 
     Args:
         service: of this node.
         forget: drops it here and at the other nodes.  It is called once more when the database has done
-            with the transaction: what was looked up in between may be from before.
+            with the transaction: a value read in between may be from before.
     """
     try:
         yield

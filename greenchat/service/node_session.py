@@ -1,4 +1,4 @@
-"""What other nodes tell this one, and what becomes of it."""
+"""The door of the other nodes: handles the events that they send to this one."""
 
 from __future__ import annotations
 

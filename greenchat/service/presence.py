@@ -56,7 +56,7 @@ class Presence:
 
     Args:
         hub: the sessions here.
-        router: the way to them, and the picture of the users who are online anywhere.
+        router: delivers pushes, and knows the users that are online anywhere.
         store: knows the followers.
         node: this server.
         later: runs something so many seconds from now, where it may switch.
@@ -115,7 +115,7 @@ class Presence:
 
         Args:
             users: the users that it is shown.
-            blockers: the users who have blocked the client's user.
+            blockers: the users that have blocked the client's user.
             reader: the client's user.
             as_friends: the friends among them are shown as such.  In the answer to another question they
                 are not: PRESENCE still has to tell the client of a block.
@@ -133,7 +133,7 @@ class Presence:
         if len(self._hub.of(reader)) == 1:
             known ^= differing
         elif differing:
-            # The user's other clients were told otherwise: tell all what is so.
+            # The user's other clients were shown another state: tell all of them the present one.
             known -= differing
             self.tell_anew(differing)
 
@@ -168,12 +168,12 @@ class Presence:
             self._later(0, self._tell)
 
     def _tell(self) -> None:
-        """Tell all that is due; what comes while the followers are read is told with the next ones."""
+        """Tell the states that are due; those that change while followers are read are told the next time."""
         due, self._due = self._due, set()
         blockers, self._blockers = self._blockers, set()
-        # Those of whom followers here may have been told another state than the present one.
+        # The users with followers here that may have been told another state than the present one.
         users = (due & self._read) | (self._router.online(due) ^ (due & self._shown))
-        # Before the followers are read: what moves meanwhile is to be noticed.
+        # Before the followers are read: a user that moves meanwhile must be noticed.
         self._moved -= due
         self._read -= due
         try:
@@ -219,5 +219,5 @@ class Presence:
 
 
 def state_of(userid: int, online: set[int]) -> State:
-    """Return a user's state, given the users who are online."""
+    """Return a user's state, given the users that are online."""
     return "online" if userid in online else "offline"

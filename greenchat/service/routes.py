@@ -1,4 +1,4 @@
-"""The table of requests: what handles each, and whether it needs a login first."""
+"""The table of requests: the handler of each, and if it needs a login first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from greenchat.service.requests import accounts, friends, groups, history, messa
 
 
 class Route(NamedTuple):
-    """How a request is handled.
+    """The handling of a request.
 
     ``handler(caller, request)`` returns the reply, or None if it comes later or never; it may
     switch, and raises ``RequestError`` if the request cannot be done.

@@ -1,4 +1,4 @@
-"""What all sessions of a node share."""
+"""The state and the parts that all sessions of a node share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOKEN_SECRET = "token_secret"
 
 
 class Service:
-    """What a node does for the people connected to it.
+    """The parts of a node that serve its clients.
 
     Args:
         store: the database, started.
@@ -40,7 +40,7 @@ class Service:
         friends: the cache of friends, shared by the nodes.
         node: this server.
         limits: the limits of the protocol.
-        heartbeat: what LOGIN_ACK says of heartbeats.
+        heartbeat: the terms of heartbeats in LOGIN_ACK.
         clock: Unix seconds.
         monotonic: seconds, on a clock that never goes back.
         offload: runs a slow computation off the loop.
@@ -48,19 +48,19 @@ class Service:
         pause: waits for some seconds; may switch.
 
     Attributes:
-        hub: who is connected here.
+        hub: the sessions of this node.
         sequencer: keeps the order of each conversation here.
         setback: notices that the database was set back.
         router: the way to everybody.
-        recovery: finds what did not come that way.
+        recovery: finds entries that events did not bring.
         blocked: for (sender, receiver), whether the receiver takes nothing from the sender.
-        blockers: who has blocked a user.
+        blockers: the users that have blocked a user.
         heads: the last seq of conversations, at least (a later one may have been given out).
-        memberships: who is in a group.
+        memberships: the members of groups.
         read_marks: for (user, conversation), the user's read mark, at least.
         presence: tells the sessions here of their friends' coming and going.
         doubted_names: names of users that may have been registered just now.
-        draining: this node stops: those who leave it come back elsewhere.
+        draining: True once this node stops: its clients come back elsewhere.
         forgotten: how often all was dropped that other nodes may have changed.
         under_way: requests that are being handled.
     """
@@ -122,7 +122,7 @@ class Service:
 
     @property
     def has_to_tell(self) -> bool:
-        """True while the other nodes may have to be told of what requests have changed here.
+        """True while the other nodes may have to be told of changes by requests here.
 
         A node that stops leaves the cluster afterwards.
         """
@@ -144,12 +144,12 @@ class Service:
         return True
 
     def forget_block(self, sender: int, receiver: int) -> None:
-        """Drop what is remembered of whether a receiver blocks a sender."""
+        """Drop the cached answer to whether a receiver blocks a sender."""
         self.blocked.forget((sender, receiver))
         self.blockers.forget(sender)
 
     def forget_all(self) -> None:
-        """Drop what other nodes may have changed."""
+        """Drop all caches of data that other nodes may have changed."""
         for cache in (self.blocked, self.blockers, self.memberships, self.read_marks):
             cache.clear()
         self.forgotten += 1

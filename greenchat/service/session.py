@@ -21,10 +21,10 @@ _log = logging.getLogger(__name__)
 
 
 class Session(Caller):
-    """A connection's caller, and what becomes of the frames that it sends.
+    """A connection's caller, and the handling of its frames.
 
     Args:
-        service: what all of this node share.
+        service: the state that all sessions of this node share.
         peer: the other end.
         wire: how the client speaks, as far as that is known.
     """

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 RECENT = 600.0
-"""Seconds in which a repeated REG or CREATE_GROUP finds what the first one made."""
+"""Seconds in which a repeated REG or CREATE_GROUP finds the account or group of the first one."""
 
 NAMES = 1_000
 """Names that are remembered at most: those that came last."""

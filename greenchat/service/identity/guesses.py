@@ -3,7 +3,7 @@
 Failures are counted, not attempts: many devices may prove the right password at the same time.  Yet
 guessing in parallel, at whatever nodes, must allow no more guesses than one after the other.  So each
 attempt first takes a place (``Counters.begin_attempt``): failures and attempts under way together are at most
-one more than the failures allowed, because that one is what locks; beyond that, one attempt at a time.  An
+one more than the failures allowed, because that one sets the lock; beyond that, one attempt at a time.  An
 attempt for which there is no place waits until another one is done.
 """
 
@@ -58,7 +58,7 @@ class Guesses:
         Args:
             account: the account's id; ``name:…`` for one that does not exist.
             address: ``HOST:PORT`` of the peer.
-            prove: verifies the password; may switch.  What it raises counts as nothing.
+            prove: verifies the password; may switch.  If it raises, the attempt counts as nothing.
 
         Raises:
             RateLimited: the account or the address is locked.
@@ -79,7 +79,7 @@ class Guesses:
         return proof
 
     def _begin(self, account: str, guards: list[Guard], attempt: str) -> None:
-        """Take a place; wait for one if that is what it takes.  May switch."""
+        """Take a place for an attempt, and wait for one if there is none.  May switch."""
         if self._has_place(guards, attempt):
             return
         if self._waiting.get(account, 0) >= MAX_WAITING:

@@ -18,7 +18,7 @@ HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 """19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet; 27 ms here (measured)."""
 
 _NOBODY = HASHER.hash("")
-"""What the password of an unknown user is held against, so that it takes the same time."""
+"""The hash with which the password of an unknown user is compared, so that it takes the same time."""
 
 
 class Passwords:

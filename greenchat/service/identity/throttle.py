@@ -1,4 +1,4 @@
-"""Limits of registrations, of requests and of what logins cost (those of passwords are in ``guesses``)."""
+"""Limits of registrations, of requests and of the cost of logins (those of passwords are in ``guesses``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESERVED = 60.0
 """Price of a login, in requests, until its rows have been read: of an account, eight may be under way."""
 
 ACCOUNTS = 10_000
-"""Accounts whose recent logins are remembered: those that logged in longest ago are forgotten first."""
+"""Accounts with remembered logins; the one with the oldest login is forgotten first."""
 
 
 class Bucket:
@@ -85,7 +85,7 @@ class LoginBill:
 
 
 class Throttle:
-    """Counts, on all nodes together, what an address or account has tried.
+    """Counts the attempts of addresses and accounts, on all nodes together.
 
     Args:
         counters: shared by the nodes.
@@ -109,14 +109,14 @@ class Throttle:
                 raise RateLimited("too many accounts were registered from your address", retry_after=HOUR)
 
     def bucket(self, address: str, now: float) -> Bucket | None:
-        """Return what limits the requests of a connection; None if nothing does."""
+        """Return the token bucket for the requests of a connection; None for no limit."""
         rate = self._limits.request_rate
         if not rate or self._limits.is_exempt(host_of(address)):
             return None
         return Bucket(rate, max(1, self._limits.request_burst), now)
 
     def bill(self, userid: int, address: str, now: float) -> LoginBill:
-        """Begin a login of an account whose password or token has proved right.  Does not switch.
+        """Begin a login of an authenticated account.  Does not switch.
 
         The account has one bucket on this node, of the size of a connection's: a new connection would have
         a full one.
@@ -135,7 +135,7 @@ class Throttle:
         return LoginBill(bucket, reserved)
 
     def share(self, account: str, address: str) -> Share:
-        """Return whose turn a hash takes; of an exempt address each account counts by itself.
+        """Return the owner of a hash in the hashing queue; each account of an exempt address is one.
 
         Args:
             account: as for ``Guesses.attempt``; empty for one that is not there yet.
@@ -146,10 +146,10 @@ class Throttle:
             return Share(f"account:{account}", account)
         return Share(network_of(host), account)
 
-    def _addresses(self, what: str, address: str) -> list[str]:
+    def _addresses(self, kind: str, address: str) -> list[str]:
         """Return the key of an address, if it counts at all."""
         host = host_of(address)
-        return [] if self._limits.is_exempt(host) else [f"{what}:{network_of(host)}"]
+        return [] if self._limits.is_exempt(host) else [f"{kind}:{network_of(host)}"]
 
 
 def _rounded(seconds: float) -> float:

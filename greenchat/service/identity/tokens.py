@@ -1,4 +1,4 @@
-"""Login tokens: what they say, signed with a secret that the database keeps."""
+"""Login tokens: their contents, signed with a secret that the database keeps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def new_secret() -> str:
 
 
 class Token(NamedTuple):
-    """What a token says: whose it is, of which device and generation, and until when (Unix seconds)."""
+    """The contents of a token: user, device, generation, and its end (Unix seconds)."""
 
     userid: int
     device: str
@@ -64,7 +64,7 @@ class Tokens:
         return signed.translate(_TO_URL_SAFE, b"=").decode()
 
     def read(self, text: str) -> Token:
-        """Return what a token says.  Whether its generation still counts is the caller's to check.
+        """Return the contents of a token.  The caller checks that its generation is still valid.
 
         Raises:
             BadCredentials: it is not one of ours, or it has expired.

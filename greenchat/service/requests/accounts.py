@@ -44,7 +44,7 @@ def register(caller: Caller, request: m.Reg) -> m.Reply:
     service = caller.service
     name = new_name("name", request.name, service.limits.max_name)
     if name.casefold() == DELETED:
-        raise BadRequest(f"name: users who are gone are called {DELETED}")
+        raise BadRequest(f"name: {DELETED} is the name shown for deleted users; choose another one")
     password = clean_password("password", request.password, service.limits.max_password)
     service.throttle.check_registration(caller.peer.address)
     hashed = service.passwords.hash(password, service.throttle.share("", caller.peer.address))
@@ -78,7 +78,7 @@ def _registered_before(caller: Caller, name: str, password: str) -> int:
 
 
 def login(caller: Caller, request: m.Login) -> None:
-    """Log in: authenticate, register the device with all nodes, then read what it missed.
+    """Log in: authenticate, register the device with all nodes, then read the backlogs.
 
     In this order, so that a message that is committed meanwhile is either read or held.
     """
@@ -131,7 +131,7 @@ def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
         note(caller, "change of the password failed", userid, caller.name, device)
         raise BadCredentials("old: this is not your password")
     hashed = service.passwords.hash(new, service.throttle.share(f"{userid}", caller.peer.address))
-    # caller.id: who was replaced or has gone meanwhile changes nothing, and ends nobody (NotLoggedIn).
+    # caller.id raises NotLoggedIn: a session that was replaced meanwhile changes nothing, and ends none.
     try:
         generation = service.store.set_password(caller.id, account.password, hashed, device)
     except Uncertain:
@@ -241,18 +241,18 @@ def _take_place(caller: Caller, account: Account, request: m.Login) -> list[Seat
 def _settle(
     caller: Caller, request: m.Login, account: Account, seats: list[Seat] | None, bill: LoginBill
 ) -> None:
-    """Read what the device is to know, answer, and let the held events follow.
+    """Read the answer to a login, send it, and let the held-back entries and pushes follow.
 
     Args:
-        caller: who logs in.
+        caller: the connection.
         request: how.
-        account: as whom.
+        account: the account.
         seats: where else the user is online; None if only the database can tell.
         bill: is told of the rows that are read.
 
     Raises:
         AlreadyOnline: it does.
-        BadCredentials: what was proved has been changed since.
+        BadCredentials: the password or token that was proved has been changed since.
     """
     service, userid, device = caller.service, account.id, request.device
     nobody_knows = seats is None and not _is_forced(caller, request)

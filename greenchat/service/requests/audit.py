@@ -19,7 +19,7 @@ def note(caller: Caller, event: str, userid: int | None, name: str, device: str 
     Args:
         caller: the connection that it came by.
         event: the words that the line begins with.
-        userid: whose account it is; None if that is not known.
+        userid: the account's; None if it is not known.
         name: the account's name.  A name that nobody has is left out: it may be a mistyped password.
         device: the name of the device.
     """

@@ -1,4 +1,4 @@
-"""Prove who a client is: by password or by token."""
+"""Authentication by password or token, apart from coming online."""
 
 from __future__ import annotations
 
@@ -37,42 +37,42 @@ def _by_password(caller: Caller, request: m.Login, password: str) -> Account:
     name = None if request.name is None else clean_name("name", request.name, limits.max_name)
     account = service.store.account(id=request.id, name=name, device=request.device)
     if account is None:
-        who = f"name:{name}" if request.id is None else f"{request.id}"
+        guarded = f"name:{name}" if request.id is None else f"{request.id}"
     else:
-        who = f"{account.id}"
-    form = prove(caller, who, account, forms)
+        guarded = f"{account.id}"
+    form = prove(caller, guarded, account, forms)
     if account is None or form is None:
         userid, known = (None, "") if account is None else (account.id, account.name)
         note(caller, "login failed", userid, known, request.device)
         raise BadCredentials
     if form != forms[0] or service.passwords.outdated(account.password):
-        share = service.throttle.share(who, caller.peer.address)
+        share = service.throttle.share(guarded, caller.peer.address)
         service.later(0, partial(_hash_again, service, account, forms[0], share))
     return account
 
 
-def prove(caller: Caller, who: str, account: Account | None, forms: Sequence[str]) -> str | None:
-    """Return the form of a password that is an account's, None if none is.  May switch.
+def prove(caller: Caller, guarded: str, account: Account | None, forms: Sequence[str]) -> str | None:
+    """Return the spelling of a password that fits an account, None if none does.  May switch.
 
-    For an account that does not exist there is none, and finding that out takes as long.
+    It takes as long for an account that does not exist.
 
     Args:
         caller: the connection that it came by.
-        who: the account, as ``Guesses.attempt`` takes it.
+        guarded: the account, as ``Guesses.attempt`` takes it.
         account: the same, if it exists.
-        forms: what the password may be, from ``password_forms``.
+        forms: the spellings of the password to try, from ``password_forms``.
 
     Raises:
         RateLimited: too many wrong passwords have been tried.
     """
     service, address = caller.service, caller.peer.address
-    share = service.throttle.share(who, address)
+    share = service.throttle.share(guarded, address)
     hashed = account and account.password
-    return service.guesses.attempt(who, address, partial(_fitting, service, hashed, forms, share))
+    return service.guesses.attempt(guarded, address, partial(_fitting, service, hashed, forms, share))
 
 
 def _fitting(service: Service, hashed: str | None, forms: Sequence[str], share: Share) -> str | None:
-    """Return the form of a password that fits a hash, None if none does.  May switch."""
+    """Return the spelling of a password that fits a hash, None if none does.  May switch."""
     for form in forms:
         if service.passwords.verify(hashed, form, share):
             return form

@@ -20,7 +20,7 @@ MAX_IDS = 1000
 
 
 def add_friend(caller: Caller, request: m.AddFriend) -> m.Reply:
-    """Make a user a friend of the caller, who sees the friend's state from now on."""
+    """Add a friend of the caller's user, and show the friend's state from now on."""
     service, userid = caller.service, caller.id
     if request.friendid == userid:
         raise NotAllowed("friendid: you cannot be your own friend")
@@ -51,7 +51,7 @@ def are_friends(caller: Caller, request: m.AreFriends) -> m.Reply:
 
 
 def block(caller: Caller, request: m.Block) -> m.Reply:
-    """Take no messages from a user, to whom the caller is offline from now on."""
+    """Block a user: their messages are refused, and the caller appears offline to them."""
     service, userid, blockedid = caller.service, caller.id, request.userid
     if blockedid == userid:
         raise NotAllowed("userid: you cannot block yourself")
@@ -85,7 +85,7 @@ def find(caller: Caller, request: m.Find) -> m.Reply:
 
 
 def _block_changed(service: Service, sender: int, receiver: int) -> None:
-    """Drop what the caches of all nodes say of it, and have the sender see the receiver's state."""
+    """Drop the block from the caches of all nodes, and show the sender the receiver's state."""
     service.forget_block(sender, receiver)
     service.presence.block_changed(receiver, sender)
     announce(service.bus, BlockChanged(sender, receiver))

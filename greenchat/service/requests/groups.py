@@ -70,7 +70,7 @@ def _left(service: Service, userid: int, groupid: int) -> None:
 
 
 def _forget(service: Service, userid: int, groupid: int) -> None:
-    """Have all nodes look anew whether a user is in a group, and what they lack if they are."""
+    """Have all nodes read again whether a user is in a group, and send the missing entries if so."""
     service.memberships.forget(groupid)
     _left(service, userid, groupid)
     service.recovery.check_user_soon(userid)

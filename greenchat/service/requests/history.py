@@ -1,4 +1,4 @@
-"""The past of a conversation, and what a device missed, when it is asked for."""
+"""Pages of a conversation's log (HISTORY), and of a device's backlogs (SYNC)."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def history(caller: Caller, request: m.History) -> m.Reply:
 
 
 def _known(caller: Caller, request: m.History) -> tuple[int, int]:
-    """Return what changes when this node hears of a leaving or a joining, or may have missed word of one."""
+    """Return a value that changes with each leaving and joining, and when an event about one may be lost."""
     if request.groupid is None:
         return 0, 0
     return caller.stream.joined(request.groupid), caller.service.forgotten
 
 
 def sync(caller: Caller, request: m.Sync) -> m.Reply:
-    """Return the next page of what this device missed."""
+    """Return the next page of the device's backlogs."""
     page = next_page(caller)
     return m.SyncAck(offlinemsg=page, more=bool(caller.stream.paging()))
 

@@ -1,4 +1,4 @@
-"""The answer to a login: who you are, what is yours, and what you missed."""
+"""The answer to a login: account, friends, groups, and the first page of the backlogs."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def recall(caller: Caller, request: m.Recall) -> None:
 
 
 def _check_recall(caller: Caller, request: m.Recall) -> None:
-    """Raise a RequestError unless the caller's user may take back what the request names.  May switch."""
+    """Raise a RequestError unless the caller's user may recall the target.  May switch."""
     conversation, after = readable(caller, request)
     if request.target <= after:
         raise NoSuchMessage
@@ -105,7 +105,7 @@ def _refuse(caller: Caller, request: m.Request, message: NewEntry, refusal: Requ
 
 
 class EntryDelivery:
-    """What happens to a message or recall once it is committed (see ``ports.Delivery``).
+    """Acknowledges and delivers a message or recall after its commit (see ``ports.Delivery``).
 
     Attributes:
         weight: how many messages it counts as until then.
@@ -149,7 +149,7 @@ class EntryDelivery:
         self._caller.refuse(error, m.msgid_of(self._request), self._request.cid)
 
     def _forget_permission(self) -> None:
-        """Drop what this node thought when the message came: the transaction knew better."""
+        """Drop the caches that let the message through: the transaction refused it."""
         service, (conversation, sender, *_) = self._caller.service, self._message
         groupid = group_of(conversation)
         if groupid is not None:

@@ -22,7 +22,7 @@ _REFUSED = {
     "Zl": "line separators",
     "Zp": "paragraph separators",
 }
-"""Categories that a new name may not have a character of, and what they are called in the error."""
+"""Unicode categories whose characters a new name may not have, and their names in the error."""
 
 _INVISIBLE = frozenset(
     code
@@ -56,8 +56,8 @@ def new_name(field: str, text: str, limit: int) -> str:
     """Return a name that a user or group may be given, as it is kept.
 
     Args:
-        field: what the errors call it.
-        text: what the client sent.
+        field: the name of the field in errors.
+        text: the value from the client.
         limit: characters that the result may have.
 
     Raises:
@@ -66,10 +66,10 @@ def new_name(field: str, text: str, limit: int) -> str:
     """
     name = clean_name(field, text, limit)
     for character in name:
-        what = "characters that cannot be seen" if ord(character) in _INVISIBLE else None
-        what = what or _REFUSED.get(unicodedata.category(character))
-        if what:
-            raise BadRequest(f"{field}: {what} are not allowed (U+{ord(character):04X})")
+        kind = "characters that cannot be seen" if ord(character) in _INVISIBLE else None
+        kind = kind or _REFUSED.get(unicodedata.category(character))
+        if kind:
+            raise BadRequest(f"{field}: {kind} are not allowed (U+{ord(character):04X})")
     if unicodedata.category(name[0]).startswith("M"):
         raise BadRequest(f"{field}: may not begin with a mark that belongs to the character before it")
     if any(character.isspace() and character != " " for character in name) or "  " in name:
@@ -94,7 +94,7 @@ def _check_direction(field: str, name: str) -> None:
 
 
 def _check_confusion(field: str, name: str) -> None:
-    """Check that a name cannot be taken for a part of what clients show of a message.
+    """Check that a name cannot be mistaken for other parts of a message as clients show it.
 
     They write ``NAME in #GROUP: text`` and ``me to NAME: text``.
     """

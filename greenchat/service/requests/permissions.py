@@ -1,4 +1,4 @@
-"""Who may see and do what in a conversation."""
+"""Permissions in a conversation: to read, to write, to see its members (docs/authorisation.md)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def readable(caller: Caller, request: InConversation) -> tuple[int, int]:
     try:
         caller.service.blocked.load((caller.id, request.peerid))
     except NoSuchUser:
-        # An operator may have deleted the user: what they wrote stays, and can be acknowledged.
+        # An operator may have deleted the user: their entries stay, and can be acknowledged.
         if not caller.service.store.head(conversation):
             raise
     return conversation, 0

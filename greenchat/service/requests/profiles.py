@@ -11,7 +11,7 @@ from greenchat.service.presence import state_of
 
 
 def visibly_online(caller: Caller, users: Collection[int], *, as_friends: bool = False) -> set[int]:
-    """Return the users that the caller's user sees online: not those who block them.  May switch.
+    """Return the users that the caller's user sees online: not the users that block the caller.  May switch.
 
     The caller MUST be told without a switch in between: PRESENCE tells of every change after that.
 
@@ -30,12 +30,12 @@ def visibly_online(caller: Caller, users: Collection[int], *, as_friends: bool =
 
 
 def user_items(users: Iterable[User], online: set[int]) -> list[UserItem]:
-    """Return users with their states, given who counts as online."""
+    """Return users with their states, given the users that count as online."""
     return [UserItem(user.id, user.name, state_of(user.id, online)) for user in users]
 
 
 def member_items(members: Iterable[Member], online: set[int]) -> list[MemberItem]:
-    """Return members with their states, given who counts as online."""
+    """Return members with their states, given the users that count as online."""
     return [
         MemberItem(member.id, member.name, state_of(member.id, online), member.role) for member in members
     ]

@@ -1,4 +1,4 @@
-"""How far a device and its user are in a conversation, and who is typing: nothing becomes an entry."""
+"""Receipts, read marks and typing: requests that add no entry to the log."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read(caller: Caller, request: m.Read) -> None:
 
 
 def _readers(service: Service, userid: int, request: m.Read) -> Collection[int]:
-    """Return the users to whom a read mark is shown.  May switch."""
+    """Return the users that are shown a read mark.  May switch."""
     if request.groupid is not None:
         return service.memberships.load(request.groupid)
     assert request.peerid is not None
@@ -61,7 +61,7 @@ def _is_blocked(service: Service, userid: int, other: int) -> bool:
 
 
 def typing(caller: Caller, request: m.Typing) -> None:
-    """Tell who is online that the caller is typing; nothing is stored."""
+    """Tell the online participants that the caller is typing; nothing is stored."""
     service, userid = caller.service, caller.id
     exactly_one(toid=request.toid, groupid=request.groupid)
     if request.groupid is not None:

@@ -1,6 +1,6 @@
-"""What the fields of a request may be, beyond their types (docs/protocol.md, Limits and Fine points).
+"""Checks of the fields of requests, beyond their types (docs/protocol.md, Limits and Fine points).
 
-What new names may be is in ``names``.
+The rules for new names are in ``names``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ def clean_name(field: str, text: str, limit: int) -> str:
     """Return a name as it is kept: NFC, without blanks at its ends.
 
     Args:
-        field: what the errors call it.
-        text: what the client sent.
+        field: the name of the field in errors.
+        text: the value from the client.
         limit: characters that the result may have.
 
     Raises:
@@ -41,7 +41,7 @@ def clean_password(field: str, text: str, limit: int) -> str:
 
 
 def password_forms(field: str, text: str, limit: int) -> list[str]:
-    """Return what a password that somebody gives may be in the database, the form of today first.
+    """Return the spellings under which a given password may be in the database, today's first.
 
     Before passwords were normalised they were hashed as they came.
 
