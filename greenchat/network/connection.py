@@ -22,7 +22,7 @@ from greenchat.network.shaper import Shaper
 from greenchat.network.tls import BrokenTls
 from greenchat.network.transport import Transport
 from greenchat.protocol.lines import FrameTooLarge
-from greenchat.protocol.wire import Frames, Framing, Opening, OtherProtocol, Wire
+from greenchat.protocol.wire import Frames, Framing, Opening, OtherProtocol, Speech, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +82,10 @@ class Connection:
         address: ``HOST:PORT`` of the peer.
         opened: when the peer came, on the monotonic clock.
         flusher: shared by all connections.
-        opening: finds out how the peer speaks.
+        opening: finds out how the peer speaks, or says it where that is known.
         outbox_limit: unsent bytes beyond which the peer is a slow consumer.
         shaper: says how much is read of it; None for any amount.
+        encrypted: the peer speaks TLS: no person types what it sends.
 
     Attributes:
         outbox: the writing half.
@@ -97,9 +98,9 @@ class Connection:
     """
 
     # fmt: off
-    __slots__ = ("_eof", "_flusher", "_framing", "_opening", "_patience", "_reason", "_refusal", "_sock",
-                 "address", "anonymous_since", "missed", "opened", "outbox", "reader", "send", "session",
-                 "wire")
+    __slots__ = ("_encrypted", "_eof", "_flusher", "_framing", "_opening", "_patience", "_reason",
+                 "_refusal", "_sock", "address", "anonymous_since", "missed", "opened", "outbox", "reader",
+                 "send", "session", "wire")
     # fmt: on
 
     def __init__(
@@ -108,9 +109,10 @@ class Connection:
         address: str,
         opened: float,
         flusher: Flusher,
-        opening: Opening,
+        opening: Opening | Speech,
         outbox_limit: int = OUTBOX_LIMIT,
         shaper: Shaper | None = None,
+        encrypted: bool = False,
     ) -> None:
         self.outbox = Outbox(sock, flusher, outbox_limit, self)
         self.reader = Reader(sock, flusher, self.outbox, shaper)
@@ -123,12 +125,17 @@ class Connection:
         self.wire = opening.wire
         self._sock = sock
         self._flusher = flusher
-        self._opening: Opening | None = opening
+        self._opening: Opening | None = None
         self._framing: Framing | None = None
+        self._encrypted = encrypted
         self._refusal: RequestError | None = None
         self._patience = 0.0
         self._eof = False
         self._reason: str | None = None
+        if isinstance(opening, Speech):
+            self._speak(opening)
+        else:
+            self._opening = opening
         CONNECTIONS_OPENED.value += 1
 
     # -- For the service (ports.Peer)
@@ -251,7 +258,7 @@ class Connection:
     @property
     def may_think(self) -> bool:
         """True if the peer may take its time to log in: it has said nothing yet, or a person types for it."""
-        return self._is_unused or self.wire.unhurried
+        return (self._is_unused or self.wire.unhurried) and not self._encrypted
 
     @property
     def _is_unused(self) -> bool:
@@ -339,13 +346,17 @@ class Connection:
         heard = self._opening.hear(data)
         if heard is None:
             return []
-        (self._framing, self.wire), said = heard
+        speech, said = heard
         self._opening = None
+        self._speak(speech)
         if self.session is not None:
-            self.session.wire = self.wire
+            self.session.wire = speech.wire
+        return speech.framing.feed(said)
+
+    def _speak(self, speech: Speech) -> None:
+        self._framing, self.wire = speech
         if self.wire.pace:
             self.outbox.pace(self.wire.pace)
-        return self._framing.feed(said)
 
     def _recv(self) -> bytes:
         """Read a chunk; empty if there is none now, or (then the connection has a reason) ever."""

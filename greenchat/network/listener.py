@@ -1,4 +1,4 @@
-"""The chat server's listening socket: accept or refuse, and keep the set of connections."""
+"""A listening socket for chat clients: accept, or refuse."""
 
 from __future__ import annotations
 
@@ -11,22 +11,19 @@ from typing import Any
 
 import gevent
 from gevent import monkey, socket
-from gevent.event import Event
 from gevent.server import StreamServer
 
 from greenchat.errors import RateLimited
-from greenchat.network.admission import Admission, TooManyConnections
+from greenchat.network.admission import TooManyConnections
 from greenchat.network.connection import Connection, OpenSession
+from greenchat.network.connections import Connections
 from greenchat.network.handshake import Handshakes
-from greenchat.network.heartbeat import Heartbeat
-from greenchat.network.limits import DEFAULTS, Limits
-from greenchat.network.outbox import Flusher
+from greenchat.network.limits import Limits
 from greenchat.network.shaper import Shaper
-from greenchat.network.silent import SilentConnections
 from greenchat.network.tls import Certificate
 from greenchat.network.transport import Transport
 from greenchat.protocol.addresses import display, host_of
-from greenchat.protocol.wire import Opening
+from greenchat.protocol.wire import Opening, Speech
 
 logger = logging.getLogger(__name__)
 
@@ -57,19 +54,17 @@ class PlainSocket(monkey.get_original("socket", "socket")):  # type: ignore[misc
 
 
 class ChatServer(StreamServer):  # type: ignore[misc]
-    """Accept chat clients, one greenlet each, and supervise them.
+    """Accept chat clients on one port, one greenlet each.
 
     ``start()`` listens and returns; ``address`` is then what was bound (port 0 takes a free one).
 
     Args:
         address: host and port; the host ``::`` takes IPv6 and IPv4.
+        connections: takes up each connection, beside those of other ports.  A client over one of its limits
+            is sent ERROR ``rate_limited`` with the limit and a time, then BYE.
         open_session: makes the service's side of a connection; called in the connection's greenlet.
-        opening: returns the ``Opening`` of a client, given its ``HOST:PORT`` and the bytes that a
-            frame may have.
-        limits: a client over one is sent ERROR ``rate_limited`` with the limit and a time, then BYE.
-        heartbeat_interval: seconds between two beats that are expected of a client.
-        max_missed: missed beats in a row after which a client is evicted.
-        login_timeout: seconds that a connection may last without a login.
+        opening: returns how a client speaks, or what finds that out, given its ``HOST:PORT`` and the bytes
+            that a frame may have.
         proxies: networks of the proxies that all connections come through, each of which begins with a
             PROXY header; None: there are none.
         certificate: for TLS; None: there is none.
@@ -77,10 +72,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
             refuse it in its framing; none with TLS.
 
     Attributes:
-        connections: those that are open.
-        handshakes: runs the handshakes of those that are not admitted yet.
-        heartbeat: supervises the connections.
-        silent: the connections that have been granted a longer time to log in.
+        handshakes: runs the handshakes of connections that are not admitted yet.
     """
 
     backlog = 4096
@@ -92,65 +84,24 @@ class ChatServer(StreamServer):  # type: ignore[misc]
     def __init__(
         self,
         address: tuple[str, int],
+        connections: Connections,
         open_session: OpenSession,
-        opening: Callable[[str, int], Opening],
-        limits: Limits = DEFAULTS,
+        opening: Callable[[str, int], Opening | Speech],
         *,
-        heartbeat_interval: float = 1.0,
-        max_missed: int = 5,
-        login_timeout: float = 10.0,
         proxies: Sequence[IPv4Network | IPv6Network] | None = None,
         certificate: Certificate | None = None,
         patience: float = 0.0,
     ) -> None:
         super().__init__(address)
-        self._limits = limits
-        self.silent = SilentConnections(limits)
-        self._admission = Admission(
-            limits.max_connections,
-            limits.max_connections_per_address,
-            limits.max_strangers,
-            limits.is_exempt,
-            self.silent.give_way,
-        )
-        self.handshakes = Handshakes(self._admission, login_timeout, proxies, certificate)
+        self._connections = connections
+        self.handshakes = Handshakes(connections.admission, connections.login_timeout, proxies, certificate)
         self._encrypts = certificate is not None
+        self._open_session = open_session
         self._opening = opening
         self._patience = 0.0 if self._encrypts else patience
-        self.connections: set[Connection] = set()
-        self.heartbeat = Heartbeat(
-            self.connections,
-            heartbeat_interval,
-            max_missed,
-            login_timeout,
-            limits.outbox_seconds,
-            None if self._encrypts else self.silent,
-        )
-        self._open_session = open_session
-        self._flusher = Flusher()
-        self._empty = Event()
         self._warned = float("-inf")
 
-    @property
-    def has_tls(self) -> bool:
-        """True if clients speak TLS to this server itself."""
-        return self._encrypts
-
     # -- For the server
-
-    def start(self) -> None:
-        """Listen, accept and supervise.
-
-        Raises:
-            OSError: the address cannot be had; the operator's to mend.
-        """
-        super().start()
-        self.heartbeat.start()
-
-    def stop(self, timeout: float | None = None) -> None:
-        """Stop accepting and supervising; the connections go on until they end."""
-        super().stop(timeout)
-        self.heartbeat.stop()
 
     def stop_accepting(self) -> None:
         """Close the port for good: the kernel refuses new connections, and the clients try another server."""
@@ -158,23 +109,6 @@ class ChatServer(StreamServer):  # type: ignore[misc]
             self.close()  # calls this again
         else:
             super().stop_accepting()
-
-    def close_all(self, reason: str, retry_after: Callable[[], float]) -> None:
-        """Close every connection.
-
-        Args:
-            reason: the reason of BYE.
-            retry_after: gives for each client the seconds after which to come back, spread so
-                that not all do at once.
-        """
-        self.handshakes.close()
-        for connection in self.connections:
-            connection.close(reason, retry_after())
-
-    def wait_closed(self, timeout: float | None = None) -> bool:
-        """Wait until no connection is left; say whether that was so within ``timeout`` seconds."""
-        self._empty.clear()
-        return not self.connections or self._empty.wait(timeout)
 
     # -- Called by StreamServer
 
@@ -224,7 +158,7 @@ class ChatServer(StreamServer):  # type: ignore[misc]
 
     def _say_why(self, sock: Any, address: str, error: RateLimited) -> None:
         """Say why to one that is closed at once: no greenlet, no lingering, and the peer may miss it."""
-        wire = self._opening(address, self._limits.max_frame).wire
+        wire = self._opening(address, self._connections.limits.max_frame).wire
         try:
             sock.send(b"".join(wire.refused(error, None)))
         except OSError:
@@ -232,39 +166,28 @@ class ChatServer(StreamServer):  # type: ignore[misc]
 
     def _admit(self, sock: Transport, address: str, opened: float, error: RateLimited | None) -> None:
         """Make the connection and spawn its greenlet; one too many is told why, and to come back later."""
-        limits = self._limits
-        shaper = self._shaper(address, opened)
+        limits = self._connections.limits
         connection = Connection(
             sock,
             address,
             opened,
-            self._flusher,
+            self._connections.flusher,
             self._opening(address, limits.max_frame),
             limits.outbox_limit,
-            shaper,
+            _shaper(limits, address, opened),
+            self._encrypts,
         )
-        self.connections.add(connection)
-        self._admission.register(connection, error)
+        self._connections.add(connection, error)
         if error is not None:
             connection.refuse(error, self._patience)
         gevent.spawn(self.handle, connection)
-
-    def _shaper(self, address: str, now: float) -> Shaper | None:
-        limits = self._limits
-        if not limits.byte_rate or limits.is_exempt(host_of(address)):
-            return None
-        return Shaper(limits.byte_rate, limits.byte_burst, now)
 
     def handle(self, connection: Connection) -> None:
         """Serve one connection, then forget it; the body of its greenlet."""
         try:
             connection.run(self._open_session)
         finally:
-            self.connections.discard(connection)
-            self._admission.leave(connection)
-            self.silent.remove(connection)
-            if not self.connections:
-                self._empty.set()
+            self._connections.remove(connection)
 
     def back_off(self, error: OSError) -> None:
         """Leave new connections in the kernel's backlog for a moment; without a pause the loop would spin."""
@@ -274,3 +197,9 @@ class ChatServer(StreamServer):  # type: ignore[misc]
         if monotonic() - self._warned > WARN_AGAIN:
             self._warned = monotonic()
             logger.warning("cannot accept connections: %s (raise the limit of open files)", error)
+
+
+def _shaper(limits: Limits, address: str, now: float) -> Shaper | None:
+    if not limits.byte_rate or limits.is_exempt(host_of(address)):
+        return None
+    return Shaper(limits.byte_rate, limits.byte_burst, now)

@@ -23,16 +23,16 @@ from greenchat.data import open_store
 from greenchat.errors import Away, Busy, ConfigError, StartupError
 from greenchat.model.instants import to_instant
 from greenchat.model.records import Node
+from greenchat.network.connections import Connections
 from greenchat.network.limits import Limits
 from greenchat.network.listener import ChatServer
 from greenchat.network.tls import Certificate
 from greenchat.ports.store import Store
-from greenchat.protocol.classic.clients import ClassicClients
 from greenchat.protocol.messages import HeartbeatTerms
-from greenchat.protocol.opening import TcpOpening
 from greenchat.server.admin import AdminPages
 from greenchat.server.gauges import connect_gauges
 from greenchat.server.offload import Offload
+from greenchat.server.ports import Port, ports
 from greenchat.server.process import affordable_connections, prepare, say_ready
 from greenchat.server.signals import StopSignals, on_hangup
 from greenchat.service.node_session import NodeSession
@@ -160,24 +160,38 @@ class App:
         listener = NodeSession(self._service, give_way)
         _patiently(partial(self._bus.start, self._node, listener, others), deadline, stop)
         self._admin.start()
-        self._listener = ChatServer(
-            (settings.host, settings.port),
-            partial(Session, self._service),
-            partial(TcpOpening, ClassicClients(settings.classic_zone)),
+        self._connections = Connections(
             _limits(settings),
             heartbeat_interval=settings.heartbeat_interval,
             max_missed=settings.max_missed,
             login_timeout=settings.login_timeout,
-            proxies=settings.proxies,
+        )
+        kind = "tls" if self._certificate else "tcp"
+        connect_gauges(self._connections, kind, self._service.hub, self._store, self._bus)
+        self._listeners = [self._listen(port) for port in ports(settings)]
+        self._connections.heartbeat.start()
+
+    def _listen(self, port: Port) -> ChatServer:
+        """Return a listener for a port, which accepts.
+
+        Raises:
+            StartupError: the port cannot be had.
+        """
+        listener = ChatServer(
+            port.address,
+            self._connections,
+            partial(Session, self._service),
+            port.opening,
+            proxies=self._settings.proxies,
             certificate=self._certificate,
             patience=PATIENCE,
         )
-        connect_gauges(self._listener, self._service.hub, self._store, self._bus)
         try:
-            self._listener.start()
+            listener.start()
         except OSError as error:
-            where = f"{settings.host}:{settings.port}"
-            raise StartupError(f"cannot listen on {where}: {_reason(error)}") from None
+            host, number = port.address
+            raise StartupError(f"cannot listen on {host}:{number}: {_reason(error)}") from None
+        return listener
 
     def ready_line(self) -> str:
         """Return the line that is printed when the server is ready; a password in a URL is masked."""
@@ -185,7 +199,7 @@ class App:
         store = make_url(settings.store).render_as_string(hide_password=True)
         bus = make_url(settings.bus).render_as_string(hide_password=True)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        address = f"{host}:{self._listener.server_port}"
+        address = f"{host}:{self._listeners[0].server_port}"
         return f"greenchat {__version__} listening on {address} store={store} bus={bus} node={settings.node}"
 
     def stop(self, signals: StopSignals) -> None:
@@ -194,17 +208,22 @@ class App:
         The clients are waited for, but not for long, nor at all when told to hurry.  A database that
         hangs is not waited for longer than they are.
         """
-        settings, listener = self._settings, self._listener
-        _log.info("stopping: %d connections", len(listener.connections))
+        settings, connections = self._settings, self._connections
+        _log.info("stopping: %d connections", len(connections))
         self._service.draining = True
-        listener.stop_accepting()
-        for connection in listener.connections:
+        for listener in self._listeners:
+            listener.stop_accepting()
+        for connection in connections:
             connection.pause()
         gevent.spawn(self._commit_and_leave).join(settings.shutdown_timeout)
-        listener.close_all("shutdown", lambda: round(random.uniform(0, RETRY_SPREAD), 2))
-        gone = gevent.spawn(listener.wait_closed, settings.shutdown_timeout)
+        for listener in self._listeners:
+            listener.handshakes.close()
+        connections.close_all("shutdown", lambda: round(random.uniform(0, RETRY_SPREAD), 2))
+        gone = gevent.spawn(connections.wait_closed, settings.shutdown_timeout)
         gevent.wait([gone, gevent.spawn(signals.hurry.wait)], count=1)
-        listener.stop()
+        for listener in self._listeners:
+            listener.stop()
+        connections.heartbeat.stop()
         gevent.spawn(self._store.close).join(settings.shutdown_timeout)
         _log.info("stopped in a hurry" if signals.hurry.is_set() else "stopped")
 

@@ -6,33 +6,33 @@ from collections import Counter
 from platform import python_version
 
 from greenchat import __version__, metrics
-from greenchat.network.listener import ChatServer
+from greenchat.network.connections import Connections
 from greenchat.ports.bus import Bus
 from greenchat.ports.store import Store
 from greenchat.service.delivery.hub import Hub
 
 
-def connect_gauges(listener: ChatServer, hub: Hub, store: Store, bus: Bus) -> None:
+def connect_gauges(connections: Connections, kind: str, hub: Hub, store: Store, bus: Bus) -> None:
     """Let the gauges read these; nothing is computed before a page is asked for.
 
     Args:
-        listener: the listener of the clients' connections.
+        connections: those of the clients.
+        kind: the name of the listener that they come to.
         hub: the sessions that are logged in here.
         store: the database.
         bus: the connection to the other nodes.  A bus without any others has no lag.
     """
-    name = "tls" if listener.has_tls else "tcp"
 
-    def connections() -> dict[tuple[str, ...], int]:
+    def by_state() -> dict[tuple[str, ...], int]:
         states = Counter({"anonymous": 0, "logged_in": 0})
         states.update(
             "logged_in" if connection.session and connection.session.user is not None else "anonymous"
-            for connection in listener.connections
+            for connection in connections
         )
-        return {(name, state): number for state, number in states.items()}
+        return {(kind, state): number for state, number in states.items()}
 
-    metrics.CONNECTIONS.read = connections
-    metrics.OUTBOX_BYTES.read = lambda: {(): sum(peer.outbox.unsent for peer in listener.connections)}
+    metrics.CONNECTIONS.read = by_state
+    metrics.OUTBOX_BYTES.read = lambda: {(): sum(peer.outbox.unsent for peer in connections)}
     metrics.USERS_ONLINE.read = lambda: {(): len(hub.users())}
     metrics.DEVICES_ONLINE.read = lambda: {(): len(hub.sessions())}
     metrics.COMMIT_QUEUE.read = lambda: {(): store.queued}

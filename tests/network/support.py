@@ -16,6 +16,7 @@ from gevent.event import Event
 from gevent.queue import Queue
 
 from greenchat.client.tls import TlsClientSocket
+from greenchat.network.connections import Connections
 from greenchat.network.limits import Limits
 from greenchat.network.listener import ChatServer
 from greenchat.protocol.classic.clients import ClassicClients
@@ -150,8 +151,12 @@ class Served:
         limits = Limits(**{name: options.pop(name) for name in Limits._fields if name in options})
         self.service = FakeService(handler, user)
         opening = partial(TcpOpening, ClassicClients())
-        self.server = ChatServer((host, 0), self.service.open_session, opening, limits, **options)
+        supervision = ("heartbeat_interval", "max_missed", "login_timeout")
+        supervised = {name: options.pop(name) for name in supervision if name in options}
+        self.connections = Connections(limits, **supervised)
+        self.server = ChatServer((host, 0), self.connections, self.service.open_session, opening, **options)
         self.server.start()
+        self.connections.heartbeat.start()
         self.clients: list[Client] = []
 
     def connect(self, host: str = "127.0.0.1", receive_buffer: int | None = None) -> Client:
@@ -166,9 +171,11 @@ class Served:
 
     def stop(self) -> None:
         self.server.stop()
+        self.connections.heartbeat.stop()
         for client in self.clients:
             client.close()
-        self.server.close_all("stopped", lambda: 0.0)
+        self.server.handshakes.close()
+        self.connections.close_all("stopped", lambda: 0.0)
         while len(self.server.handshakes):
             gevent.sleep(0)
-        self.server.wait_closed(1.0)  # so that the next test does not find their ends in its log
+        self.connections.wait_closed(1.0)  # so that the next test does not find their ends in its log

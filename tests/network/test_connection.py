@@ -126,7 +126,7 @@ def test_of_a_stranger_that_ends_its_half_nothing_is_left_at_once(
     client.finish()
     assert client.rest() == b"ping\n"
     client.close()
-    assert served.server.wait_closed()
+    assert served.connections.wait_closed()
 
 
 def test_a_reset_in_mid_frame_ends_the_connection_without_a_traceback(
@@ -154,7 +154,7 @@ def test_every_end_is_one_line_of_the_log(serve: Serve, caplog: pytest.LogCaptur
     served = serve()
     client, _ = served.pair()
     client.close()
-    assert served.server.wait_closed()
+    assert served.connections.wait_closed()
     (line,) = [record.getMessage() for record in caplog.records if "ended" in record.getMessage()]
     assert re.fullmatch(r"127\.0\.0\.1:\d+ user=5 ended: closed by peer after \d+\.\d s", line)
 

@@ -233,11 +233,11 @@ def test_those_that_say_nothing_do_not_pile_up(proxied: Serve, monkeypatch: pyte
     assert len(served.server.handshakes) == len(silent)
 
 
-def test_close_all_ends_the_greetings_too(proxied: Serve, ends: Callable[[int], list[str]]) -> None:
+def test_the_end_of_a_server_ends_the_handshakes(proxied: Serve, ends: Callable[[int], list[str]]) -> None:
     served = proxied()
     client = served.connect()
     wait_until_greeted(served)
-    served.server.close_all("shutdown", lambda: 1.0)
+    served.server.handshakes.close()
     assert client.rest() == b""
     assert "user=- ended: stopped after" in ends(1)[0]
 

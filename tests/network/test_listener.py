@@ -23,6 +23,7 @@ from greenchat.metrics import (
     SENT_FRAMES,
 )
 from greenchat.network import admission, listener
+from greenchat.network.connections import Connections
 from tests.network.support import Client, FakeSession, Served, echo, silent
 
 Serve = Callable[..., Served]
@@ -53,11 +54,11 @@ def test_a_place_that_became_free_is_given_again(serve: Serve) -> None:
     served = serve(max_connections=1)
     first, _ = served.pair()
     first.reset()
-    assert served.server.wait_closed()
+    assert served.connections.wait_closed()
     second, _ = served.pair()
     second.send(b"ping\n")
     assert second.frame() == b"ping"
-    assert not served.server.wait_closed(0.01)
+    assert not served.connections.wait_closed(0.01)
 
 
 def test_the_refused_do_not_pile_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +67,7 @@ def test_the_refused_do_not_pile_up(serve: Serve, monkeypatch: pytest.MonkeyPatc
     served.pair()
     refused = [served.connect() for _ in range(20)]
     assert [client.last_words()["msgid"] for client in refused] == [24] * 20
-    assert len(served.server.connections) <= 1 + 3
+    assert len(served.connections) <= 1 + 3
 
 
 def why(client: Client) -> tuple[str, str]:
@@ -160,22 +161,22 @@ def test_close_all_tells_each_when_to_come_back_and_wait_closed_waits_for_all(se
     served = serve(silent)
     clients = [served.pair()[0] for _ in range(3)]
     spread = iter([1.0, 2.0, 3.0])
-    assert not served.server.wait_closed(0.01)
+    assert not served.connections.wait_closed(0.01)
     served.server.stop_accepting()
-    served.server.close_all("shutdown", lambda: next(spread))
+    served.connections.close_all("shutdown", lambda: next(spread))
     words = [client.last_words() for client in clients]
     assert {word["reason"] for word in words} == {"shutdown"}
     assert sorted(word["retry_after"] for word in words) == [1.0, 2.0, 3.0]
     for client in clients:
         client.close()
-    assert served.server.wait_closed(10.0)
-    assert served.server.wait_closed(0.0)
+    assert served.connections.wait_closed(10.0)
+    assert served.connections.wait_closed(0.0)
 
 
 def test_a_port_in_use_is_an_error(serve: Serve) -> None:
     port = serve().server.address[1]
     with pytest.raises(OSError, match="in use"):
-        listener.ChatServer(("127.0.0.1", port), None, None).start()  # type: ignore[arg-type]
+        listener.ChatServer(("127.0.0.1", port), Connections(), None, None).start()  # type: ignore[arg-type]
 
 
 def test_the_counters_count(serve: Serve) -> None:
@@ -187,7 +188,7 @@ def test_the_counters_count(serve: Serve) -> None:
     client.frame()
     client.frame()
     client.reset()
-    assert served.server.wait_closed()
+    assert served.connections.wait_closed()
     after = (RECEIVED_FRAMES.value, SENT_FRAMES.value, RECEIVED_BYTES.value, SENT_BYTES.value)
     assert [new - old for new, old in zip(after, before, strict=True)] == [2, 2, 8, 8]
     assert CONNECTIONS_OPENED.value == opened + 1

@@ -156,7 +156,7 @@ def test_one_too_many_that_leaves_takes_no_place(serve: Serve) -> None:
     first, _ = served.pair()
     served.connect().reset()
     first.reset()
-    assert served.server.wait_closed(5.0)
+    assert served.connections.wait_closed(5.0)
 
 
 # -- Room
@@ -169,7 +169,7 @@ def test_a_silent_connection_gives_way_to_a_newcomer_whose_address_has_fewer(ser
     ann_session.user = 5
     (first, _), (newest, _) = served.pair(), served.pair()
     deadline = monotonic() + 5
-    while len(served.server.silent) < 2:
+    while len(served.connections.silent) < 2:
         assert monotonic() < deadline
         gevent.sleep(0.01)
     assert json.loads(served.connect().rest().splitlines()[0])["msgid"] == 14  # of the same address

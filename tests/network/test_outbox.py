@@ -376,7 +376,7 @@ def test_sending_to_an_ended_connection_does_nothing(serve: Serve) -> None:
     served = serve(silent)
     client, session = served.pair()
     client.reset()
-    assert served.server.wait_closed()
+    assert served.connections.wait_closed()
     session.say(b"frame")
     session.peer.drain()
     session.peer.close("shutdown")

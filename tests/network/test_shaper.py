@@ -104,7 +104,7 @@ def test_a_connection_ends_at_once_while_it_is_not_read(serve: Serve) -> None:
     session.peer.close("shutdown")
     assert client.last_words()["reason"] == "shutdown"
     client.close()
-    assert served.server.wait_closed()
+    assert served.connections.wait_closed()
     assert session.peer.reader.shaper.timer is None
 
 

@@ -1,0 +1,94 @@
+"""All live connections of a server, whatever port they came to: counted, limited and supervised together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from gevent.event import Event
+
+from greenchat.errors import RateLimited
+from greenchat.network.admission import Admission
+from greenchat.network.connection import Connection
+from greenchat.network.heartbeat import Heartbeat
+from greenchat.network.limits import DEFAULTS, Limits
+from greenchat.network.outbox import Flusher
+from greenchat.network.silent import SilentConnections
+
+
+class Connections:
+    """The live connections, their limits and their supervision; shared by the listeners.
+
+    Args:
+        limits: of a connection, of an address, and of all together.
+        heartbeat_interval: seconds between two beats that are expected of a client.
+        max_missed: missed beats in a row after which a client is evicted.
+        login_timeout: seconds that a connection may last without a login.
+
+    Attributes:
+        limits, login_timeout: as given.
+        admission: counts connections and new ones, and refuses those over a limit.
+        silent: those that have been granted a longer time to log in.
+        flusher: writes the outboxes.
+        heartbeat: the supervision.
+    """
+
+    def __init__(
+        self,
+        limits: Limits = DEFAULTS,
+        *,
+        heartbeat_interval: float = 1.0,
+        max_missed: int = 5,
+        login_timeout: float = 10.0,
+    ) -> None:
+        self.limits = limits
+        self.login_timeout = login_timeout
+        self._live: set[Connection] = set()
+        self.silent = SilentConnections(limits)
+        self.admission = Admission(
+            limits.max_connections,
+            limits.max_connections_per_address,
+            limits.max_strangers,
+            limits.is_exempt,
+            self.silent.give_way,
+        )
+        self.flusher = Flusher()
+        self.heartbeat = Heartbeat(
+            self._live, heartbeat_interval, max_missed, login_timeout, limits.outbox_seconds, self.silent
+        )
+        self._empty = Event()
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._live)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._live)
+
+    def add(self, connection: Connection, refusal: RateLimited | None) -> None:
+        """Take up a connection that has been admitted, or is to be refused."""
+        self._live.add(connection)
+        self.admission.register(connection, refusal)
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
+        self._live.discard(connection)
+        self.admission.leave(connection)
+        self.silent.remove(connection)
+        if not self._live:
+            self._empty.set()
+
+    def close_all(self, reason: str, retry_after: Callable[[], float]) -> None:
+        """Close every connection.
+
+        Args:
+            reason: the reason of BYE.
+            retry_after: gives for each client the seconds after which to come back, spread so
+                that not all do at once.
+        """
+        for connection in self._live:
+            connection.close(reason, retry_after())
+
+    def wait_closed(self, timeout: float | None = None) -> bool:
+        """Wait until no connection is left; return False if some are after ``timeout`` seconds."""
+        self._empty.clear()
+        return not self._live or self._empty.wait(timeout)
