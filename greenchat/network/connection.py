@@ -444,6 +444,7 @@ class Connection:
 
     def _release(self) -> None:
         self.outbox.release()
+        self.outbox.disown()
         self.reader.close()
         self._sock.close()
         CONNECTIONS_CLOSED.value += 1

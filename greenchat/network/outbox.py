@@ -382,6 +382,10 @@ class Outbox:
         self._drop_frames()
         self._end_backlog()
 
+    def disown(self) -> None:
+        """Forget the owner, which has ended: a cycle of both would wait for the garbage collector."""
+        del self.owner
+
     def _make_room(self, frame: bytes) -> bool:
         """Return True if a frame may be queued all the same: the outbox is over its limit, or closed."""
         if self._limit == CLOSED:

@@ -13,6 +13,7 @@ import pytest
 from gevent.event import Event
 
 from greenchat.network import connection
+from tests.garbage import alive, without_collector
 from tests.network.support import DEADLINE, Client, FakeSession, Served, echo, silent
 
 Serve = Callable[..., Served]
@@ -379,3 +380,19 @@ def test_the_session_is_told_before_the_peer_has_read_anything(serve: Serve) -> 
     session.peer.close("replaced")
     session.ended.wait()
     assert len(session.reasons) == 1
+
+
+def test_a_connection_that_has_ended_waits_for_no_garbage_collector(serve: Serve) -> None:
+    """Else the memory of thousands that come and go together would grow until it runs."""
+    served = serve()
+    with without_collector():
+        before = alive(connection.Connection)
+        client, session = served.pair()
+        client.send(b"hello\n")
+        assert client.frame() == b"hello"
+        client.close()
+        assert session.ended.wait(DEADLINE)
+        del session
+        with gevent.Timeout(DEADLINE):
+            while alive(connection.Connection) > before:
+                gevent.sleep(0.01)

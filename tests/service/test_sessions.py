@@ -10,7 +10,10 @@ import pytest
 
 from greenchat.errors import RateLimited
 from greenchat.protocol.messages import REQUESTS, MsgId
+from greenchat.service.device.stream import Stream
 from greenchat.service.routes import ROUTES
+from greenchat.service.session import Session
+from tests.garbage import alive, without_collector
 from tests.service.world import Person, World
 
 VALID: dict[int, dict[str, Any]] = {
@@ -311,3 +314,16 @@ def test_a_session_that_closed_hears_of_nothing_and_closing_twice_is_once(
     ann.chat(bob)
     assert bob.pushed() == []
     assert world.log_in(bob).ack["offlinemsg"]
+
+
+def test_a_session_that_has_ended_waits_for_no_garbage_collector(world: World) -> None:
+    """Else the memory of thousands that come and go together would grow until it runs."""
+    ann, bob = world.absent("ann").id, world.user("bob")
+    with without_collector():
+        before = alive(Session), alive(Stream)
+        person = world.log_in(ann)
+        person.chat(bob)
+        bob.chat(person)
+        person.leave()
+        del person
+        assert (alive(Session), alive(Stream)) == before

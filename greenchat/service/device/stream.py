@@ -43,6 +43,26 @@ class Outlet(Protocol):
         """Run ``catch_up.catch_up`` for a stream, in a greenlet of its own."""
 
 
+class Nowhere:
+    """The outlet of a stream that is over."""
+
+    def send_entry(self, conversation: int, seq: int, entry: Shared) -> None:
+        """Do nothing."""
+
+    def has_room(self, entry: Shared) -> bool:
+        """Return True."""
+        return True
+
+    def notify(self, push: Shared) -> None:
+        """Do nothing."""
+
+    def catch_up_soon(self, stream: Stream) -> None:
+        """Do nothing."""
+
+
+NOWHERE = Nowhere()
+
+
 class Backlog:
     """The seqs of one conversation.
 
@@ -120,6 +140,7 @@ class Stream:
         """End with the login."""
         self.is_over = True
         self._backlogs.clear()
+        self._outlet = NOWHERE  # a cycle with the connection would wait for the garbage collector
 
     @property
     def is_holding(self) -> bool:
