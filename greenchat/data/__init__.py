@@ -30,7 +30,7 @@ def open_store(url: str, *, runner: Runner | None = None, **options: Any) -> Sql
     Args:
         url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``sqlite://`` for one in memory, or
             ``mysql+pymysql://user:password@host:port/chat`` (see ``MysqlDatabase``).
-        runner: how what blocks is run; what suits the database by default.
+        runner: runs the calls that block; by default the one that suits the database.
         options: limits, as ``SqlStore`` takes them.
 
     Raises:

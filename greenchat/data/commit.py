@@ -1,4 +1,4 @@
-"""Group commit: what waits together is written in one transaction."""
+"""Group commit: entries that wait together are written in one transaction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from greenchat.ports.store import Delivery
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 0.5
-"""Seconds between looks at what became of a transaction in doubt."""
+"""Seconds between two tries to find out if a transaction in doubt was committed."""
 
 LOCK_PAUSE = 0.2
 """Seconds between tries of messages of locked conversations."""
@@ -50,7 +50,7 @@ class Operation(NamedTuple):
 _MESSAGE: Callable[[Append], NewEntry] = itemgetter(0)
 
 Append = tuple[NewEntry, Delivery]
-"""A message, and what is to happen once it is stored: a plain tuple, as there is one for each."""
+"""A message and its continuation: a plain tuple, as there is one for each message."""
 
 
 class Batch(NamedTuple):
@@ -74,9 +74,9 @@ class InDoubt(Exception):
 
     Args:
         reason: why nobody knows.
-        outcomes: what came of its messages, if it was.
-        results: what came of its operations, if it was.
-        was_committed: finds out whether it was, or raises what a database raises that is away.
+        outcomes: the outcomes of its messages, if it was.
+        results: the results of its operations, if it was.
+        was_committed: returns True if it was; raises if the database is away.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class InDoubt(Exception):
 
 
 Transact = Callable[[Sequence[NewEntry], Sequence[Operation], bool], tuple[list[Outcome], list[Any]]]
-"""Write messages and operations in one transaction, messages first, and return what came of each.
+"""Write messages and operations in one transaction, messages first, and return the outcome of each.
 
 The flag is ``Batch.apart``; a message that was left out has ``Locked`` as its outcome, an operation that
 failed alone its exception.  Raises InDoubt.
@@ -143,13 +143,13 @@ class GroupCommit:
         return len(self._queue) + len(self._aside)
 
     def close(self) -> None:
-        """Take nothing more: from now on all is refused with Busy; what waits is still committed."""
+        """Refuse everything with Busy from now on; the queue is still committed."""
         self._closing = True
         self._aside_is_due = True
         self._max_queue = 0
 
     def append(self, message: NewEntry, delivery: Delivery) -> bool:
-        """Queue a message; ``delivery`` is told what came of it.  Never raises or switches.
+        """Queue a message; ``delivery`` is told its outcome.  Never raises or switches.
 
         Returns:
             True if the queue was more than half full before.
@@ -165,7 +165,7 @@ class GroupCommit:
         return queued > self._max_queue // 2
 
     def run(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Queue ``call(connection, *args)``, wait, and return or raise what it does.  May switch.
+        """Queue ``call(connection, *args)``, wait, and return its result or raise its exception.  May switch.
 
         Raises:
             Busy: the database is away, or the queue is full; nothing was changed.
@@ -180,10 +180,10 @@ class GroupCommit:
         return operation.waiter.get()
 
     def commit_waiting(self) -> None:
-        """Commit what waits, in one transaction if it is at most ``max_batch``, and tell of it."""
+        """Commit the queue, at most ``max_batch`` entries in a transaction, and tell the outcomes."""
         while self._doubt or self._queue or self._aside_is_due:
             if self._doubt is None:
-                # Those whose messages were just acknowledged may answer, and their answers be in it too.
+                # Clients that were just acknowledged may send again, and be in this transaction (window 1: + 9 %).
                 self._runner.breathe()
                 self._commit(self._take_aside() if self._aside_is_due else self._take(self._max_batch))
             elif not self._settle(*self._doubt):
@@ -236,7 +236,7 @@ class GroupCommit:
             else:
                 self._set_aside(entry)
         for conversation, until in self._locked.items():
-            if until < now:  # for those who try again
+            if until < now:  # for messages that are sent again
                 self._locked[conversation] = now + LOCK_PATIENCE
         return told
 
@@ -261,7 +261,7 @@ class GroupCommit:
             self._finish(batch, outcomes, results)
 
     def _settle(self, batch: Batch, doubt: InDoubt) -> bool:
-        """Tell what became of a transaction in doubt, and return whether that is known by now."""
+        """Find out if a transaction in doubt was committed, and tell; return False if it is unknown yet."""
         try:
             committed = self._runner.write(doubt.was_committed)
         except Exception as error:
@@ -320,8 +320,9 @@ class GroupCommit:
     def _fail(self, batch: Batch) -> None:
         """Fail a batch and all that waits behind it now.
 
-        Behind it too, so that no message is stored whose forerunner was refused.  What comes while
-        this goes on is tried: else those who try again at once would keep the database untried.
+        Behind it too, so that no message is stored after an earlier one of its sender was refused.
+        Messages that arrive meanwhile are tried: else clients that send again at once would keep the
+        database untried.
         """
         aside = self._take_aside().appends
         self._locked.clear()  # so that all behind is taken

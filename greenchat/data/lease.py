@@ -27,8 +27,8 @@ RENEWAL = 1.0
 """Seconds between renewals."""
 
 LOOKS, LOOK_PAUSE = 11, 0.5
-"""How often a newcomer looks, and the seconds between: five renewals must have failed.  Looks are counted and
-not seconds: while the database hangs, it hangs for the holder too."""
+"""Looks of a new server at the lease, and the seconds between: five renewals must have failed.
+Looks are counted and not seconds: while the database hangs, it hangs for the holder too."""
 
 _MINE = Setting.c.name == NAME
 
@@ -73,7 +73,7 @@ class Lease:
         try:
             self._write(_release, self._holder)
         except Busy:
-            pass  # who comes next waits as after a crash
+            pass  # the next server waits as after a crash
 
     def _claim(self) -> None:
         found: str | None = None

@@ -1,4 +1,4 @@
-"""The tables: the original's five by their names, and what a cluster needs besides.
+"""The tables: the original's five by their names, and those that a cluster needs besides.
 
 Text is compared exactly (SQLite's BINARY; see ``EXACT``), ids are positive 32-bit integers, and
 instants are the strings of the wire (`protocol.instants`), which sort as they count.

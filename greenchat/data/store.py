@@ -39,7 +39,7 @@ MARKS_WAIT = 0.5
 """Seconds that marks gather before they are written: half of the second that is promised."""
 
 APPENDS = (append_new, append_any, append_any, append_any)
-"""How a batch is tried: fast, then careful, and again if another server was faster each time."""
+"""The ways to append a batch, in order: fast, then careful, and again if another server was faster."""
 
 
 class SqlStore:
@@ -47,7 +47,7 @@ class SqlStore:
 
     Args:
         database: which one.
-        runner: how what blocks is run.
+        runner: runs the calls that block.
         max_friends: friends that a user may have.
         max_groups: groups that a user may be in.
         max_members: members that a group may have.
@@ -115,7 +115,7 @@ class SqlStore:
             self._lease.claim()
 
     def commit_waiting(self) -> None:
-        """Commit what was appended; for a runner that does nothing by itself."""
+        """Commit the queue; for a runner that does nothing by itself."""
         self._commit.commit_waiting()
 
     def write_marks(self) -> None:
@@ -192,7 +192,7 @@ class SqlStore:
         self._write_marks_soon()
 
     def close_node(self, node: records.Node, now: str) -> None:
-        self._commit.run(_nothing)  # whoever closes a node goes by what was appended there before
+        self._commit.run(_nothing)  # the messages appended before count for the closing
         self.write(devices.close_node, node, now)
 
     def nodes(self) -> list[records.Node]:
@@ -327,7 +327,7 @@ class SqlStore:
         """Call ``call(connection, *args)`` in a transaction that writes: its own, or the committer's next.
 
         Args:
-            call: what is done.
+            call: the change.
             args: its arguments.
             again: does it again if nobody knows whether it was committed.
 

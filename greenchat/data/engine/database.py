@@ -1,4 +1,4 @@
-"""What a database must offer to the store; one class for each kind of it."""
+"""The interface of a database to the store; one class for each kind of database."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Database(Protocol):
 
     @property
     def parallel(self) -> bool:
-        """Whether operations run beside the committer, each in its own greenlet and transaction."""
+        """True if operations run beside the committer, each in its own greenlet and transaction."""
 
     @property
     def exclusive(self) -> bool:
         """True if no other server can open it while this one has it."""
 
     def runner(self) -> Runner:
-        """Return what runs its calls, where nothing else is asked for."""
+        """Return the runner that suits this kind of database."""
 
     def open(self) -> None:
         """Connect, and set the database up if it is empty.

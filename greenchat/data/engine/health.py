@@ -10,10 +10,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 log = logging.getLogger(__name__)
 
 _QUOTED = re.compile("'.*'", re.DOTALL)
-"""From the first quote to the last: what is quoted may have quotes in it."""
+"""Matches from the first quote to the last: a quotation may have quotes in it."""
 
 TROUBLE = (SQLAlchemyError, OSError)
-"""What a database that is away or broken raises; anything else is a bug."""
+"""The exceptions of a database that is away or broken; anything else is a bug."""
 
 
 class Health:
@@ -46,10 +46,10 @@ class Health:
 
 
 def explain(error: BaseException) -> str:
-    """Return what the driver said, without what people wrote.
+    """Return the driver's words, without texts of people.
 
-    The statement is left out, and of what MySQL says of one all that it quotes: "Duplicate entry
-    'the message'", "Incorrect string value: 'its beginning'".  What it says of connecting is whole.
+    The statement is left out, and of MySQL's words about one all quotations: "Duplicate entry
+    'the message'", "Incorrect string value: 'its beginning'".  Errors of connecting are whole.
     """
     if not isinstance(error, DBAPIError):
         return str(error)

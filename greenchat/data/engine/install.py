@@ -9,11 +9,11 @@ from greenchat.errors import StartupError
 
 
 def set_up(db: Connection, view: str) -> None:
-    """Create what an empty database lacks; in a transaction that writes.
+    """Create the missing tables and settings; in a transaction that writes.
 
     Args:
         db: the database.
-        view: the CREATE statement of OfflineMessage, whose JSON each dialect writes in its own way.
+        view: the CREATE statement of OfflineMessage in the dialect; each writes JSON in its own way.
 
     Raises:
         StartupError: the database holds something else, or is newer than this program.
@@ -42,7 +42,7 @@ def _version(db: Connection) -> str | None:
 
 
 def _create(db: Connection, view: str) -> None:
-    """Create what is missing, the version last: DDL may be no transaction, and a kill have cut it short."""
+    """Create the missing parts, the version last: DDL may be no transaction, and a kill have cut it short."""
     for table in metadata.sorted_tables:
         table.create(db, checkfirst=True)
         for index in table.indexes:

@@ -32,7 +32,7 @@ _TIMEOUTS = ("connect_timeout", "read_timeout", "write_timeout")
 _TLS = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_cipher", "ssl_check_hostname")
 
 OPTIONS = frozenset(("unix_socket", *_TIMEOUTS, *_TLS))
-"""What may stand behind the ``?`` of a URL; anything else might be a password, and would be shown."""
+"""The parameters that a URL may have; any other one might be a password, and would be shown."""
 
 OLDEST = {True: (10, 6), False: (8, 0, 17)}
 """The first version that will do, of MariaDB and of MySQL."""
@@ -50,7 +50,7 @@ LOCK_WAIT = 1
 """Seconds that a statement waits for a row.  Our nodes hold one for a commit; a batch that waits longer
 goes on without it (see ``LockedOut``).  MySQL knows no shorter wait than this, but for none at all."""
 
-# A server that was stopped, or whose machine died, would hold its rows' locks for hours otherwise, and
+# A server that was stopped, or died with its machine, would hold its rows' locks for hours otherwise, and
 # with them everybody else's messages to these conversations.  MySQL has no timeout for transactions
 # alone; there the pool's idle connections end with the others, and are replaced when they are used.
 _SESSION = (
@@ -271,7 +271,7 @@ class MysqlDatabase:
         self._pool.dispose()
 
     def _connect(self, engine: Engine) -> Connection:
-        """Take a connection; what its block leaves uncommitted is rolled back.
+        """Take a connection; changes that its block leaves uncommitted are rolled back.
 
         SQLAlchemy throws it away after any exception in mid-query that is not MySQL's own (a killed
         greenlet, a Timeout): the answer would come to whoever asks next.
@@ -292,7 +292,7 @@ def _engine(url: URL, options: dict[str, Any], **pool: Any) -> Engine:
         max_overflow=0,
         pool_recycle=RECYCLE,
         pool_use_lifo=True,
-        # What a block left open its Connection rolls back; the pool would do so once more after a COMMIT.
+        # The Connection rolls back an open transaction; the pool would do so again after a COMMIT.
         pool_reset_on_return=None,
         hide_parameters=True,
         **pool,
@@ -300,7 +300,7 @@ def _engine(url: URL, options: dict[str, Any], **pool: Any) -> Engine:
 
 
 def _connect_options(url: URL, answer_wait: int) -> dict[str, Any]:
-    """Return what the driver is told besides the URL."""
+    """Return the driver's options besides the URL."""
     unknown = sorted(set(url.query) - OPTIONS)
     if unknown:
         raise ConfigError(f"store: unknown option {unknown[0]}, not one of {', '.join(sorted(OPTIONS))}")

@@ -16,7 +16,7 @@ DIALECTS: dict[str, Dialect] = {
     "sqlite": sqlite.dialect(paramstyle="qmark"),
     "mysql": mysql.dialect(paramstyle="format"),
 }
-"""What statements are compiled for, by the name of a connection's dialect: parameters in a row."""
+"""The dialects for which statements are compiled, by name, with positional parameters."""
 
 Rows = Sequence[Sequence[Any]]
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class KeysQuery:
     """A statement with a list of keys: a ``Query`` for each power of two of them.
 
     A list between two powers is filled up with its last key.  SQLAlchemy would build the text of each list
-    anew: 140 µs for four keys, and what SQLite does for them takes 10 (measured).
+    anew: 140 µs for four keys, of which SQLite itself takes 10 (measured).
 
     Args:
         select: returns the statement, given the parameters that its IN lists.

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def keep_private(path: str) -> None:
-    """Make a database file, and what SQLite has beside it, readable by its owner alone.
+    """Make a database file, and SQLite's files beside it, readable by its owner alone.
 
     A server makes it so; one that was restored or copied has the rights that the umask of that moment left.
     """

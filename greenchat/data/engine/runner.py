@@ -1,4 +1,4 @@
-"""How the store's calls run: in greenlets, on native threads beside the loop, or in place for tests."""
+"""Runs the store's calls: in greenlets, on native threads beside the loop, or in place for tests."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ READS_AT_A_TIME = 8
 
 
 class Waiter(Protocol):
-    """Where an operation leaves its result."""
+    """The place for the result of an operation."""
 
     def set(self, value: Any) -> None:
-        """Leave what it returned."""
+        """Leave the returned value."""
 
     def set_exception(self, exception: BaseException) -> None:
-        """Leave what it raised."""
+        """Leave the exception."""
 
     def get(self) -> Any:
         """Wait for it and return or raise it.  May switch."""
 
 
 class Runner(Protocol):
-    """Runs what blocks, and the committer."""
+    """Runs the calls that block, and the committer."""
 
     def start(self, work: Callable[[], object]) -> None:
         """Get ready to call ``work`` after each ``wake``, never twice at a time."""
@@ -108,18 +108,18 @@ class Greenlets:
         return call(*args)
 
     def breathe(self) -> None:
-        """Let the other greenlets go on, and the loop look once what has come."""
+        """Let the other greenlets go on, and the loop poll once for input."""
         hub = gevent.get_hub()
         with hub.loop.timer(0) as timer:
             hub.wait(timer)  # fires when the loop has looked
-        gevent.sleep(0)  # ends when what it has found is handled
+        gevent.sleep(0)  # ends when the input that it found is handled
 
     def later(self, seconds: float, call: Callable[[], object]) -> None:
         """Call in a greenlet of its own."""
         gevent.spawn_later(seconds, call)
 
     def close(self) -> None:
-        """Let the greenlet finish what waits."""
+        """Let the greenlet finish the queue."""
         self._closing = True
         self._event.set()
         self._worker.join()
@@ -178,7 +178,7 @@ class Threads(Greenlets):
         return result
 
     def close(self) -> None:
-        """Let the greenlets finish what waits, then end the threads."""
+        """Let the greenlets finish their queues, then end the threads."""
         super().close()
         self._unread.set()
         self._reading.join()
@@ -212,7 +212,7 @@ def _read_all(reads: list[_Read]) -> list[tuple[Any, Exception | None]]:
 
 
 def _caught(call: Callable[..., T], *args: Any) -> tuple[T, None] | tuple[None, Exception]:
-    """Call and return what is raised too: gevent prints a traceback of each error in a thread."""
+    """Call, and return an exception instead of raising it: gevent prints those that a thread raises."""
     try:
         return call(*args), None
     except Exception as error:
@@ -220,13 +220,13 @@ def _caught(call: Callable[..., T], *args: Any) -> tuple[T, None] | tuple[None, 
 
 
 class Inline:
-    """Everything in place, with no loop: what was appended waits until ``work`` is called.
+    """Runs everything in place, with no loop: the queue waits until ``work`` is called.
 
-    An operation makes it be called at once.  For tests of what uses a store.
+    An operation calls it at once.  For tests of rooms that use a store.
     """
 
     def start(self, work: Callable[[], object]) -> None:
-        """Remember what to call."""
+        """Keep the function to call."""
         self._work = work
 
     def wake(self) -> None:
@@ -251,7 +251,7 @@ class Inline:
         """Do nothing: the test says when."""
 
     def close(self) -> None:
-        """Finish what waits."""
+        """Finish the queue."""
         self._work()
 
 

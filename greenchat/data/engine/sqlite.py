@@ -37,7 +37,7 @@ PREPARED = 512
 """Statements that the driver keeps prepared: those of 1 to 64 and 256 rows of four tables, and all others."""
 
 REMEMBERED = 100_000
-"""Conversations whose last seq is remembered."""
+"""Conversations with a remembered last seq."""
 
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -63,7 +63,7 @@ class _Bulk(Bulk):
     each could wait for it.
 
     Of one that undoes only itself, SQLite keeps a copy of each page that it changes, in a file (a statement
-    journal): 15 % of the cost of a message, for what is rolled back anyway.
+    journal): 15 % of the cost of a message, for changes that are rolled back anyway.
     """
 
     def __init__(self, statement: Insert, columns: Sequence[str], dialect: Dialect) -> None:
@@ -73,8 +73,8 @@ class _Bulk(Bulk):
 class SqliteStatements(Statements):
     """The multi-row statements as SQLite spells them.
 
-    As one server alone writes to a file, it remembers the heads of conversations: what it read or wrote of
-    them in transactions that were committed.
+    As one server alone writes to a file, it remembers the heads of conversations that it read or wrote in
+    committed transactions.
 
     Attributes:
         known_heads: the last seq of each conversation that is remembered.

@@ -1,4 +1,4 @@
-"""The statements that write many rows at once, and what SQL dialects spell differently in them."""
+"""The statements that write many rows at once, in the spelling of each SQL dialect."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Update = Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[Any]]
 
 
 Pair = tuple[int, int]
-"""A conversation, and a user who writes to it."""
+"""A conversation and a user that writes to it."""
 
 
 class Bulk:
     """A multi-row INSERT: one statement for many rows, where ``executemany`` would do one for each.
 
     Attributes:
-        sizes: rows of a statement, the most first; what is left is one of its own size.
+        sizes: rows of a statement, the most first; the rows that are left make one of their own size.
     """
 
     sizes: tuple[int, ...] = (256, 64)
@@ -94,7 +94,7 @@ class Statements:
         return {(row[0], row[1]) for row in run_text(db, text, (json.dumps(list(pairs)),))}
 
     def locked(self, db: Connection, conversations: Iterable[int]) -> set[int]:
-        """Return the conversations whose counters other programs have locked; lock those of the others."""
+        """Lock the counters of some conversations; return those that other programs have locked."""
         return set()
 
     def heads(self, db: Connection, conversations: Iterable[int]) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""The view OfflineMessage: what has not been delivered, as the pushes that it would be delivered in."""
+"""The view OfflineMessage: undelivered entries, as the pushes in which they would be delivered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def create_view(*, create: str, integer: str, true: str) -> str:
     Args:
         create: how it begins, before the word VIEW.
         integer: the type that a text is cast to.
-        true: an expression whose value is JSON's ``true``.
+        true: an expression for JSON's ``true``.
     """
     name = f"COALESCE(u.name, '{DELETED}')"
     return f"""

@@ -1,4 +1,4 @@
-"""Appending to the log: what one transaction does for all messages that wait."""
+"""Appending a batch of messages to the log, in one transaction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from greenchat.model.records import First, NewEntry
 
 
 class Stored(NamedTuple):
-    """What is told of a message that is in the log: the arguments of ``Delivery.stored``."""
+    """The outcome of a message that is in the log: the arguments of ``Delivery.stored``."""
 
     seq: int
     time: str
@@ -165,7 +165,7 @@ def first_stored(db: Connection, message: NewEntry) -> First | None:
 def append_free(
     db: Connection, sql: Statements, messages: Sequence[NewEntry], append: Append
 ) -> list[Outcome]:
-    """Append messages as ``append`` does, but leave those out whose conversations are locked just now."""
+    """Append messages as ``append`` does, but leave out those of conversations that are locked just now."""
     locked = sql.locked(db, {message.conversation for message in messages})
     free = [message for message in messages if message.conversation not in locked]
     outcomes = iter(append(db, sql, free) if free else ())
@@ -233,6 +233,6 @@ def _known(db: Connection, messages: Sequence[NewEntry]) -> dict[tuple[int, str]
 
 
 def _same(first: _Known, message: NewEntry) -> bool:
-    """Say whether a message is the first one again, whose body may have been recalled since."""
+    """Return True if a message is the first one again; its body may have been recalled since."""
     same_place = (first.conversation, first.kind) == (message.conversation, message.kind)
     return same_place and first.body in (message.body, "")

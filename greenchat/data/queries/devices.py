@@ -101,7 +101,7 @@ _CLOSE = (
 
 
 def _lacking(*joins: Any) -> Select[Any]:
-    """Select the conversations, found from devices by some joins, whose log goes on after the cursor."""
+    """Select the conversations, found from devices by some joins, with entries after the cursor."""
     lacking = select(Conversation.c.id, Conversation.c.last_seq).select_from(Device)
     for table, on in joins:
         lacking = lacking.join(table, on)
@@ -132,7 +132,7 @@ def open_device(
     unless_elsewhere: bool,
     if_last: str | None,
 ) -> records.LoginState:
-    """Mark a device of the user online and return what it is to know."""
+    """Mark a device of the user online and return the data for the answer to its login."""
     # The user's row first: changes of their devices wait for it, where writers run in parallel.
     _ONLINE.run(db, u=userid, n=node.name, t=now)
     state = login_state(db, userid, device, node.name)
@@ -196,7 +196,7 @@ def nodes(db: Connection) -> list[records.Node]:
 
 
 def look(db: Connection, devices: Sequence[tuple[int, str]], node: records.Node) -> records.Look:
-    """Return which of some devices are not online at a node, and what the others lack."""
+    """Return the devices that are not online at a node, and the entries that the others lack."""
     lost: dict[tuple[int, str], str | None] = dict.fromkeys(devices)
     heads: dict[int, int] = {}
     for some in pieces(devices):

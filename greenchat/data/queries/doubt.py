@@ -1,4 +1,4 @@
-"""Repeat changes whose COMMIT was not answered, so as to find out whether they were made.
+"""Repeat changes without an answer to their COMMIT, so as to find out if they were made.
 
 Each function makes a change a second time and returns its result, that of the first time if that one was
 committed.  It takes the same locks as the first time, and so waits until that transaction has ended.
@@ -30,7 +30,7 @@ def same(call: Call[T], db: Connection, first: T) -> T:
 
 
 def open_device(userid: int, device: str) -> Again[records.LoginState]:
-    """Return what marks a device online again; the node that had it first is the one to be told."""
+    """Return the change that marks a device online again, and tells the node that had it first."""
 
     def again(
         call: Call[records.LoginState], db: Connection, first: records.LoginState
@@ -90,7 +90,7 @@ def join_group(call: Call[records.Joining], db: Connection, first: records.Joini
 
 
 def leave_group(call: Call[None], db: Connection, first: None) -> None:
-    """Take a user who is no member for one who left the first time."""
+    """Take a user that is no member for one that left the first time."""
     try:
         call(db)
     except NotAMember:

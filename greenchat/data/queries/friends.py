@@ -58,7 +58,7 @@ _IS_BLOCKED = Query(
 
 
 def add_friend(db: Connection, limit: int, userid: int, friendid: int, now: str) -> records.User:
-    """Make ``friendid`` a friend of ``userid``, who may have ``limit`` of them, and return who it is."""
+    """Make ``friendid`` a friend of ``userid``, of at most ``limit``, and return the friend."""
     friend = user(db, friendid)
     pair = {"u": userid, "f": friendid}
     if db.scalar(_IS_FRIEND, pair) is None:
@@ -79,13 +79,13 @@ def friends(db: Connection, userid: int) -> list[records.User]:
 
 
 def followers(db: Connection, users: Collection[int], node: str) -> list[records.Follower]:
-    """Return the followers of some users, of those who are marked online at a node."""
+    """Return the followers of some users that are marked online at a node."""
     found = _FOLLOWERS.run(db, list(users), n=node)
     return [records.Follower(friendid, userid, bool(is_blocked)) for friendid, userid, is_blocked in found]
 
 
 def blocked_friends(db: Connection, users: Collection[int]) -> list[tuple[int, int]]:
-    """Return the pairs (friend, user) of some users whose friend has blocked them."""
+    """Return the pairs (friend, user) in which a friend has blocked one of some users."""
     return [(friendid, userid) for friendid, userid in _BLOCKED_FRIENDS.run(db, list(users))]
 
 
@@ -102,7 +102,7 @@ def unblock(db: Connection, userid: int, blockedid: int) -> None:
 
 
 def blockers(db: Connection, userid: int) -> set[int]:
-    """Return who has blocked the user."""
+    """Return the users that have blocked the user."""
     return {blocker for (blocker,) in _BLOCKERS.run(db, u=userid)}
 
 

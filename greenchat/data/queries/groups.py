@@ -1,4 +1,4 @@
-"""Groups and who is in them: the SQL of it."""
+"""The SQL of groups and their members."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ whatever the clocks say.  All members are read for it; of more, anybody could ha
 _PLACE = (GroupUser.c.groupid == bindparam("g"), GroupUser.c.userid == bindparam("u"))
 _ADD_GROUP = insert(AllGroup)
 _ADD_MEMBER = insert(GroupUser)
-# The group's row is what changes of its membership wait for, where writers run in parallel.
+# Changes of a membership wait for the group's row, where writers run in parallel.
 _LOCK = select(AllGroup.c.size).where(AllGroup.c.id == bindparam("g")).with_for_update()
 _EXISTS = select(AllGroup.c.id).where(AllGroup.c.id == bindparam("g"))
 _COUNT_GROUPS = select(func.count()).select_from(GroupUser).where(GroupUser.c.userid == bindparam("u"))
@@ -75,7 +75,7 @@ _PAGE = (
 
 
 def create_group(db: Connection, limit: int, userid: int, name: str, desc: str, now: str) -> int:
-    """Create a group with the user, who may be in ``limit``, as its creator, and return its id."""
+    """Create a group with the user as its creator, and return its id; a user may be in ``limit`` groups."""
     try:
         groupid = insert_row(
             db, _ADD_GROUP, {"groupname": name, "groupdesc": desc, "size": 0, "created": now}
@@ -96,7 +96,7 @@ def new_group(db: Connection, userid: int, name: str, desc: str, since: str) -> 
 def join_group(
     db: Connection, limit: int, max_members: int, userid: int, groupid: int, now: str
 ) -> records.Joining:
-    """Make the user, who may be in ``limit`` groups, a member."""
+    """Make the user a member; a user may be in ``limit`` groups."""
     size = _lock(db, groupid)
     place = db.execute(_MY_PLACE, {"g": groupid, "u": userid}).first()
     if place is not None:
@@ -129,7 +129,7 @@ def leave_group(db: Connection, sql: Statements, userid: int, groupid: int) -> N
 
 
 def longest_standing(db: Connection, groupid: int) -> int | None:
-    """Return the member who has been in a group for the longest time, None if nobody is in it."""
+    """Return the member that has been in a group for the longest time; None if it is empty."""
     userid: int | None = db.scalar(_LONGEST, {"g": groupid})
     return userid
 
@@ -146,7 +146,7 @@ def group(db: Connection, userid: int, id: int | None, name: str | None) -> reco
 
 
 def membership(db: Connection, groupid: int) -> records.Membership:
-    """Return who is in a group, or raise NoSuchGroup."""
+    """Return the members of a group, or raise NoSuchGroup."""
     joined = {userid: joined_seq for userid, joined_seq in db.execute(_MEMBERSHIP, {"g": groupid})}
     if not joined and db.scalar(_EXISTS, {"g": groupid}) is None:
         raise NoSuchGroup
@@ -163,7 +163,7 @@ def joined(db: Connection, userid: int, groupid: int) -> int | None:
 
 
 def members(db: Connection, groupid: int, after: int, limit: int) -> list[records.Member]:
-    """Return up to ``limit`` members whose id is above ``after``, by id."""
+    """Return up to ``limit`` members with ids above ``after``, by id."""
     page = db.execute(_PAGE, {"g": groupid, "after": after, "limit": limit})
     return [records.Member(*row) for row in page]
 

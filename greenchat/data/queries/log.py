@@ -94,7 +94,9 @@ def _rows(db: Connection, span: records.Span, limit: int) -> Rows:
         # them (a replica, another node of Galera): entries that are still to come must not pass for deleted.
         if head(db, conversation) < upto:
             raise Busy("the database does not have these messages yet")
-        rows = _SPAN.run(db, c=conversation, after=after, upto=upto, limit=limit)  # also what came meanwhile
+        rows = _SPAN.run(
+            db, c=conversation, after=after, upto=upto, limit=limit
+        )  # with those that came meanwhile
     return rows
 
 
@@ -121,7 +123,7 @@ def _within(
     By bisection, since times grow with seq: a scan of the day would read all of a long conversation.  Where
     a clock was put back they do not.  But if it was by no more than ``CLOCK_STEP``, no message of the day is
     before the place that is found for an instant so much earlier, nor behind that for one so much later.  A
-    seq whose message was deleted counts with the next one.
+    seq of a deleted message counts with the next one.
     """
     begin, end = shifted(day[0], -CLOCK_STEP), shifted(day[1], CLOCK_STEP)
 
@@ -134,7 +136,7 @@ def _within(
 
 
 def _first_not_before(instant: str, time: Callable[[int], str], low: int, high: int) -> int:
-    """Return the first seq of ``low <= seq < high`` whose time is not before the instant, else ``high``."""
+    """Return the first seq of ``low <= seq < high`` with a time not before the instant, else ``high``."""
     while low < high:
         middle = (low + high) // 2
         if time(middle) < instant:

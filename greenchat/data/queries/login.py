@@ -1,4 +1,4 @@
-"""What a device is to know when its user logs in: one statement for all of it."""
+"""The data for the answer to a login, by one statement."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from greenchat.model import records
 from greenchat.model.conversations import PAIR
 
 DEVICE, FRIEND, GROUP, MEMBER, SPAN = range(5)
-"""What a row is about."""
+"""The kinds of its rows."""
 
 _WIDTH = 3
 """Numbers of a row, and texts: all rows have the same columns, or MySQL would make texts of numbers."""
@@ -47,7 +47,7 @@ def _rows(
 
 
 def _pairs(*which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
-    """Select the pairs' conversations whose log does not end at the device's cursor."""
+    """Select the pairs' conversations with entries after the device's cursor."""
     cursor = func.coalesce(Cursor.c.delivered_seq, 0)
     of = (
         select(Conversation.c.id)
@@ -58,7 +58,7 @@ def _pairs(*which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
 
 
 def _groups() -> Select[*tuple[Any, ...]]:
-    """Select the same of the user's groups, where nobody is shown what came before they joined."""
+    """Select the same of the user's groups, without the entries before the joining."""
     cursor = func.coalesce(Cursor.c.delivered_seq, 0)
     start = case((cursor > GroupUser.c.joined_seq, cursor), else_=GroupUser.c.joined_seq)
     of = (
@@ -134,13 +134,13 @@ _DRAW_BACK = Query(
 
 
 def login_state(db: Connection, userid: int, device: str, here: str) -> records.LoginState | None:
-    """Return what a device and its user are to know, all of one instant; None if the device is unknown.
+    """Return the data for the answer to a login, all of one instant; None if the device is unknown.
 
     Args:
         db: the database.
-        userid: who logs in.
+        userid: the user.
         device: where.
-        here: the node that asks: ``before`` of what is returned is another one.
+        here: the asking node: ``before`` in the result is another one.
     """
     rows: list[list[Any]] = [[] for _ in range(SPAN + 1)]
     low = userid * PAIR

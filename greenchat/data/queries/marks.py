@@ -20,7 +20,7 @@ CursorKey = tuple[int, str, int]
 
 
 Position = tuple[int, int, int]
-"""What a device has of a conversation: received, own_from, own_to (see ``ports.Store.move_cursor``)."""
+"""A device's receipts of a conversation: received, own_from, own_to (see ``ports.Store.move_cursor``)."""
 
 
 class Close(NamedTuple):
@@ -55,7 +55,7 @@ class Marks:
     They are taken out to be written, and kept again if that fails.
 
     Args:
-        waiter: makes what others wait at while a block writes (``Runner.waiter``).
+        waiter: makes an event that others wait for while a block writes (``Runner.waiter``).
 
     Attributes:
         unwritten: the marks that no block has taken; the store adds cursors to it directly, since there is

@@ -1,4 +1,4 @@
-"""Who may write to a conversation, decided inside the transaction that appends to it.
+"""Permission to write to a conversation, decided inside the transaction that appends to it.
 
 A server's caches of blocks and memberships lag behind the commits of other servers.  So each transaction
 checks its messages itself, after it has locked the heads of their conversations.  The transactions that block
@@ -37,7 +37,7 @@ END
 """
 
 REMEMBERED = 100_000
-"""Pairs of a conversation and a sender who may write there that are remembered."""
+"""Remembered pairs of a conversation and a sender that may write there."""
 
 _MAY_WRITE = "may_write"
 """The key of the remembered pairs in ``Connection.info``."""
