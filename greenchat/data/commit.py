@@ -183,7 +183,7 @@ class GroupCommit:
         """Commit the queue, at most ``max_batch`` entries in a transaction, and tell the outcomes."""
         while self._doubt or self._queue or self._aside_is_due:
             if self._doubt is None:
-                # Clients that were just acknowledged may send again, and be in this transaction (window 1: + 9 %).
+                # Clients that were just acknowledged may send again, and be in it too (window 1: + 9 %).
                 self._runner.breathe()
                 self._commit(self._take_aside() if self._aside_is_due else self._take(self._max_batch))
             elif not self._settle(*self._doubt):
