@@ -1,4 +1,4 @@
-"""An event loop on a thread of its own: for what goes on while a test or a script does something else."""
+"""An asyncio loop on a thread of its own, for work beside a test or a script."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Background:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop, and return or raise what it does.
+        """Run a coroutine on the loop, and return its value or raise its exception.
 
         Raises:
             TimeoutError: it took longer than ``DEADLINE``.
@@ -35,7 +35,7 @@ class Background:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(DEADLINE)
 
     def close(self) -> None:
-        """Cancel what still runs, and end the thread."""
+        """Cancel all tasks, and end the thread."""
         self.run(_cancel_the_others())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(DEADLINE)

@@ -38,7 +38,7 @@ _GENERATION = 1
 
 
 class Person(NamedTuple):
-    """A user who can log in."""
+    """A user that can log in by token or password."""
 
     id: int
     token: str

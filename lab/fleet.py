@@ -67,7 +67,7 @@ class Fleet:
                 node.start()
 
     def heal(self) -> None:
-        """Let all that runs go on, all lines be good, and start what was ended.
+        """Continue stopped programs, make all lines good, and start the programs that were ended.
 
         Raises:
             LabError: a node died by itself.
@@ -92,7 +92,7 @@ class Fleet:
                 ends.callback(node.stop)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Return what is in the database."""
+        """Return the rows of a query."""
         return self.mariadb.run(query, database=self.database)
 
     def _node(self, folder: Path, number: int, options: tuple[object, ...]) -> Node:

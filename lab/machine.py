@@ -1,4 +1,4 @@
-"""What the machine offers and what processes take of it: cores, open files, CPU time, memory."""
+"""Cores and open files of the machine, CPU time and memory of processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _IDLE = (3, 4)  # idle and iowait in /proc/stat (proc(5)); steal counts as busy: somebody else had it
-_GUESTS = 8  # from here on what user and nice hold already
+_GUESTS = 8  # from here on counted in user and nice already
 
 
 class Cores(NamedTuple):
@@ -30,7 +30,7 @@ def cores() -> Cores:
 
 @contextmanager
 def on_cores(which: Iterable[int]) -> Iterator[None]:
-    """Pin what is started in the block to some cores."""
+    """Pin processes that are started in the block to some cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, which)
     try:
@@ -91,7 +91,7 @@ def busy_ticks(stat: str) -> int:
 
 
 def describe() -> dict[str, object]:
-    """Return what a reader of the figures wants to know of the machine."""
+    """Return the description of the machine for readers of the figures."""
     model = [line for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")]
     return {
         "cpu": model[0].partition(":")[2].strip() if model else platform.machine(),

@@ -1,4 +1,4 @@
-"""What a load writes down: what was sent and asked, what came of it, and what each device got, in order.
+"""The notes of a load: messages and requests with their outcomes, and the arrivals of each device in order.
 
 A conversation is named as in the database: a·2³² + b for the users a ≤ b, -g for group g.  Times are
 seconds on the monotonic clock of the load's process.
@@ -26,7 +26,7 @@ class Arrival(NamedTuple):
 
     Attributes:
         body: of a recalled message empty; of a recall the seq that it takes back.
-        how: by itself (``LIVE``), in a page of what was missed (``PAGE``) or in one of HISTORY (``PAST``).
+        how: by itself (``LIVE``), in a page of undelivered ones (``PAGE``) or in one of HISTORY (``PAST``).
         at: when it came.
         asked: when the page was asked for; 0 of live entries.
     """
@@ -46,7 +46,7 @@ class Past(NamedTuple):
 
     Attributes:
         before: as asked; 0 for the newest.
-        arrivals: what it holds, as it came; empty if it was refused.
+        arrivals: its entries, in the order of the page; empty if it was refused.
     """
 
     conversation: int
@@ -167,8 +167,8 @@ class Record:
         connections: in the order of their logins.
         oddities: answers that no fault excuses.
         groups: those that its user joins and leaves.
-        friends: the users whose states its user is told.
-        acts: what it asked for, in the order of the first tries.
+        friends: the users of whose states its user is told.
+        acts: its requests that change something, in the order of the first tries.
         attempts: its logins.
     """
 

@@ -1,8 +1,8 @@
-"""A login storm: a server has come back, and everybody who was there with it, at the same moment.
+"""A login storm: a server has come back, and all its clients with it, at the same moment.
 
 ``python -m lab.storm [CLIENTS] [--online N] [SERVER OPTION …]`` prints as JSON when all were served,
-who was told to wait and for how long, how the heartbeats went of those who were online meanwhile, and what
-it cost.
+how many were told to wait and for how long, the latency of heartbeats of those online meanwhile, and the
+CPU and memory that it cost.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from lab.servers.node import Node
 from lab.servers.program import LabError
 
 HEARTBEAT = 1.0
-"""Seconds between two heartbeats of a client: what a server expects by default."""
+"""Seconds between two heartbeats of a client: the server's default."""
 
 PATIENCE = 120.0
 """Seconds after which a storm is given up."""
 
 JITTER = 0.5
-"""Seconds on top of what a server asked to wait, as the client library has them."""
+"""Seconds of jitter on top of the server's ``retry_after``, as in the client library."""
 
 AFTERWARDS = 3.0
 """Seconds that all stay after the last is served: nobody is to be lost right after it."""
@@ -47,7 +47,7 @@ AFTERWARDS = 3.0
 
 @dataclass
 class Met:
-    """What some clients met.
+    """The experience of some clients.
 
     Attributes:
         served: seconds until each was logged in.
@@ -63,11 +63,11 @@ class Met:
 
 
 class Client:
-    """Someone who logs in by token until it works, and then is there.
+    """A client that logs in by token until it works, and then stays.
 
     Attributes:
         frames: bytes of a frame that is not complete yet.
-        served: whether the login is done.
+        served: True if the login is done.
         wait: seconds that the server has asked to wait.
         sent: when the heartbeat was sent that is not answered yet; None if there is none.
     """
@@ -89,14 +89,14 @@ class Client:
 
 
 class Crowd:
-    """People who come all at once, in one loop and without gevent: they must not be slower than the server.
+    """Clients that come all at once, in one loop and without gevent: they must not be slower than the server.
 
     Args:
         address: of the server.
-        everybody: who they are.
+        everybody: the users.
 
     Attributes:
-        met: what they met.
+        met: their experience.
     """
 
     def __init__(self, address: tuple[str, int], everybody: list[Person]) -> None:
@@ -130,7 +130,7 @@ class Crowd:
 
     @property
     def served(self) -> bool:
-        """Whether all are logged in."""
+        """True if all are logged in."""
         return not self._missing
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ class Crowd:
         heapq.heappush(self._due, (monotonic() + seconds, next(self._order), client))
 
     def _act(self, client: Client, now: float) -> None:
-        """Do what is due: come, or send a heartbeat."""
+        """Connect, or send a heartbeat."""
         if client.sock is None:
             self._connect(client)
         elif client.sent is None:

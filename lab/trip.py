@@ -43,7 +43,7 @@ TRIPS, WARM = 40, 10
 """Messages that are recorded, and those before them: caches fill, statements are compiled."""
 
 PAUSE = 0.03
-"""Seconds after a message, in which the server finishes what follows the last answer."""
+"""Seconds after a message, in which the server finishes the work behind the last answer."""
 
 SOCKET_CALLS = frozenset({"recv", "send", "sendall", "recv_into", "sendmsg"})
 
@@ -98,12 +98,12 @@ class Recorder:
         ThreadPool.spawn = recorded
 
     def begin(self) -> None:
-        """Forget what was recorded, and record."""
+        """Clear the record, and record."""
         self._own, self._others, self._sockets = [], 0, 0
         self._on = True
 
     def end(self) -> Trip:
-        """Stop, and return what was recorded."""
+        """Stop, and return the record."""
         self._on = False
         return Trip(self._own, self._others, self._sockets)
 

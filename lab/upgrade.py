@@ -44,7 +44,7 @@ DEADLINE = 15.0
 
 
 class Device:
-    """A device of a user: a plain socket, and what came over it."""
+    """A device of a user: a plain socket, and the frames that came over it."""
 
     _numbers = count()
 

@@ -1,4 +1,4 @@
 """The benchmark: a server in its own process, a load beside it, and checks while it measures.
 
-``scripts/bench`` runs it; ``docs/performance.md`` says what its figures mean.
+``scripts/bench`` runs it; ``docs/performance.md`` explains its figures.
 """

@@ -67,7 +67,7 @@ def run(names: Sequence[str], lab: Lab, seconds: float, quick: bool) -> list[Row
 
 
 def _add_complaints(bench: Bench, rows: Sequence[Row]) -> None:
-    """Make what the servers complained of a fault of the rows."""
+    """Make the complaints of the servers a fault of the rows."""
     complaints, bench.complaints = bench.complaints, []
     for row in rows if complaints else ():
         row.faults["complaints in the server's log"] = len(complaints)
@@ -75,11 +75,11 @@ def _add_complaints(bench: Bench, rows: Sequence[Row]) -> None:
 
 
 def chosen(only: str | None, growth: bool) -> list[str]:
-    """Return the names of what is to be run.
+    """Return the names of the scenarios to run.
 
     Args:
         only: names or patterns (``login*``) with commas between; None for all of the set.
-        growth: whether the set is that of growth.
+        growth: True for the set ``GROWTH``.
 
     Raises:
         ValueError: there is no such name.

@@ -1,4 +1,4 @@
-"""What a scenario is given: its site, its time, and how much of everything it may have."""
+"""The means of a scenario: its site, its time, and the size of its crowds."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Bench:
     Args:
         lab: makes the sites.
         seconds: how long something is measured.
-        quick: whether it is only to be seen that it works.
+        quick: True to see only that it works.
         files: open files that a process may have.
-        tell: shows what is being done.
+        tell: shows the step under way.
 
     Attributes:
         complaints: warnings and errors that servers have logged.
@@ -82,7 +82,7 @@ class Bench:
         self.complaints += site.complaints
 
     def measure(self, site: Site, loop: Loop, count: Callable[[], int]) -> tuple[int, Span]:
-        """Let the load go on, and return by how much ``count`` grew in that time, and what it took."""
+        """Let the load go on, and return by how much ``count`` grew in that time, and its span."""
         self.tell("warming up")
         loop.run(self.warm_up)
         self.tell("measuring")
@@ -91,5 +91,5 @@ class Bench:
         return count() - before, self.since(site, start)
 
     def since(self, site: Site, start: Reading) -> Span:
-        """Return what has gone by since a reading."""
+        """Return the span since a reading."""
         return Span.between(start, site.reading(), os.cpu_count() or 1)

@@ -14,16 +14,16 @@ AT_A_TIME = 50
 
 
 class Crowd:
-    """People who log in, so many at a time, and stay.
+    """Users that log in, so many at a time, and stay.
 
     Args:
         loop: where they are.
         site: where they go.
-        people: who; the n-th goes to the n-th server, round and round.
-        password: whether by password, and not by token.
+        people: the users; the n-th goes to the n-th server, round and round.
+        password: True to log in by password, not by token.
 
     Attributes:
-        connections: of those who are there, or on their way; in the order of ``people``.
+        connections: of all that have begun to log in, in the order of ``people``.
         arrived: how many are there.
     """
 
@@ -66,7 +66,7 @@ class Crowd:
 
 
 def come(loop: Loop, site: Site, people: Sequence[Person]) -> list[Connection]:
-    """Log people in by token and return their connections; what they hear from now on is ignored."""
+    """Log users in by token and return their connections; later frames are ignored."""
     crowd = Crowd(loop, site, people)
     crowd.come()
     for connection in crowd.connections:

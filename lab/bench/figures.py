@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 LIMIT = 0.9
-"""A load that uses more of its core than this is what limits the rate."""
+"""Share of its core above which the load generator limits the rate."""
 
 
 class Reading(NamedTuple):
@@ -20,11 +20,11 @@ class Reading(NamedTuple):
     """CPU of the database's and the bus's own processes; 0 where the database is in the server."""
     load: float
     busy: float
-    """CPU of all processes of the machine, and what the hypervisor took."""
+    """CPU of all processes of the machine, and the time that the hypervisor took."""
 
 
 class Span(NamedTuple):
-    """What went by between two readings, in seconds; ``noise`` as a share of the machine's time."""
+    """Differences of two readings, in seconds; ``noise`` as a share of the machine's time."""
 
     wall: float
     server: float
@@ -58,13 +58,13 @@ class Row:
     """A line of the table.
 
     Args:
-        name: what ``--compare`` finds it by.
+        name: the key for ``--compare``.
         figure: the one that counts.
         unit: of the figure.
         less_is_better: how to read a ratio.
         more: further figures, by name.
-        faults: what was lost, doubled, reordered, refused: none, or the figure is worth nothing.
-        notes: what a reader must know.
+        faults: counts of messages lost, doubled, reordered, refused: none, or the figure is worth nothing.
+        notes: warnings to the reader.
     """
 
     name: str
@@ -89,7 +89,7 @@ def of_cpu(name: str, what: str, count: int, span: Span, faults: Mapping[str, in
 
 
 def of_cost(name: str, what: str, count: int, span: Span, faults: Mapping[str, int] | None = None) -> Row:
-    """Return the row of something that was done ``count`` times: what each cost, in ms of server CPU."""
+    """Return the row of something that was done ``count`` times: the cost of each, in ms of server CPU."""
     row = Row(name, 1000 * _per(span.server, count), f"ms CPU/{what}", less_is_better=True)
     row.more["per_second"] = span.rate(count)
     if span.database:
@@ -106,7 +106,7 @@ def of_core(name: str, span: Span) -> Row:
 
 
 def with_span(row: Row, span: Span, faults: Mapping[str, int] | None = None) -> Row:
-    """Add to a row who had how much of the machine, what was wrong, and whether the load was the limit."""
+    """Add to a row the shares of the machine, the faults, and a note if the load generator was the limit."""
     row.more |= {
         "server_share": _per(span.server, span.wall),
         "load_share": _per(span.load, span.wall),

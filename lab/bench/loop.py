@@ -1,6 +1,6 @@
 """The load generator: thousands of connections in one epoll loop.
 
-Frames that are sent while one turn of the loop handles what came go out in one ``send`` a socket.
+Frames that are sent in one turn of the loop go out in one ``send`` a socket.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Heard = Callable[[wire.Batch], None]
 
 
 class LoadError(LabError):
-    """Raised if the server did what it must not, so that there is nothing to measure."""
+    """Raised if the server broke the protocol, so that there is nothing to measure."""
 
 
 class Connection:
@@ -56,7 +56,7 @@ class Connection:
         self._out.append(data)
 
     def flush(self) -> None:
-        """Write what waits; what the socket does not take waits on."""
+        """Write the queued frames; those that the socket does not take stay queued."""
         if not self._out:
             return
         data = b"".join(self._out)
@@ -73,7 +73,7 @@ class Connection:
             self._loop.watch(self, writing=self._waits)
 
     def read(self) -> None:
-        """Take what has come."""
+        """Read, and hand over the complete frames."""
         try:
             data = self.sock.recv(_CHUNK)
         except BlockingIOError:
@@ -118,7 +118,7 @@ class Loop:
         self._epoll.close()
 
     def connect(self, address: tuple[str, int], heard: Heard) -> Connection:
-        """Begin to connect; what is sent meanwhile goes out when the connection is there."""
+        """Begin to connect; frames sent meanwhile go out when the connection is there."""
         sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -149,7 +149,7 @@ class Loop:
         self._timers.sort(key=lambda timer: timer[0])
 
     def turn(self, wait: float = 1.0) -> None:
-        """Handle what has come, after a wait for it of at most ``wait`` seconds."""
+        """Wait for input for at most ``wait`` seconds, and handle it."""
         self._flush()
         wait = min(wait, self._timers[0][0] - monotonic())
         # epoll_wait counts in milliseconds; select waits for the epoll descriptor itself, and finer.

@@ -1,4 +1,4 @@
-"""Scenarios: messages one to one, in groups, to who is away, and at a fixed rate."""
+"""Scenarios: messages one to one, in groups, to an absent user, and at a fixed rate."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def group(bench: Bench, name: str, members: int) -> list[Row]:
 
 
 def offline(bench: Bench, name: str) -> list[Row]:
-    """One writes to one who is away, with 256 messages under way; that one comes and takes all."""
+    """One user writes to an absent one, with 256 messages under way; that one comes and takes all."""
     with bench.site() as site:
         people = site.fill.people(2)
         with bench.loop(site) as loop:
@@ -107,7 +107,7 @@ def offline(bench: Bench, name: str) -> list[Row]:
 
 
 class _Taker:
-    """Who takes what came while they were away, page by page, each confirmed before the next."""
+    """A user that takes its undelivered messages page by page, and confirms each before the next."""
 
     def __init__(self, connection: Connection, peer: int, last: int) -> None:
         self._connection = connection
@@ -186,7 +186,7 @@ class _Pace:
             self._loop.turn(self._start + (sent + 1) / self._rate - monotonic())
 
     def _listen(self, place: int, talk: Talk) -> None:
-        """Note the times of a talk, whose n-th message is the one with this place in the n-th round."""
+        """Note the times of a talk: its n-th message has this place in the n-th round."""
         got = talk.readers[0].heard
 
         def note(numbers: list[int], times: list[float]) -> None:

@@ -23,7 +23,7 @@ def by_token(bench: Bench, name: str, users: int = LOGINS) -> list[Row]:
         bench.tell(f"writing {users:,} users")
         people = site.fill.people(users, every=users // count)[:count]
         with bench.loop(site) as loop:
-            come(loop, site, people[: count // 10])  # what is cached, and the interpreter, are warm then
+            come(loop, site, people[: count // 10])  # caches and interpreter are warm then
             bench.tell("logging in")
             start = site.reading()
             come(loop, site, people[count // 10 :])

@@ -1,4 +1,4 @@
-"""Showing it: progress while it runs, the table, and what is written for the next run."""
+"""The report: progress while it runs, the table, and the JSON for the next run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOISE = 0.05
 
 
 class Progress:
-    """One line for each scenario, which says what it is at, where that can be shown.
+    """One line for each scenario, with the step under way if the stream is a terminal.
 
     Args:
         stream: where to.
@@ -35,12 +35,12 @@ class Progress:
         self._show("")
 
     def tell(self, what: str) -> None:
-        """Say what is being done."""
+        """Show the step under way."""
         if self._stream.isatty():
             self._show(f": {what} …")
 
     def end(self, what: str) -> None:
-        """Say what came of it."""
+        """Show the result."""
         self._show(f": {what}\n")
 
     def _show(self, rest: str) -> None:
@@ -67,7 +67,7 @@ def table(rows: Sequence[Row], earlier: Mapping[str, Any] | None = None) -> str:
     """Return the rows as a table (of Markdown, so that it can be pasted).
 
     Args:
-        rows: what was measured.
+        rows: the results.
         earlier: the JSON of an earlier run, to show ratios to.
     """
     with_database = any("with_database" in row.more for row in rows)
@@ -86,7 +86,7 @@ def table(rows: Sequence[Row], earlier: Mapping[str, Any] | None = None) -> str:
 
 
 def write_json(path: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Write what ``--compare`` reads."""
+    """Write the JSON that ``--compare`` reads."""
     found = {**about, "rows": [row.as_json() for row in rows]}
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -117,7 +117,7 @@ def _ratio(row: Row, found: Mapping[str, float]) -> str:
 
 
 def _remarks(rows: Sequence[Row]) -> list[str]:
-    """Return what must be known besides, each once, with the rows that it is about."""
+    """Return the remarks, each once, with the rows that it is about."""
     about: dict[str, list[str]] = {}
     for row in rows:
         faults = [f"{count:,} {fault}" for fault, count in row.faults.items()]
@@ -132,7 +132,7 @@ def _remarks(rows: Sequence[Row]) -> list[str]:
 
 
 def load_json(path: Path) -> dict[str, Any]:
-    """Read what an earlier run wrote.
+    """Read the JSON of an earlier run.
 
     Raises:
         OSError, ValueError: it cannot be read, or is something else.
@@ -144,5 +144,5 @@ def load_json(path: Path) -> dict[str, Any]:
 
 
 def complain(sentence: str) -> None:
-    """Say what is wrong."""
+    """Write an error to standard error."""
     print(f"bench: {sentence}", file=sys.stderr)

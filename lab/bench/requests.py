@@ -14,22 +14,22 @@ from lab.bench.figures import Row, of_cpu
 from lab.bench.loop import Connection
 
 ASKING = 10
-"""People who ask, each with one request under way."""
+"""Scenarios: users that ask, each with one request under way."""
 
 LOG = 10_000
 """Messages of the conversations that are paged through."""
 
 FRIENDS = 2000
 IDS = 1000
-"""What a user may have, and a request ask of, at most (docs/protocol.md)."""
+"""The most friends of a user, and the most users in a request (docs/protocol.md)."""
 
 
 class _Asker:
-    """Who asks again with every answer, and checks it.
+    """A user that asks again with every answer, and checks it.
 
     Attributes:
         answers: how many came.
-        faults: those that were not right, by what they lack.
+        faults: wrong answers, by their defect.
     """
 
     def __init__(self, connection: Connection, ask: Callable[[], tuple[bytes, object]]) -> None:
@@ -78,7 +78,7 @@ def history(bench: Bench, name: str, limit: int) -> list[Row]:
 
 
 def are_friends(bench: Bench, name: str, users: int) -> list[Row]:
-    """People with 2,000 friends, among so many users with two each, ask who of 1,000 is one."""
+    """Users with 2,000 friends, among so many with two each, ask which of 1,000 users are friends."""
     users = bench.size(users, min(users, 5000))
     with bench.site() as site:
         bench.tell(f"writing {users:,} users")

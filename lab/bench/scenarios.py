@@ -14,7 +14,7 @@ from lab.bench.figures import Row
 class Scenario(NamedTuple):
     """Something that is measured.
 
-    ``run(bench, name)`` returns its rows, whose names begin with ``name``.
+    ``run(bench, name)`` returns its rows; their names begin with ``name``.
     """
 
     what: str
@@ -45,7 +45,7 @@ STANDARD: dict[str, Scenario] = {
     "history-200": Scenario("pages of 200 out of 10,000 messages", partial(requests.history, limit=200)),
     "latency": Scenario("50 pairs at half of the rate of w16, whatever comes back", messages.latency),
 }
-"""What a run measures unless it is told otherwise."""
+"""The scenarios of a run without options."""
 
 GROWTH: dict[str, Scenario] = {
     **{
@@ -88,6 +88,6 @@ GROWTH: dict[str, Scenario] = {
         for seconds in (1, 30)
     },
 }
-"""Whether what surrounds a message or a login makes it dearer: ``--growth``."""
+"""The scenarios of ``--growth``: the cost of a message or a login among more and more data."""
 
 ALL = STANDARD | GROWTH

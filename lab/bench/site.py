@@ -29,7 +29,7 @@ class Site:
         nodes: which servers there are.
         options: of each server.
         database: the processes of the database and the bus.
-        cores: what runs where.
+        cores: those for servers and load.
 
     Attributes:
         fill: fills the database; until ``start``.

@@ -1,4 +1,4 @@
-"""Finding what was lost, doubled or put out of order, while it is measured."""
+"""Detection of lost, doubled and reordered messages, while the load runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Stream:
                 self._look_at(number)
 
     def faults(self, end: int, name: str = "") -> Counter[str]:
-        """Return what is wrong when the numbers before ``end`` were sent; only what is not 0."""
+        """Return the faults if the numbers before ``end`` were sent; counts of 0 are left out."""
         lost = self.missing + max(0, end - self.next)
         unsent = max(0, self.next - end)
         found = {"lost": lost, "doubled": self.doubled, "reordered": self.reordered, "never sent": unsent}

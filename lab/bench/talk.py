@@ -1,4 +1,4 @@
-"""One writes and others read: what is under way, what has come, and what is wrong with it."""
+"""One user writes and others read: messages under way, arrivals, and faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Numbers = list[int]
 
 
 class Writer:
-    """Who sends the messages of a conversation, numbered from 1.
+    """The sender of a conversation; its messages are numbered from 1.
 
     Args:
         connection: theirs.
@@ -55,7 +55,7 @@ class Writer:
 
 
 class Reader:
-    """Who gets the messages of a conversation, and confirms them.
+    """A receiver of a conversation; it confirms the messages.
 
     Args:
         connection: theirs.
@@ -63,8 +63,8 @@ class Reader:
         after: the last seq before the first message.
 
     Attributes:
-        numbers: what came, by the writer's numbers.
-        seqs: what came, by the server's.
+        numbers: the arrivals, by the writer's numbers.
+        seqs: the arrivals, by the server's seqs.
         heard: called with the numbers that came.
     """
 
@@ -99,8 +99,8 @@ class Talk:
 
     Args:
         loop: where its people are.
-        writer: who writes.
-        readers: who reads.
+        writer: the sender.
+        readers: the receivers.
 
     Attributes:
         writer, readers: these.
@@ -114,7 +114,7 @@ class Talk:
         self.readers = readers
         self.delivered = 0
         self.window = 0
-        # How many readers have a number, as what it is above the number before: a batch is two steps.
+        # How many readers have a number, as the difference to the number before: a batch is two steps.
         self._steps: defaultdict[int, int] = defaultdict(int)
         self._level = 0
         for reader in readers:
@@ -128,7 +128,7 @@ class Talk:
 
     @property
     def quiet(self) -> bool:
-        """Whether all that was sent has been delivered and acknowledged."""
+        """True if all messages are delivered and acknowledged."""
         return self.delivered >= self.writer.sent and self.writer.acks.next > self.writer.sent
 
     @property
@@ -137,7 +137,7 @@ class Talk:
         return sum(reader.numbers.next - 1 for reader in self.readers)
 
     def faults(self) -> Counter[str]:
-        """Return what was refused, lost, doubled or reordered; call it when it is quiet, or should be."""
+        """Return the counts of messages refused, lost, doubled and reordered; for quiet times."""
         found = self.writer.refused + self.writer.acks.faults(self.writer.sent + 1, "ACKs ")
         for reader in self.readers:
             start = reader.seqs.first
@@ -163,13 +163,13 @@ class Talk:
 
 
 def settle(loop: Loop, talks: Sequence[Talk], seconds: float = 10.0) -> Counter[str]:
-    """Send no more, wait for what is under way, and return what is wrong with what came."""
+    """Send no more, wait for the messages under way, and return the faults."""
     for talk in talks:
         talk.window = 0
     try:
         loop.until(lambda: all(talk.quiet for talk in talks), "messages", seconds)
     except LoadError:
-        pass  # what is missing is counted as lost
+        pass  # missing messages count as lost
     return sum((talk.faults() for talk in talks), Counter())
 
 

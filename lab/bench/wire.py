@@ -52,7 +52,7 @@ class Batch:
         lines: their bytes, each frame with its newline.
 
     Attributes:
-        frames: what they say; decoded at once, 0.4 µs each (measured).
+        frames: their contents; decoded at once, 0.4 µs each (measured).
     """
 
     def __init__(self, lines: bytes) -> None:
@@ -101,5 +101,5 @@ def received(where: str, seq: int) -> bytes:
 
 
 def request(msgid: int, **fields: object) -> bytes:
-    """Return a request; for what is not sent often."""
+    """Return the frame of a request; for requests that are not sent often."""
     return json.dumps({"msgid": msgid, "cid": "r", **fields}).encode() + b"\n"

@@ -25,10 +25,10 @@ from lab.servers.redis import PASSWORD, Redis
 MOST_NODES = 99
 
 LONGEST_FOLDER = 70
-"""Characters: there are sockets below it, whose paths have at most 107."""
+"""Characters: there are sockets below it, and their paths have at most 107."""
 
 LOOK_AGAIN = 1.0
-"""Seconds between two looks at whether all programs still run."""
+"""Seconds between two checks that all programs still run."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -80,7 +80,7 @@ class Cluster:
         shutil.rmtree(self.mariadb.folder / "data", ignore_errors=True)
         self.mariadb.install()
         self.mariadb.run("CREATE DATABASE chat")
-        self._installed.touch()  # last of all: what was broken off is done anew
+        self._installed.touch()  # last of all: an installation that was broken off is done anew
 
     def watch(self) -> NoReturn:
         """Wait for ever.
@@ -95,7 +95,7 @@ class Cluster:
             sleep(LOOK_AGAIN)
 
     def description(self) -> str:
-        """Return what runs where, and how to connect."""
+        """Return the programs with their ports, pids and logs, and how to connect."""
         servers, programs = self.servers, Path(sys.executable).parent
         pids = {port: servers.server(port)["pid"] for port in servers.ports}
         rows = [

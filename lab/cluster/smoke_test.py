@@ -25,14 +25,14 @@ PASSWORD = "correct horse"
 
 
 class SmokeTestFailed(Exception):
-    """Raised if a cluster does not do what it should; the sentence says what."""
+    """Raised if a cluster fails a step; the text names it."""
 
 
 class Person:
-    """Somebody who comes by way of nginx, and is registered and logged in.
+    """A user that comes through nginx, registered and logged in.
 
     Attributes:
-        login: what the server said last.
+        login: the last answer to a login.
     """
 
     def __init__(self, port: int, name: str) -> None:
@@ -43,7 +43,7 @@ class Person:
         self.login = self.log_in()
 
     def log_in(self) -> LoginInfo:
-        """Log in, and return what the server says."""
+        """Log in, and return the answer."""
         self.login = self.client.login(self.name, PASSWORD)
         return self.login
 

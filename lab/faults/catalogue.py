@@ -1,4 +1,4 @@
-"""The faults of a soak: each breaks something and says what, as a sentence; ``Fleet.heal`` mends it."""
+"""The faults of a soak: each breaks one thing and returns a sentence about it; ``Fleet.heal`` mends it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Stage(Protocol):
 
 
 Fault = Callable[[Stage], str]
-"""Breaks something and returns a sentence that says what."""
+"""Breaks one thing and returns a sentence about it."""
 
 
 def node_is_killed(stage: Stage) -> str:
@@ -72,7 +72,7 @@ def redis_is_flushed(stage: Stage) -> str:
 
 
 def redis_goes_back(stage: Stage) -> str:
-    """Have it begin anew with what it had some seconds ago, as after a crash from a snapshot."""
+    """Restore the data of some seconds ago, as after a crash from a snapshot."""
     seconds = stage.chance.uniform(*OLD)
     with closing(stage.fleet.redis.connect(decode_responses=False)) as client:
         keys = list(client.scan_iter())
@@ -162,7 +162,7 @@ LINE_FAULTS: list[tuple[str, Callable[[FaultProxy], None]]] = [
     ("silent", FaultProxy.stall),
     ("half open", FaultProxy.swallow),
 ]
-"""What any line may be; one to the database besides in doubt."""
+"""The faults of any line; one to the database may be in doubt besides."""
 
 
 def _node(stage: Stage) -> Node:

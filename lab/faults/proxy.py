@@ -1,4 +1,4 @@
-"""A TCP proxy that has what networks have: delays, narrow lines, cuts, and silence.
+"""A TCP proxy with the faults of networks: delays, narrow lines, cuts, and silence.
 
 It stands between one node and one of its backends, so that this node alone can be cut off.
 """
@@ -45,7 +45,7 @@ class FaultProxy:
     Attributes:
         port: where it listens; kept while it refuses.
         carried: bytes that went through, both ways.
-        doubted: COMMITs whose client cannot know what came of them.
+        doubted: COMMITs with a lost answer: the client cannot know whether they were carried out.
     """
 
     def __init__(self, aside: Background, target: int) -> None:
@@ -60,7 +60,7 @@ class FaultProxy:
         self.flowing.set()
         self._aside = aside
         self._connections: set[_Connection] = set()
-        # Bound but not listening: the port is ours, and who connects is refused.
+        # Bound but not listening: the port is ours, and connections are refused.
         self._place = _bound(0)
         self.port: int = self._place.getsockname()[1]
         self._server: asyncio.Server | None = None
@@ -81,11 +81,11 @@ class FaultProxy:
         self._aside.run(self._cut())
 
     def stall(self) -> None:
-        """Carry nothing and say nothing; what was sent meanwhile arrives after ``heal``."""
+        """Carry nothing and say nothing; bytes sent meanwhile arrive after ``heal``."""
         self._aside.run(self._set(stalled=True))
 
     def swallow(self) -> None:
-        """Accept everything and carry nothing; whose bytes were lost is reset at ``heal``."""
+        """Accept everything and carry nothing; connections that lost bytes are reset at ``heal``."""
         self._aside.run(self._set(swallowing=True))
 
     def doubt(self) -> None:
@@ -97,7 +97,7 @@ class FaultProxy:
         self._aside.run(self._heal())
 
     def close(self) -> None:
-        """End it, and what it carries."""
+        """End it and its connections."""
         self._aside.run(self._cut())
         self._place.close()
 
@@ -150,11 +150,11 @@ class FaultProxy:
 
 
 class _Connection:
-    """Two sockets and what goes from each to the other.
+    """Two sockets, each of which is sent the bytes of the other.
 
     Attributes:
-        lossy: whether something of it was swallowed, so that it is of no use any more.
-        mute: whether the next answer is lost, and the connection with it.
+        lossy: True if bytes of it were swallowed, so that it is of no use any more.
+        mute: True if the next answer is lost, and the connection with it.
     """
 
     def __init__(self, proxy: FaultProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -16,7 +16,7 @@ from lab.machine import raise_file_limit
 from lab.servers.program import LabError
 
 DEADLINE = 20.0
-"""Seconds after which attackers who have not ended are ended."""
+"""Seconds after which attackers that have not ended are killed."""
 
 TURN = 0.01
 """Seconds of a turn of the attackers' loop in which nothing happens."""
@@ -31,7 +31,7 @@ class Attacker:
         opening: sent once.
         again: sent again and again.
         pace: seconds between two bytes of that; 0 for as much as the server takes.
-        reads: whether it takes what the server sends.
+        reads: True if it reads from its socket.
         stays: True for one that stays; another goes when it has come, or when its opening is answered.
     """
 
@@ -44,11 +44,11 @@ class Attacker:
 
 
 class Attack:
-    """Some peers in one loop; who is thrown out comes back at once.
+    """Attackers in one loop; each comes back at once when it is thrown out.
 
     Args:
         address: of the server.
-        peers: who they are.
+        peers: the attackers.
     """
 
     def __init__(self, address: tuple[str, int], peers: list[Attacker]) -> None:
@@ -60,7 +60,7 @@ class Attack:
         self._away = list(peers)
 
     def turn(self) -> None:
-        """Do what can be done now."""
+        """Connect, send and read without waiting."""
         away, self._away = self._away, []
         for peer in away:
             self._come(peer)
@@ -140,7 +140,7 @@ class Attack:
 
 
 def attack() -> None:
-    """Read from stdin whom to attack and as whom; go on until stdin ends."""
+    """Read the target and the attackers from stdin; attack until stdin ends."""
     raise_file_limit()
     order = json.loads(sys.stdin.readline())
     going_on = Attack(tuple(order["address"]), [Attacker(**peer) for peer in order["peers"]])

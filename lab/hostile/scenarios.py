@@ -23,7 +23,7 @@ from lab.servers.program import LabError, private
 from lab.servers.redis import Redis
 
 DEADLINE = 20.0
-"""Seconds after which an innocent who hears nothing takes the server for dead."""
+"""Seconds without an answer after which an innocent takes the server for dead."""
 
 FEWEST = 10
 """Rounds that the innocents chat at least, however slow that is."""
@@ -35,7 +35,7 @@ HELD = ("--exempt", "192.0.2.0/24")
 """Loopback is held to all limits."""
 
 MENU = (*HELD, "--login-timeout", "0.3", "--max-silent", "100", "--max-silent-per-address", "4")
-"""There is little room for people who read a menu, and it is needed soon."""
+"""There is little room for users that read a menu, and it is needed soon."""
 
 HEADER = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
 
@@ -46,7 +46,7 @@ CHAT = "x" * 4_000
 
 
 class Innocent:
-    """Somebody who chats: blocking, and patient up to the deadline.
+    """An innocent client: blocking, and patient up to the deadline.
 
     Attributes:
         welcome: the answer to the login.
@@ -103,7 +103,7 @@ class Innocent:
 
 
 class Reader:
-    """Somebody who has started an original client and reads its menu: connected, and silent."""
+    """A user of an original client that reads its menu: connected, and silent."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._sock = socket.create_connection(address, DEADLINE, source_address=("127.0.0.9", 0))
@@ -126,7 +126,7 @@ class Reader:
 
 @dataclass
 class Pair:
-    """Two who talk all the time; every message arrives, once and in order, and every heartbeat is answered.
+    """Two innocents that talk: each message arrives once and in order, each heartbeat is answered.
 
     Attributes:
         one, other: they.
@@ -176,7 +176,7 @@ class Pair:
 
 @dataclass
 class Scene:
-    """What a scenario has to work with.
+    """The means of a scenario.
 
     Attributes:
         fill: fills the database.
@@ -187,11 +187,11 @@ class Scene:
     scale: int
 
     def crowd(self, count: int) -> list[Person]:
-        """Return people who are not scaled: members of groups that are as large as groups can be."""
+        """Return users, not scaled: members of groups that are as large as groups can be."""
         return self.fill.people(count, first=100_000)
 
     def people(self, count: int) -> list[Person]:
-        """Return so many who can log in."""
+        """Return so many users, scaled."""
         return self.fill.people(count * self.scale, first=1_000)
 
 
@@ -200,12 +200,12 @@ class Scenario:
     """An attack.
 
     Attributes:
-        peers: makes those who attack.
+        peers: makes the attackers.
         options: of the server.
         header: that innocents send first.
-        tls: whether the server speaks TLS.
-        in_cluster: whether it has a Redis, so that memberships may have changed at other servers.
-        at_the_menu: whether somebody with an original client reads its menu meanwhile, and logs in then.
+        tls: True if the server speaks TLS.
+        in_cluster: True for a server with a Redis: memberships may have changed at other servers.
+        at_the_menu: True if a user of an original client reads its menu meanwhile, and logs in then.
     """
 
     peers: Callable[[Scene], list[Attacker]]
@@ -217,7 +217,7 @@ class Scenario:
 
 
 def some(count: int, **kwargs: Any) -> Callable[[Scene], list[Attacker]]:
-    """Return what makes so many peers, a hundred from each address."""
+    """Return a maker of so many attackers, a hundred from each address."""
     return lambda scene: [
         Attacker(source=f"127.0.1.{1 + number // 100 % 250}", **kwargs)
         for number in range(count * scene.scale)
@@ -225,7 +225,7 @@ def some(count: int, **kwargs: Any) -> Callable[[Scene], list[Attacker]]:
 
 
 def each_from_two(count: int, opening: str = "") -> Callable[[Scene], list[Attacker]]:
-    """Return what makes so many peers that say no more than this, two from each address."""
+    """Return a maker of so many attackers that say no more than this, two from each address."""
     return lambda scene: [
         Attacker(source=f"127.1.{number // 500}.{1 + number // 2 % 250}", opening=opening)
         for number in range(count * scene.scale)
@@ -246,7 +246,7 @@ def group_chat() -> str:
 
 
 def crowd_of(scene: Scene, count: int, reads: bool) -> list[Attacker]:
-    """Return members of a group who read or do not, and one who floods it."""
+    """Return members of a group that read or do not, and one that floods it."""
     members = scene.people(count)
     scene.fill.group(members)
     flooder, *others = members
@@ -262,19 +262,19 @@ def crowd_of(scene: Scene, count: int, reads: bool) -> list[Attacker]:
 
 
 def to_offline(scene: Scene) -> list[Attacker]:
-    """Return some who send megabytes to people who are not there."""
+    """Return some that send megabytes to absent users."""
     senders = scene.people(4)
     return [Attacker(opening=login(one), again=one_chat(1_000), reads=True) for one in senders[1:]]
 
 
 def deaf_readers(scene: Scene) -> list[Attacker]:
-    """Return some who ask for the longest answers and read none."""
+    """Return some that ask for the longest answers and read none."""
     asking = '{"msgid":15,"peerid":1,"limit":200}\n'
     return [Attacker(opening=login(one), again=asking) for one in scene.people(20)]
 
 
 def strangers(scene: Scene) -> list[Attacker]:
-    """Return some who ask all that can be asked about a group of 10,000 in which they are not."""
+    """Return strangers that make every request about a group of 10,000."""
     scene.fill.group(scene.crowd(LARGE))
     return [Attacker(opening=login(one), again=QUESTIONS, reads=True) for one in scene.people(4)]
 

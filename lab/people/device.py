@@ -39,7 +39,7 @@ AGAIN = 0.3
 """Seconds after which a message that was refused is sent again."""
 
 MARK_CHANCE = 0.3
-"""Of a RECEIVED at a tick: what is not marked is offered again after a reconnect."""
+"""Probability of a RECEIVED at a tick; entries that are not marked are offered again after a reconnect."""
 
 UNANSWERED = 40.0
 """Seconds without an ACK on a connection that lives, after which something is wrong with the server."""
@@ -63,7 +63,7 @@ class Device:
     Args:
         places: the nodes.
         home: the number of that where it begins.
-        record: what it writes down.
+        record: its notes.
         person: the user.
         token: for the first login; without one it is by password.
         rate: messages a second.
@@ -134,7 +134,7 @@ class Device:
         return settled and not self.life.under_way
 
     def describe(self) -> str:
-        """Return what keeps it from being idle."""
+        """Return the reason for which it is not idle."""
         links = f"{len(self._visits)} connections, {'online' if self.online else 'offline'}"
         return f"{links}, resting {self.resting}, under way {self.life.describe()}"
 
@@ -219,7 +219,7 @@ class Device:
     # -- Logins
 
     def proof(self) -> Proof:
-        """Prove who this is by the token, or without one by the password that holds, it seems."""
+        """Return a proof by the token, or without one by the password that seems to hold."""
         force = {} if self._gentle_since else {"force": True}
         if self._token:
             return Proof({"name": self.name, "token": self._token, **force}, self._issued)
@@ -260,7 +260,7 @@ class Device:
         )
 
     def welcome(self, visit: Visit, ack: Frame, proof: Proof) -> None:
-        """Go on over a new connection: what is not acknowledged is sent again."""
+        """Go on over a new connection: messages without ACK are sent again."""
         if self._over:
             visit.vanish()
         if password := proof.fields.get("password"):

@@ -1,4 +1,4 @@
-"""What a device does beside chatting: it joins and leaves, blocks, recalls, reads back, moves and rests."""
+"""The acts of a device beside chatting: it joins and leaves, blocks, recalls, reads back, moves and rests."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ CHOICES = {
 
 
 def family(kind: str, subject: int) -> tuple[str, int]:
-    """Return what an act changes: two that change the same do not go on at a time."""
+    """Return the thing that an act changes: two acts on one thing do not go on at a time."""
     return {LEAVE: JOIN, UNBLOCK: BLOCK}.get(kind, kind), subject
 
 
@@ -100,7 +100,7 @@ class Life:
         return bool(self._asked) or self.leaves
 
     def describe(self) -> str:
-        """Return what is under way."""
+        """Return the acts under way."""
         return ", ".join(f"{act.kind} of {act.subject}" for act, _ in self._asked.values()) or "nothing"
 
     def know(self, siblings: list[Device]) -> None:
@@ -124,12 +124,12 @@ class Life:
             getattr(self, name)(visit, now)
 
     def ask_again(self, visit: Visit, now: float) -> None:
-        """Ask again what was not answered, or with ``busy``."""
+        """Repeat requests without an answer, and those answered with ``busy``."""
         for cid in [cid for cid, when in self._when.items() if when <= now]:
             self._ask(visit, cid, now)
 
     def interrupted(self) -> None:
-        """Take note that a connection ended: what was under way on it may be carried out late."""
+        """Note the end of a connection: requests under way on it may be carried out late."""
         self.leaves = False
         for act, _ in self._asked.values():
             act.lost = True
@@ -141,7 +141,7 @@ class Life:
             if act.kind == LOGOUT:
                 self._settle(cid, now)  # a new login has come after it
             else:
-                act.lost = True  # what the last connection was asked may be carried out after this
+                act.lost = True  # a request on the last connection may be carried out after this
                 self._ask(visit, cid, now)
 
     def answered(self, visit: Visit, frame: Frame) -> bool:
@@ -255,7 +255,7 @@ class Life:
     def rest(self, visit: Visit, now: float) -> None:
         """Go away for a while, with a word or without."""
         if self._asked or not self._device.alone:
-            return  # what is under way is answered first
+            return  # acts under way are answered first
         if self._chance.random() < 0.5:
             self._stay_away(visit)
             return

@@ -1,4 +1,4 @@
-"""A load on a cluster: users who chat in pairs and groups, across all nodes."""
+"""A load on a cluster: users that chat in pairs and groups, across all nodes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from lab.servers.program import LOOK_AGAIN, LabError
 REG, ADD_FRIEND, CREATE_GROUP, ADD_GROUP = 4, 7, 8, 9
 
 FRIENDS = (-1, 1, 5, 11)
-"""Whose states a user is told: those so many places further in the ring."""
+"""The friends of a user: those so many places further in the ring."""
 
 LAG = 0.02
 """Seconds between two looks at the clock; a look that comes late tells how late the load itself is."""
 
 
 class Load:
-    """Users in a ring who write to their neighbours, each at home on another node, and to a group.
+    """Users in a ring that write to their neighbours, each at home on another node, and to a group.
 
     Every fourth has a second device, which is at home on yet another node.  With ``acts`` there is a second
     group beside each, which all but its founder join and leave, and users have friends.
@@ -42,7 +42,7 @@ class Load:
 
     Attributes:
         devices: all of them.
-        weather: what the devices know of faults.
+        weather: the faults, as the devices are told of them.
         lags: when the load was late, and by how many seconds.
     """
 
@@ -171,7 +171,7 @@ class Load:
         await _ask(person.place, person.login, *adds)
 
     async def _register(self, number: int) -> _Person:
-        """Add a user, who logs in for the first time and leaves again."""
+        """Add a user that logs in for the first time and leaves again."""
         place, name = self._places[number % len(self._places)], f"{self._name}{number}"
         login = {"msgid": LOGIN, "name": name, "password": PASSWORD}
         reply = await _ask(place, {**login, "msgid": REG}, login)
@@ -188,7 +188,7 @@ class Load:
 
 
 class _Person(NamedTuple):
-    """A user and what it takes to log in again."""
+    """A user, with the proof for the next login."""
 
     id: int
     name: str
@@ -210,7 +210,7 @@ def wait(until: Callable[[], object], name: str, deadline: float = 30.0) -> floa
     while not until():
         if monotonic() - began > deadline:
             raise TimeoutError(f"not within {deadline:.0f} s: {name}")
-        sleep(max(LOOK_AGAIN, monotonic() - look))  # half the time is for those who are waited for
+        sleep(max(LOOK_AGAIN, monotonic() - look))  # half the time is for the awaited processes
         look = monotonic()
     return monotonic() - began
 

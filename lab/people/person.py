@@ -14,9 +14,9 @@ class Person:
 
     Attributes:
         passwords: that which holds first, then those which may hold.
-        busy: what a device of theirs is changing (see ``life.family``); nobody else does meanwhile.
+        busy: the things that a device of theirs is changing (see ``life.family``); no other does meanwhile.
         inside: the groups that they are in.
-        blocked: the users whom they have blocked.
+        blocked: the users that they have blocked.
     """
 
     id: int
@@ -42,7 +42,7 @@ class Weather:
 
     Attributes:
         calm_since: since when nothing is broken; infinite while something is.
-        still: nobody begins anything but to chat; those who rest come back.
+        still: devices begin nothing but to chat; those at rest come back.
         held: nor do those come back.
     """
 

@@ -33,7 +33,7 @@ ACK, HEARTBEAT, HISTORY, HISTORY_ACK, RECALLED, PRESENCE, BYE, SYNC = 11, 12, 15
 ALREADY_ONLINE, NOT_LOGGED_IN, BUSY = 2, 5, 13
 
 TICK = 0.1
-"""Seconds between two looks at what a device has to do."""
+"""Seconds between two ticks of a device."""
 
 CONNECTING = 3.0
 """Seconds that connecting may take."""
@@ -72,7 +72,7 @@ class Proof(NamedTuple):
 
 
 class Owner(Protocol):
-    """The device whose connection it is."""
+    """The device of a connection."""
 
     record: Record
 
@@ -92,7 +92,7 @@ class Owner(Protocol):
         """Take an ACK; return False if nobody waits for it."""
 
     def tick(self, visit: Visit, now: float) -> None:
-        """Do what is to be done now."""
+        """Do the work of a tick."""
 
 
 class Visit:
@@ -104,7 +104,7 @@ class Visit:
 
     Attributes:
         place: as given.
-        link: what is written down of it, from the LOGIN_ACK on.
+        link: its record, from the LOGIN_ACK on.
         retry_after: seconds that the server asked to wait.
     """
 

@@ -1,7 +1,7 @@
-"""Who may read and write: memberships, blocks, recalls and histories, held against what came and is stored.
+"""Rules on access: memberships, blocks, recalls and histories, held against arrivals and rows.
 
 The server tells nobody at which seq a membership begins and ends.  It follows from the times at which people
-asked and were answered, so each rule judges only what is certain either way.
+asked and were answered, so each rule judges only the cases that are certain.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _skipped(evidence: Evidence, record: Record, group: int) -> Iterator[Violati
             continue
         begin, end = fitting[0]
         if end and arrival.at >= end.asked:
-            continue  # who leaves gets nothing more, but perhaps what they wrote themselves meanwhile
+            continue  # a leaver gets nothing more, but perhaps their own messages of meanwhile
         while due[begin] < arrival.seq:
             if (-group, int(due[begin])) not in has:
                 text = f"{record}: got {_name(arrival)} {arrival.how} from {link.node} at {arrival.at:.2f}"
@@ -97,7 +97,7 @@ def _as_they_came(record: Record) -> list[tuple[Connection, Arrival]]:
     """Return all that a device was sent, in order.
 
     Of two logins of a device the earlier may live on for a moment at a node that was not told, and is sent
-    what comes after the entries that the device has acknowledged by the later one.
+    the entries behind those that the device has acknowledged by the later one.
     """
     arrivals = [(link, arrival) for link in record.connections for arrival in link.arrivals]
     return sorted(arrivals, key=lambda pair: pair[1].at)
@@ -119,7 +119,7 @@ def entitled(evidence: Evidence, record: Record) -> dict[int, int]:
 
 
 def nobody_writes_to_a_blocker(evidence: Evidence) -> Iterator[Violation]:
-    """Nothing is stored that was sent to somebody who had blocked the sender."""
+    """Nothing is stored that was sent to a user that had blocked the sender."""
     for record, sent in _stored(evidence):
         if sent.conversation > 0 and sent.kind == TEXT:
             block = evidence.blocking(peer_of(sent.conversation, record.user), record.user)
@@ -129,7 +129,7 @@ def nobody_writes_to_a_blocker(evidence: Evidence) -> Iterator[Violation]:
 
 
 def refusals_have_a_reason(evidence: Evidence) -> Iterator[Violation]:
-    """Nobody is refused who may."""
+    """No permitted request is refused."""
     for record in evidence.records:
         for sent in record.sent.values():
             if sent.refusal and not _is_excused(evidence, record, sent):
@@ -166,7 +166,7 @@ def _is_excused(evidence: Evidence, record: Record, sent: Sent) -> bool:
 
 
 def strangers_read_no_history(evidence: Evidence) -> Iterator[Violation]:
-    """HISTORY of a group is for who is in it, and of them nobody is refused."""
+    """HISTORY of a group is answered for members, for all of them, and for no other user."""
     for record, link, page in _pasts(evidence):
         group = -page.conversation
         if group not in record.groups:
@@ -188,7 +188,7 @@ def strangers_read_no_history(evidence: Evidence) -> Iterator[Violation]:
 
 
 def histories_are_whole(evidence: Evidence) -> Iterator[Violation]:
-    """A page has no holes, and the newest one reaches to what was acknowledged before it was asked for."""
+    """A page has no holes; the newest one reaches to the last entry acknowledged before the request."""
     for record, link, page in _pasts(evidence):
         if page.errno:
             continue
@@ -202,7 +202,7 @@ def histories_are_whole(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _readable(evidence: Evidence, record: Record, page: Past) -> float:
-    """Return from which seq on a page must show what there is."""
+    """Return the seq from which on a page must be whole."""
     group = -page.conversation
     if group not in record.groups:
         return 1

@@ -1,4 +1,4 @@
-"""The judge: it holds what a load wrote down against the log of messages in the database.
+"""The judge: it holds the notes of a load against the log of messages in the database.
 
 It is a reading of "What is promised" (docs/protocol.md) of its own, and knows nothing of the server.
 """
@@ -29,7 +29,7 @@ KINDS = (LOST, DOUBLED, REORDERED, LEAKED, STUCK, WRONG)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the checker found, and counts that show that there was something to be found."""
+    """The violations, and counts that show that there was something to judge."""
 
     violations: list[Violation]
     sent: int
@@ -83,7 +83,7 @@ def latencies(
 ) -> list[float]:
     """Return the seconds from the first try of each message to its live arrival, sorted.
 
-    Only of receivers who were logged in before it was sent, each counted for itself.
+    Only of receivers that were logged in before it was sent, each counted for itself.
 
     Args:
         records: of senders and receivers.

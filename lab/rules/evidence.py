@@ -1,4 +1,4 @@
-"""All that there is to judge, and what follows from it: who was in which group, and how late the load was."""
+"""The evidence, and its consequences: memberships and blocks over time, and the delay of the load."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Place = tuple[int, int]
 
 
 class Violation(NamedTuple):
-    """A promise that was not kept: what kind, and where."""
+    """A promise that was not kept: its kind, and where."""
 
     kind: str
     text: str
@@ -55,7 +55,7 @@ class Look(NamedTuple):
 
     Attributes:
         at: when.
-        wrong: what the tables User and Device had wrong: the user, and a sentence.
+        wrong: errors in the tables User and Device: the user, and a sentence.
         pending: the devices that were neither online nor resting.
     """
 
@@ -170,7 +170,7 @@ class Evidence:
         return {(row.conversation, row.seq): row for row in self.rows}
 
     def row(self, conversation: int, seq: int) -> Row | None:
-        """Return what is stored there."""
+        """Return the row at a place, if there is one."""
         return self._rows.get((conversation, seq))
 
     @cached_property
@@ -192,7 +192,7 @@ class Evidence:
         return (row.conversation, row.seq) in self._recalled
 
     def text(self, row: Row) -> str:
-        """Return what a row says, or said before it was recalled."""
+        """Return the text of a row, also if it was recalled."""
         if row.kind != TEXT or row.body:
             return row.body
         sent = self.sent.get((row.sender, row.cid))
@@ -249,7 +249,7 @@ class Evidence:
 
     @cached_property
     def acts(self) -> dict[int, list[Act]]:
-        """What each user asked for, by whatever device."""
+        """The acts of each user, by all devices."""
         acts: dict[int, list[Act]] = defaultdict(list)
         for record in self.records:
             acts[record.user] += record.acts
@@ -289,7 +289,7 @@ class Evidence:
     # -- The time that things may take
 
     def bound(self, time: float, node: str) -> float:
-        """Return the seconds in which what was acknowledged at a time holds everywhere.
+        """Return the seconds after an ACK in which the change must hold on every node.
 
         Args:
             time: of the ACK.

@@ -1,4 +1,4 @@
-"""What is stored, in which order, and that each device gets it once, in order and whole."""
+"""Rules on the log: its order, and that each device gets it once, in order and whole."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def acknowledged_is_stored(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _is_as_sent(evidence: Evidence, row: Row, message: Sent) -> bool:
-    """Return True if a row has what was sent, or is blank because it was recalled."""
+    """Return True if a row is as it was sent, or is blank because it was recalled."""
     has_its_text = row.body == message.body or (not row.body and evidence.is_recalled(row))
     return has_its_text and (row.conversation, row.kind) == (message.conversation, message.kind)
 
@@ -98,7 +98,7 @@ def senders_keep_their_order(evidence: Evidence) -> Iterator[Violation]:
 
 
 def arrivals_are_rows(evidence: Evidence) -> Iterator[Violation]:
-    """Whatever arrives is in the log as it arrived, and for who got it."""
+    """Each arrival is in the log as it arrived, in a conversation of its receiver."""
     for record, arrival in evidence.arrivals(past=True):
         row = evidence.row(arrival.conversation, arrival.seq)
         if row is None:
@@ -183,7 +183,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def missing_of(evidence: Evidence) -> list[tuple[Record, set[Place]]]:
-    """Return the devices that have not got everything yet, with what they miss."""
+    """Return the devices that have not got everything yet, with the missing entries."""
     missing = []
     for record in evidence.records:
         since = dict.fromkeys(record.conversations, 1) | entitled(evidence, record)

@@ -1,4 +1,4 @@
-"""Who is there: presence, sessions, passwords, and that nobody is stuck online or offline."""
+"""Rules on presence, sessions and passwords: nobody is stuck online or offline."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ IN_DOUBT = 60.0
 """Seconds after a login without an answer in which it may still be carried out, and replace another."""
 
 CLOSE = 0.5
-"""Seconds that lie at most between the answer to a login and what is written down of its connection."""
+"""Seconds that lie at most between the answer to a login and the record of its connection."""
 
 
 def presence_is_right(evidence: Evidence) -> Iterator[Violation]:
-    """Of what has not changed for ten calm seconds, each device knows which of its friends are online."""
+    """Each device knows which friends are online, if their state has not changed for ten calm seconds."""
     for look in evidence.looks:
         for since, text in wrongly_told(evidence, look.at):
             if evidence.calm_after(since) <= look.at:
@@ -26,7 +26,7 @@ def presence_is_right(evidence: Evidence) -> Iterator[Violation]:
 
 
 def wrongly_told(evidence: Evidence, at: float) -> Iterator[tuple[float, str]]:
-    """Return what devices believe wrongly at a time, each with the time since which it is wrong at most."""
+    """Return the wrong beliefs of devices at a time, each with the time since which it is wrong at most."""
     online = {record.user for record in evidence.records for link in record.connections if _lasts(link, at)}
     for record in evidence.records:
         for link in record.connections:
@@ -51,7 +51,7 @@ def _wrong_by(
 
 
 def tables_are_right(evidence: Evidence) -> Iterator[Violation]:
-    """Of who has not moved for ten calm seconds, ``User`` and ``Device`` say whether and where they are."""
+    """``User`` and ``Device`` are right about users that have not moved for ten calm seconds."""
     for look in evidence.looks:
         for user, text in look.wrong:
             if evidence.calm_after(evidence.moved(user, look.at)) <= look.at:
@@ -59,14 +59,14 @@ def tables_are_right(evidence: Evidence) -> Iterator[Violation]:
 
 
 def nobody_hangs(evidence: Evidence) -> Iterator[Violation]:
-    """When it has been calm, everybody is online who wants to be, and nothing is unanswered."""
+    """After a calm time all devices that try are online, and nothing is unanswered."""
     for look in evidence.looks:
         for text in look.pending:
             yield Violation(STUCK, f"{text} at {look.at:.2f}")
 
 
 def nobody_is_kept_out(evidence: Evidence) -> Iterator[Violation]:
-    """Who was away, in calm, for so long that it is known everywhere can log in without ``force``."""
+    """A device that was away for a long calm time can log in without ``force``."""
     for record in evidence.records:
         for attempt in record.attempts:
             if attempt.errno != ALREADY_ONLINE:
@@ -167,7 +167,7 @@ def _clashes(record: Record) -> Iterator[list[Attempt]]:
 
 
 def _connection(record: Record, attempt: Attempt) -> Connection | None:
-    """Return what became of a login that was not refused."""
+    """Return the outcome of a login that was not refused."""
     if attempt.errno:
         return None
     near = [

@@ -14,7 +14,7 @@ import pymysql
 from lab.servers.program import DEADLINE, LabError, Program, find, free_port
 
 PASSWORD = "s3cret ü@/"
-"""Of the user ``chat``: with what must be quoted in a URL."""
+"""Of the user ``chat``: with characters that must be quoted in a URL."""
 
 
 class MariaDb(Program):
@@ -82,7 +82,7 @@ class MariaDb(Program):
         return f"mysql+pymysql://chat:s3cret%20%C3%BC%40%2F@127.0.0.1:{port or self.port}/{name}"
 
     def load(self, path: Path, database: str) -> None:
-        """Do what ``mysql DATABASE < PATH`` does."""
+        """Run a script, as ``mysql DATABASE < PATH`` does."""
         with open(path, "rb") as script:
             subprocess.run(
                 [
@@ -113,7 +113,7 @@ class MariaDb(Program):
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,  # as an ordinary user it complains of what it need not do
+                stderr=log,  # as an ordinary user it complains of steps that it can skip
                 check=False,
                 timeout=DEADLINE,
             )
@@ -134,5 +134,5 @@ class MariaDb(Program):
 
 
 def _user() -> str:
-    """Return who the server is to run as: it refuses root unless it is named."""
+    """Return the user to run the server as: it refuses root unless that is named."""
     return pwd.getpwuid(os.geteuid()).pw_name

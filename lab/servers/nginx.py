@@ -34,7 +34,7 @@ class Nginx(Program):
         access_log: has a line for each session that has ended, at the latest a second later.
     """
 
-    orphaned = "TERM"  # the master tells its workers, who would live on without it
+    orphaned = "TERM"  # the master tells its workers, which would live on without it
 
     def __init__(self, folder: Path, servers: Sequence[int], port: int = PORT) -> None:
         super().__init__("nginx", folder)
@@ -70,7 +70,7 @@ def configuration(port: int, servers: Sequence[int]) -> str:
     """Return the text of the configuration with other ports, and without the module where it is built in.
 
     Raises:
-        LabError: the text is not what is known here.
+        LabError: the file is not in the known form.
     """
 
     def lines(found: re.Match[str]) -> str:

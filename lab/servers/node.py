@@ -30,7 +30,7 @@ class Node(Program):
         name: of the node.
         store, bus: URLs.
         options: more of its command line.
-        root: the checkout whose server it is.
+        root: the checkout of its server.
 
     Attributes:
         host, port: where clients come to, the same after a restart.
@@ -68,7 +68,7 @@ class Node(Program):
 
     @property
     def died(self) -> bool:
-        """Whether it ended and nobody here ended it."""
+        """True if it ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
     @property

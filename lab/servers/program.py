@@ -20,7 +20,7 @@ DEADLINE = 60.0
 """Seconds that a start or an end may take: generous, because nothing waits for it when all is well."""
 
 LOOK_AGAIN = 0.02
-"""Seconds between two looks at whether a program is ready."""
+"""Seconds between two checks that a program is ready."""
 
 TRIES = 100
 """To find free ports in a row."""
@@ -61,7 +61,7 @@ class Program:
 
     @property
     def log(self) -> str:
-        """What it has written so far."""
+        """Its output so far."""
         path = self.folder / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -73,7 +73,7 @@ class Program:
 
     @property
     def running(self) -> bool:
-        """Whether it runs (stopped by SIGSTOP counts as running)."""
+        """True while it runs (stopped by SIGSTOP counts as running)."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
@@ -119,7 +119,7 @@ class Program:
 
         Args:
             arguments: of its command line.
-            ready: whether it is.
+            ready: returns True if it is.
             env: its environment, in place of ours.
 
         Raises:
@@ -180,7 +180,7 @@ def private(make: Callable[..., P], *options: str) -> Iterator[P]:
 
 
 def is_stopped(pid: int) -> bool:
-    """Return whether all threads of a process are stopped: on a busy machine some go on for a while."""
+    """Return True if all threads of a process are stopped: on a busy machine some go on for a while."""
     for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
         with suppress(OSError):  # it has just ended
             if stat.read_text().rpartition(")")[2].split()[0] not in "TZ":
@@ -223,7 +223,7 @@ _held: dict[int, _Hold] = {}
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free, and free again when what listens there is started again.
+    """Return a port of 127.0.0.1 that is free now, and stays free while its server is restarted.
 
     It is none of those that the kernel gives to outgoing connections, which could take it meanwhile, and no
     other process of the lab gets it.

@@ -36,7 +36,7 @@ class Supervisord(Program):
         url: for supervisorctl.
     """
 
-    orphaned = "TERM"  # it stops its servers, who would live on without it
+    orphaned = "TERM"  # it stops its servers, which would live on without it
 
     def __init__(self, folder: Path, servers: int, first_port: int, settings: Mapping[str, str]) -> None:
         super().__init__("supervisord", folder)
@@ -52,7 +52,7 @@ class Supervisord(Program):
         self._start(["--nodaemon", "--configuration", CONF], self._answers, self._env)
 
     def server(self, port: int) -> dict[str, Any]:
-        """Return what it says of a server: ``pid``, ``statename``, ``exitstatus`` …"""
+        """Return its information on a server: ``pid``, ``statename``, ``exitstatus`` …"""
         return dict(self._ask("getProcessInfo", _name(port)))
 
     def stop_server(self, port: int) -> None:

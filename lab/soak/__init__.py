@@ -1,1 +1,1 @@
-"""The soak test: break a cluster at random under load, then judge what the devices wrote down."""
+"""The soak test: break a cluster at random under load, then judge the notes of the devices."""

@@ -139,7 +139,7 @@ class Soak:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Soak, and print what came of it.
+    """Soak, and print the verdict.
 
     Returns:
         The exit status: 0 if no rule was broken (see ``checker.RULES``), otherwise 1.

@@ -22,7 +22,7 @@ IDLE = 30.0
 """Seconds of calm in which everybody has come or gone, and all that was asked is answered."""
 
 CLEAR = 3 * CONVERGED
-"""Seconds of calm in which it is clear what stays wrong, even if somebody still comes or goes."""
+"""Seconds of calm after which an error counts as lasting, even if somebody still comes or goes."""
 
 PAUSE = 0.1
 """Seconds between two looks."""
@@ -43,8 +43,8 @@ class Trial:
 
     Attributes:
         fleet, load: as given.
-        faults: what was broken, and when.
-        looks: when all was looked at, and what was wrong.
+        faults: the times in which something was broken.
+        looks: the times of all looks, with their errors.
     """
 
     def __init__(self, fleet: Fleet, load: Load) -> None:
@@ -161,7 +161,7 @@ class Trial:
             raise TimeoutError(f"{error} for {', '.join(str(device.record) for device in waiting)}") from None
 
     def ghosts(self) -> list[tuple[int, str]]:
-        """Return whose state in the database is not what it is: users of the load, and where they are."""
+        """Return the users of the load with a wrong state in the database, and where they are."""
         online: dict[int, set[str]] = {record.user: set() for record in self.load.records}
         for device in self.load.devices:
             if device.online:
