@@ -295,7 +295,7 @@ def test_the_terminal_says_in_a_sentence_what_is_wrong_with_tls(
         " (--tls-ca FILE names another authority)\n",
     )
     for options, said in (
-        (["--tls-ca", authority.cert], "--tls-ca is of use with --tls only"),
+        (["--tls-ca", authority.cert], "--tls-ca needs --tls"),
         (["--tls", "--tls-ca", "/missing.pem"], "--tls-ca: /missing.pem: No such file or directory"),
         (["--tls", "--tls-ca", files.key], f"--tls-ca: {files.key}: there is no certificate in PEM in it"),
     ):
