@@ -9,7 +9,7 @@ configurable; types and the range of ids are checked here.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -62,6 +62,9 @@ Device = Annotated[str, Meta(max_length=36)]
 State = Literal["online", "offline"]
 Role = Literal["creator", "normal"]
 ByeReason = Literal["evicted", "replaced", "shutdown", "slow_consumer", "protocol"]
+
+BYE_REASONS = frozenset(get_args(ByeReason))
+"""The reasons of which a client is told; a connection ends for others too."""
 
 
 # -- What clients send

@@ -7,7 +7,7 @@ a sentence that tells its sender what is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -19,6 +19,7 @@ from greenchat.model.records import MAX_SEQ, Entry
 from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE
 from greenchat.protocol.messages import (
     ANY_REQUEST,
+    BYE_REASONS,
     REQUESTS,
     UNANSWERED,
     Ack,
@@ -42,8 +43,6 @@ from greenchat.protocol.wire import PAGE_BYTES, Fit, Frames, SharedEntry, fittin
 
 _MARGIN = 1_024
 """Bytes kept free in LOGIN_ACK for what is not counted."""
-
-_BYE_REASONS = frozenset(get_args(ByeReason))
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(ANY_REQUEST)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -93,7 +92,7 @@ class Native:
         return (encode(push) + NEWLINE,)
 
     def bye(self, reason: str, retry_after: float | None) -> Frames:
-        if reason not in _BYE_REASONS:
+        if reason not in BYE_REASONS:
             return ()
         message = Bye(reason=cast(ByeReason, reason))
         if retry_after is not None:

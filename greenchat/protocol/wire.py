@@ -43,6 +43,7 @@ class Framing(Protocol):
         Raises:
             FrameTooLarge: a frame is longer than its limit; the client's fault.  The stream is of no use
                 after it.
+            OtherProtocol: the client speaks another protocol.
         """
 
 
