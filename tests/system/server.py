@@ -74,6 +74,29 @@ def run(
     return ran.returncode, ran.stdout, ran.stderr
 
 
+def assert_waits(bring_back: Callable[[], None], *arguments: object, folder: Path) -> None:
+    """Start a server whose backend is away: it says so, and serves once the backend is back."""
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr
+        assert "waiting for it" in process.stderr.readline()
+        bring_back()
+        assert process.stdout
+        assert " listening on " in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
 class Server:
     """A ``python -m greenchat.server`` in a folder of its own; start it again on the same folder and port.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -22,10 +21,10 @@ from lab.people.device import PASSWORD, Device
 from lab.people.load import Load, wait
 from lab.people.visit import LOGIN
 from lab.rules.checker import latencies
-from lab.servers.node import Node, environment
+from lab.servers.node import Node
 from lab.soak.trial import STATES, Trial
 from tests.system.outages import kill_redis, stop_redis
-from tests.system.server import DEADLINE, Client, command, join
+from tests.system.server import DEADLINE, Client, assert_waits, join, run
 
 HEARTBEAT, TYPING, BYE = 12, 26, 24
 ONE_CHAT, CREATE_GROUP, ADD_GROUP, GROUP_CHAT, BLOCK, LEAVE_GROUP = 6, 8, 9, 10, 19, 21
@@ -427,9 +426,12 @@ def test_one_node_has_a_bad_line(trial: Trial, backend: str) -> None:
 BACKENDS = {"redis": ("--bus", "Redis"), "mariadb": ("--store", "database")}
 
 
+Alone = tuple[dict[str, FaultProxy], tuple[object, ...]]
+
+
 @pytest.fixture
-def alone(fleet: Fleet) -> Iterator[tuple[dict[str, FaultProxy], list[str]]]:
-    """The lines of a fourth node, and its command."""
+def alone(fleet: Fleet) -> Iterator[Alone]:
+    """The lines of a fourth node, and its arguments."""
     fleet.heal()
     with ExitStack() as ends:
         lines = {
@@ -438,30 +440,19 @@ def alone(fleet: Fleet) -> Iterator[tuple[dict[str, FaultProxy], list[str]]]:
         }
         store = fleet.mariadb.url(fleet.database, lines["mariadb"].port)
         bus = fleet.redis.url(lines["redis"].port)
-        yield lines, command(0, "--node", "n4", "--store", store, "--bus", bus)
+        yield lines, (0, "--node", "n4", "--store", store, "--bus", bus)
 
 
 @pytest.mark.parametrize("fault", [FaultProxy.cut, FaultProxy.swallow])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_backend_that_stays_away_ends_the_start_with_one_line(
-    alone: tuple[dict[str, FaultProxy], list[str]],
-    tmp_path: Path,
-    backend: str,
-    fault: Callable[[FaultProxy], None],
+    alone: Alone, tmp_path: Path, backend: str, fault: Callable[[FaultProxy], None]
 ) -> None:
     lines, start = alone
     fault(lines[backend])
-    ran = subprocess.run(
-        [*start, "--startup-timeout", "1"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
-    assert (ran.returncode, ran.stdout) == (1, "")
-    *waiting, last = ran.stderr.splitlines()
+    status, said, errors = run(*start, "--startup-timeout", 1, folder=tmp_path)
+    assert (status, said) == (1, "")
+    *waiting, last = errors.splitlines()
     assert ["waiting for it" in line for line in waiting] in ([True], [])  # it may have waited once only
     assert last.startswith("greenchat: ")
     for line in (*waiting, last):
@@ -472,21 +463,8 @@ def test_a_backend_that_stays_away_ends_the_start_with_one_line(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_backend_that_is_away_at_the_start_is_waited_for(
-    alone: tuple[dict[str, FaultProxy], list[str]], tmp_path: Path, backend: str
+    alone: Alone, tmp_path: Path, backend: str
 ) -> None:
     lines, start = alone
     lines[backend].cut()
-    process = subprocess.Popen(
-        start, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stderr
-        assert "waiting for it" in process.stderr.readline()
-        lines[backend].heal()
-        assert process.stdout
-        assert " listening on " in process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(DEADLINE) == 0
-    finally:
-        process.kill()
-        process.communicate()
+    assert_waits(lines[backend].heal, *start, folder=tmp_path)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from lab.servers.mariadb import MariaDb
-from lab.servers.node import environment
 from lab.servers.program import free_port
-from tests.system.server import DEADLINE, Client, Server, command, join, run
+from tests.system.server import Client, Server, assert_waits, join, run
 
 Start = Callable[..., Server]
 
@@ -41,25 +39,7 @@ def test_messages_outlive_a_kill_of_the_server_and_of_the_database(start: Start,
 def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path, mariadb: MariaDb) -> None:
     url = mariadb.fresh("chat_late")
     mariadb.stop()
-    process = subprocess.Popen(
-        command(0, "--store", url),
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr
-        assert "waiting for it" in process.stderr.readline()
-        mariadb.start()
-        assert process.stdout
-        assert " listening on " in process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(DEADLINE) == 0
-    finally:
-        process.kill()
-        process.communicate()
+    assert_waits(mariadb.start, 0, "--store", url, folder=tmp_path)
 
 
 def test_one_that_stays_away_ends_the_start_with_one_line(tmp_path: Path) -> None:
