@@ -36,7 +36,7 @@ class DeviceStream(Protocol):
     def note_joined(self, joined: dict[int, int]) -> None:
         """Note groups, each with the last seq before the user joined it."""
 
-    def follow(self, groupid: int, joined: int, came: int | None) -> None:
+    def follow(self, groupid: int, joined: int, handed_out: int, *, had_all: bool) -> None:
         """Have the entries of a group come from the first after joining."""
 
     def left(self, groupid: int) -> None:

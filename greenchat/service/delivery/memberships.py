@@ -180,6 +180,6 @@ class Memberships:
         before = self._read_last.get(groupid)
         last = 0 if before is None else self._last(of_group(groupid))
         for userid, joined in members.items():
-            came = last if before is None or userid in before else None
+            had_all = before is None or userid in before
             for session in self._hub.of(userid):
-                session.stream.follow(groupid, joined, came)
+                session.stream.follow(groupid, joined, last, had_all=had_all)

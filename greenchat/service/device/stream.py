@@ -308,7 +308,7 @@ class Stream:
             if self.joined(groupid) < seq:
                 self._joined[groupid] = seq
 
-    def follow(self, groupid: int, joined: int, came: int | None) -> None:
+    def follow(self, groupid: int, joined: int, handed_out: int, *, had_all: bool) -> None:
         """Have the entries of a group come from the first after joining.
 
         The first that tells of a membership begins it: word of the joining, or a read of the database.  Word
@@ -317,15 +317,22 @@ class Stream:
         Args:
             groupid: the group.
             joined: the last seq before the user joined it.
-            came: up to this seq the group was handed out here, to this user too; None if some of it may have
-                been handed out without them: then what the device lacks is sent from the log.
+            handed_out: the last seq of the group that was handed out here.
+            had_all: entries were handed out to this user too.  Without that, what the device lacks is sent
+                from the log.
         """
         conversation = of_group(groupid)
         known = self.joined(groupid)
-        if known < joined or (known == joined and came is None):
-            self._joined[groupid] = joined
-            waits = self.is_holding or conversation in self._backlogs
-            self.send_after(conversation, joined if came is None or waits else max(joined, came))
+        if known > joined or (known == joined and had_all):
+            return
+        self._joined[groupid] = joined
+        if not had_all:
+            # The head is noted: a login that read the log before would otherwise end the backlog too early.
+            self._step(conversation, Event.MISSING, sent=joined, head=handed_out)
+        elif self.is_holding or conversation in self._backlogs:
+            self._step(conversation, Event.MISSING, sent=joined)
+        else:
+            self._step(conversation, Event.MISSING, sent=max(joined, handed_out))
 
     def left(self, groupid: int) -> None:
         """Send nothing more of a group, unless the user turns out to have joined it again since."""

@@ -305,7 +305,7 @@ def test_a_login_that_is_answered_after_the_user_has_left_shows_nothing_of_the_g
 
 def test_a_backlog_that_a_login_has_read_of_an_earlier_membership_is_ignored() -> None:
     stream, _ = logging_in()
-    stream.follow(GROUP_ID, 5, None)
+    stream.follow(GROUP_ID, 5, 5, had_all=False)
     stream.login_read([Span(GROUP, 0, 3)], {GROUP_ID: 0})
     assert stream.plan() == []
     assert stream.joined(GROUP_ID) == 5
@@ -327,9 +327,17 @@ def test_word_that_may_have_been_lost_during_a_login_has_its_groups_looked_up() 
 
 def test_a_membership_is_followed_from_its_joining_or_where_the_group_was_handed_out() -> None:
     stream, _ = logged_in()
-    stream.follow(8, 3, 5)
-    stream.follow(9, 3, None)
-    stream.count_page(-9, 3, head=6)
-    assert (stream.plan(-8), stream.plan(-9)) == ([Span(-8, 5, 5)], [Span(-9, 3, 6)])
-    stream.follow(9, 2, None)  # word of an earlier one
+    stream.follow(8, 3, 5, had_all=True)
+    stream.follow(9, 3, 5, had_all=False)
+    assert (stream.plan(-8), stream.plan(-9)) == ([Span(-8, 5, 5)], [Span(-9, 3, 5)])
+    stream.follow(9, 2, 5, had_all=False)  # word of an earlier one
     assert stream.joined(9) == 3
+
+
+def test_an_entry_that_was_handed_out_without_the_user_during_a_login_is_not_forgotten() -> None:
+    """The login has read the joining and the log before the node heard of that joining."""
+    stream, _ = logging_in()
+    stream.follow(GROUP_ID, 0, 2, had_all=False)
+    stream.note_joined({GROUP_ID: 0})
+    stream.login_read([Span(GROUP, 0, 1)], {GROUP_ID: 0})
+    assert stream.plan() == [Span(GROUP, 0, 2)]
