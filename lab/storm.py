@@ -273,7 +273,7 @@ def main() -> None:
         prog="python -m lab.storm", description="Let everybody come back at once after a restart."
     )
     parser.add_argument("clients", nargs="?", type=int, default=1_000)
-    parser.add_argument("--online", type=int, default=50, help="who is there before (default: 50)")
+    parser.add_argument("--online", type=int, default=50, help="users that are online before (default: 50)")
     ours, options = parser.parse_known_args()
     machine.raise_file_limit()
     with tempfile.TemporaryDirectory(prefix="greenchat-storm-") as folder:

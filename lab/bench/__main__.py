@@ -99,8 +99,8 @@ def command_line() -> argparse.ArgumentParser:
     width = max(map(len, ALL))
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measure greenchat: messages for each second of server CPU, and what else counts.\n"
-        "docs/performance.md says how, and what the figures mean.",
+        description="Measure greenchat: messages for each second of server CPU, logins, memory, latency.\n"
+        "docs/performance.md explains the method and the figures.",
         epilog="names:\n" + "\n".join(f"  {name:{width}}  {scenario.what}" for name, scenario in ALL.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -115,7 +115,7 @@ def command_line() -> argparse.ArgumentParser:
         "--json", type=Path, metavar="FILE", help="where to write the figures (bench-TIME.json)"
     )
     parser.add_argument(
-        "--compare", type=Path, metavar="FILE", help="show ratios to what an earlier run wrote"
+        "--compare", type=Path, metavar="FILE", help="show ratios to the figures of an earlier run"
     )
     parser.add_argument("server", nargs="*", metavar="-- OPTION", help="further options of the servers")
     return parser

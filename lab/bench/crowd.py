@@ -44,7 +44,7 @@ class Crowd:
         for _ in range(at_a_time):
             self._next()
         everybody = len(self._people)
-        # What the slowest machine should manage: a password takes 30 ms of one core.
+        # Enough for the slowest machine: a password takes 30 ms of one core.
         self._loop.until(lambda: self.arrived == everybody, "logins", 30 + everybody * 0.1)
 
     def _next(self) -> None:

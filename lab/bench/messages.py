@@ -79,7 +79,7 @@ def group(bench: Bench, name: str, members: int) -> list[Row]:
 
 
 def offline(bench: Bench, name: str) -> list[Row]:
-    """One user writes to an absent one, with 256 messages under way; that one comes and takes all."""
+    """One user writes to an absent one, with 256 messages under way; that user comes and takes all."""
     with bench.site() as site:
         people = site.fill.people(2)
         with bench.loop(site) as loop:
@@ -149,7 +149,7 @@ def latency(bench: Bench, name: str) -> list[Row]:
             faults = settle(loop, pace.talks)
     rows = []
     for what, times in (("ack", pace.acknowledged), ("delivery", pace.delivered)):
-        # What came first was due in the warm-up, and is left out.
+        # The first messages were due in the warm-up, and are left out.
         ordered = sorted(times[int(rate * bench.warm_up) :])
         for percent in (50, 99, 99.9):
             row = Row(f"{name}-{what}-p{percent:g}", 1000 * percentile(ordered, percent), "ms", True)

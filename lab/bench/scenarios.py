@@ -31,7 +31,7 @@ STANDARD: dict[str, Scenario] = {
         )
         for members in (10, 200, 2000)
     },
-    "offline": Scenario("one writes to one who is away, who then takes it all", messages.offline),
+    "offline": Scenario("one writes to an offline user, who then takes it all", messages.offline),
     "login-token": Scenario("logins by token, 50 at a time", people.by_token),
     "login-password": Scenario("logins by password, 8 at a time", people.by_password),
     **{

@@ -1,4 +1,4 @@
-"""Where it is measured: a new database and the servers on it, pinned to their cores."""
+"""The site of a measurement: a new database and the servers on it, pinned to their cores."""
 
 from __future__ import annotations
 

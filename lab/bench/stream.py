@@ -28,7 +28,7 @@ class Stream:
 
     @property
     def missing(self) -> int:
-        """How many have not come, though later ones have."""
+        """The number of missing messages before the last arrival."""
         return len(self._missing)
 
     def take(self, numbers: Sequence[int]) -> None:

@@ -129,7 +129,7 @@ def _offline(people: list[Person], servers: Supervisord) -> str:
     other.client.chat(absent.login.id, "You were away")
     absent.log_in()
     absent.hear("You were away")
-    return "who was offline got what was missed"
+    return "a user that was offline got the missed messages"
 
 
 def _kill(people: list[Person], servers: Supervisord) -> str:

@@ -103,7 +103,7 @@ class FaultProxy:
 
     @property
     def connections(self) -> int:
-        """How many it carries."""
+        """The number of connections that it carries."""
         return len(self._connections)
 
     # -- On the loop

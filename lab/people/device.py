@@ -54,7 +54,7 @@ PATIENCE = 30.0
 """Seconds in which a device that was away comes back without ``force``, before it uses it."""
 
 STRANGER = 0.03
-"""How likely a message goes to a group that the user is not in."""
+"""Probability that a message goes to a group of which the user is no member."""
 
 
 class Device:
@@ -115,7 +115,7 @@ class Device:
         self._gentle_since = 0.0
         self.life = Life(self, random.Random(chance.random()), acts)
 
-    # -- What others ask it
+    # -- State
 
     @property
     def online(self) -> bool:
@@ -145,13 +145,13 @@ class Device:
 
     @property
     def node(self) -> str:
-        """Where it is logged in, or was last."""
+        """The node at which it is logged in, or was last."""
         links = self.record.connections
         return next((link for link in reversed(links) if not link.ended), links[-1]).node
 
     @property
     def under_way(self) -> int:
-        """How many of its messages are not acknowledged."""
+        """The number of its messages that are not acknowledged."""
         return sum(map(len, self._unacked.values()))
 
     def vanish(self) -> None:
@@ -281,7 +281,7 @@ class Device:
         """Use this token for the next login; without one it is by password."""
         self._token, self._issued = token, monotonic()
 
-    # -- What comes
+    # -- Input
 
     def arrived(self, arrival: Arrival) -> None:
         """Take note of an entry."""
@@ -309,7 +309,7 @@ class Device:
             waiting.pop(message.cid, None)
         return True
 
-    # -- What is to be done
+    # -- Tasks
 
     def tick(self, visit: Visit, now: float) -> None:
         """Mark, send again, and write something new."""

@@ -51,7 +51,7 @@ CHOICES = {
     "rest": 2,
     "change_password": 0.4,
 }
-"""How often each act is, in relation to the others."""
+"""The relative frequency of each act."""
 
 
 def family(kind: str, subject: int) -> tuple[str, int]:
@@ -201,7 +201,7 @@ class Life:
         if act.kind in changes:
             changes[act.kind](subject)
 
-    # -- What there is to do
+    # -- The acts
 
     def join_or_leave(self, visit: Visit, now: float) -> None:
         """Join a group, or leave it again."""

@@ -53,7 +53,7 @@ Frame = dict[str, Any]
 
 
 class Place(Protocol):
-    """Where a server is."""
+    """The address of a server."""
 
     node: str
     host: str
@@ -65,7 +65,7 @@ class Gone(Exception):
 
 
 class Proof(NamedTuple):
-    """How a login is proved: fields of LOGIN, and when its token was issued."""
+    """The proof of a login: fields of LOGIN, and the time at which its token was issued."""
 
     fields: Frame
     issued: float
@@ -225,7 +225,7 @@ class Visit:
         frame: Frame = json.loads(line)
         return frame
 
-    # -- What comes
+    # -- Input
 
     def _take(self, frame: Frame) -> None:
         assert self.link
@@ -293,7 +293,7 @@ class Visit:
             kind, body = TEXT, "" if entry.get("recalled") else entry["msg"]
         return Arrival(conversation, entry["seq"], entry["id"], body, how, monotonic(), kind, asked)
 
-    # -- What is to be done
+    # -- Tasks
 
     async def _tick_on(self) -> None:
         while True:

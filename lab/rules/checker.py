@@ -1,6 +1,6 @@
 """The judge: it holds the notes of a load against the log of messages in the database.
 
-It is a reading of "What is promised" (docs/protocol.md) of its own, and knows nothing of the server.
+It is a reading of "What is promised" (docs/protocol.md) of its own, and shares no code with the server.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Verdict:
 
     @property
     def kinds(self) -> Counter[str]:
-        """How many violations there are of each kind."""
+        """The number of violations of each kind."""
         return Counter(violation.kind for violation in self.violations)
 
     def __str__(self) -> str:

@@ -233,7 +233,7 @@ class Evidence:
 
     @cached_property
     def _seen(self) -> dict[Place, float]:
-        """When each entry came to any device for the first time."""
+        """The time at which each entry came to any device first."""
         seen: dict[Place, float] = {}
         for _, arrival in self.arrivals(past=True):
             place = arrival.conversation, arrival.seq

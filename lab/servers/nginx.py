@@ -14,7 +14,7 @@ CONF = ROOT / "conf" / "nginx_stream.conf"
 
 PORT = 8000
 FIRST_SERVER = 6001
-"""Where clients come to, and the first of the servers behind it, as they stand in the file."""
+"""The address for clients and that of the first server behind it, as they stand in the file."""
 
 SERVERS = re.compile(r"^( +server 127\.0\.0\.1:)\d+( .*;\n)(?:\1\d+\2)*", re.M)
 """The lines of the local servers, one after the other."""

@@ -51,7 +51,7 @@ OPTIONS = ("--login-failures", 1_000_000)
 """Of the nodes: clients in doubt about their password try more than one."""
 
 SECOND_FAULT = 0.25
-"""How likely another fault is at the same time."""
+"""Probability of another fault at the same time."""
 
 
 class Soak:
