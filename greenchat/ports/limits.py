@@ -68,8 +68,8 @@ class Limits(Protocol):
 
     @property
     def recall_seconds(self) -> float:
-        """How long the sender of a message may recall it."""
+        """Seconds in which the sender of a message may recall it."""
 
     @property
     def token_days(self) -> float:
-        """How long a token lasts."""
+        """Days for which a token is valid."""

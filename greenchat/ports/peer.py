@@ -11,11 +11,11 @@ class Peer(Protocol):
 
     @property
     def address(self) -> str:
-        """Where the peer is, ``HOST:PORT``, for the log and for limits."""
+        """The peer's ``HOST:PORT``, for the log and for limits."""
 
     @property
     def present(self) -> bool:
-        """Whether the peer has not ended its half: it may have, and what it sent before still wait."""
+        """True if the peer has not ended its half.  It may have, and its last requests still wait."""
 
     def send(self, frame: bytes) -> None:
         """Queue a frame, complete with its terminator.

@@ -26,7 +26,7 @@ from greenchat.model.records import (
 
 
 class Delivery(Protocol):
-    """What is to happen once a message is committed, or is not.
+    """The continuation of a message, for after its commit or its failure.
 
     The store calls exactly one of these, once, from the loop; neither may switch or raise.
     Within a conversation it calls them in the order of ``append``.

@@ -7,7 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 HOSTS = 1024
-"""Hosts whose network is remembered: each connection asks for it when it comes and when it goes."""
+"""Hosts with a remembered network: each connection asks for it when it comes and when it goes."""
 
 
 def display(address: tuple[Any, ...]) -> str:
@@ -33,7 +33,7 @@ def host_of(address: str) -> str:
 
 @lru_cache(HOSTS)
 def network_of(host: str) -> str:
-    """Return what one household or server has: an IPv4 address, or the hex of an IPv6 /64 (RFC 6177).
+    """Return the network of one household or server: an IPv4 address, or the hex of an IPv6 /64 (RFC 6177).
 
     All nodes of a cluster count by this text, also those of another version: it MUST stay as it is.
 

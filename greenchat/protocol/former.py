@@ -1,4 +1,4 @@
-"""The JSON in which the former version's nodes send entries and pushes, back to what was said.
+"""Reads entries and pushes out of the JSON in which the former version's nodes send them.
 
 Needed as long as nodes of that version may be in a cluster.
 """

@@ -1,7 +1,7 @@
 """Frames to messages: one typed Struct a message.  This module is the table of docs/protocol.md.
 
-What a client sends is a ``Request``, decoded in one step (parse, dispatch on ``msgid``, validate).
-What the server sends is a ``Reply`` (it echoes the request's ``cid``) or a push.  Fields that a
+A message from a client is a ``Request``, decoded in one step (parse, dispatch on ``msgid``, validate).
+A message from the server is a ``Reply`` (it echoes the request's ``cid``) or a push.  Fields that a
 frame does not have are ``UNSET``.  Lengths of texts are checked by the service, because they are
 configurable; types and the range of ids are checked here.
 """
@@ -67,7 +67,7 @@ BYE_REASONS = frozenset(get_args(ByeReason))
 """The reasons of which a client is told; a connection ends for others too."""
 
 
-# -- What clients send
+# -- Messages from clients
 
 
 class Request(Struct, tag_field="msgid", kw_only=True, gc=False):
@@ -231,7 +231,7 @@ class Find(Request, tag=30, kw_only=True):
     groupname: str | None = None
 
 
-# -- What stands inside replies
+# -- Parts of replies
 
 
 class UserItem(Struct, gc=False):
@@ -265,13 +265,13 @@ class GroupItem(FoundGroup, kw_only=True):
 
 
 class HeartbeatTerms(Struct, gc=False):
-    """How often the server expects a sign of life, and how many may be missed."""
+    """The interval at which the server expects a sign of life, and the number that may be missed."""
 
     interval: float
     max_missed: int
 
 
-# -- What the server sends
+# -- Messages from the server
 
 
 class Push(Struct, tag_field="msgid", kw_only=True, gc=False):
@@ -357,7 +357,7 @@ class Reply(Struct, tag_field="msgid", kw_only=True):
 
 
 class LoginAck(Reply, tag=2, kw_only=True):
-    """Who is logged in now, what belongs to them, and the first page of what they missed."""
+    """The user that is logged in, with friends and groups, and the first page of the backlogs."""
 
     id: int | UnsetType = UNSET
     name: str | UnsetType = UNSET
@@ -463,7 +463,7 @@ class FoundAck(Ack, tag=11, kw_only=True):
 
 
 Answer = Reply | HeartbeatReply | StoredAck
-"""What answers a request.  Its wire fills in ``cid`` and ``re``, and encodes entries (``SharedEntry``)."""
+"""The answer to a request.  Its wire fills in ``cid`` and ``re``, and encodes entries (``SharedEntry``)."""
 
 
 # -- The table

@@ -1,7 +1,7 @@
 """The native wire: a message is one JSON object, encoded and decoded in one step.
 
 Normative: docs/protocol.md.  A frame that cannot be decoded is looked at once more, off the fast path, for
-a sentence that tells its sender what is wrong.
+a sentence that tells its sender the fault.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from greenchat.protocol.messages import (
 from greenchat.protocol.wire import PAGE_BYTES, Fit, Frames, SharedEntry, fitting, new_slot
 
 _MARGIN = 1_024
-"""Bytes kept free in LOGIN_ACK for what is not counted."""
+"""Bytes kept free in LOGIN_ACK for fields that are not counted."""
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(ANY_REQUEST)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -187,7 +187,7 @@ _TERMS = {
     "`null`": "null",
     "`": "",
 }
-"""What msgspec says, and how people are told."""
+"""Words of msgspec's errors, and ours for people."""
 
 
 def is_passed_over(error: RequestError, re: int | None) -> bool:
@@ -204,7 +204,7 @@ def failure(error: RequestError, re: int | None, cid: str | None) -> Reply:
     """Return the reply that tells of a failed request.
 
     Args:
-        error: what went wrong.
+        error: the failure.
         re: the request's msgid; None if no request could be seen, for an ERROR.
         cid: the request's cid.
     """
@@ -223,7 +223,7 @@ def failure(error: RequestError, re: int | None, cid: str | None) -> Reply:
 
 
 def _explain(frame: bytes, error: Exception) -> MalformedFrame:
-    """Find out, off the hot path, what is wrong with a frame and how much of it can be read."""
+    """Find out, off the hot path, the fault of a frame, and read as much of it as is readable."""
     try:
         seen = msgspec.json.decode(frame)
     except _UNREADABLE:

@@ -12,14 +12,14 @@ from greenchat.protocol.wire import Frames, Speech
 
 
 class TcpOpening(Native):
-    """Take what a client says until its first frame is complete (``wire.Opening``).
+    """Take a client's bytes until its first frame is complete (``wire.Opening``).
 
     A newline ends frames of the native wire, NUL those of the classic one.  Empty lines before the first
     frame tell nothing.  Until then the opening is the wire itself: a client that says nothing is told in
     the native wire why its connection ends.
 
     Args:
-        clients: what the connections of classic clients share.
+        clients: the state that the connections of classic clients share.
         address: ``HOST:PORT`` of the client.
         max_frame: bytes that a frame may have.
 

@@ -1,4 +1,4 @@
-"""The PROXY protocol: what a proxy says, before all else, of the client that it speaks for.
+"""The PROXY protocol: a header in which a proxy names the client of a connection, before all else.
 
 Version 1 (a line of text) and version 2 (binary), after HAProxy's proxy-protocol.txt, sections 2.1
 and 2.2.  Only the source of a TCP connection counts here; TLVs are skipped.
@@ -39,7 +39,7 @@ _PORT = re.compile(rb"0|[1-9]\d{0,4}")
 
 
 class BadProxyHeader(GreenchatError):
-    """Raised if what came is no PROXY header; the fault of the proxy, or of who came without one."""
+    """Raised if the first bytes are no PROXY header; the fault of the proxy, or of a client without one."""
 
 
 class ProxyHeader(NamedTuple):
@@ -48,7 +48,7 @@ class ProxyHeader(NamedTuple):
     Attributes:
         source: address and port of the client; None where they are those of the connection itself (a
             health check, or a client that the proxy cannot tell of).
-        size: bytes of the header; what follows is the client's.
+        size: bytes of the header; the client's bytes follow.
     """
 
     source: tuple[str, int] | None
@@ -59,7 +59,7 @@ def read_header(data: bytes) -> ProxyHeader | None:
     """Read the header that a stream begins with.
 
     Args:
-        data: what came so far; what the client sent may stand behind the header.
+        data: the bytes so far; bytes of the client may stand behind the header.
 
     Returns:
         None if more is needed: then all of it belongs to the header, and it is shorter than ``MAX_HEADER``.
@@ -130,7 +130,7 @@ def _read_binary(data: bytes) -> ProxyHeader | None:
 
 
 def _source_of_block(family: int, block: bytes) -> tuple[str, int] | None:
-    """Return the source; None for what is no TCP (section 2.2: then as if unspecified)."""
+    """Return the source; None for a protocol other than TCP (section 2.2: as if unspecified)."""
     kind = _ADDRESS.get(family)
     if kind is None:
         return None
@@ -141,5 +141,5 @@ def _source_of_block(family: int, block: bytes) -> tuple[str, int] | None:
 
 
 def _plain(address: IPv4Address | IPv6Address) -> str:
-    """Write an address; an IPv4 one that a dual-stack proxy saw as IPv6, as what it is."""
+    """Write an address; an IPv4 one that a dual-stack proxy saw as IPv6 is written as IPv4."""
     return str(getattr(address, "ipv4_mapped", None) or address)

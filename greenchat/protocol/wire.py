@@ -24,7 +24,7 @@ from greenchat.model.records import Entry
 from greenchat.protocol.messages import Answer, LoginAck, Push, Request
 
 Frames = Sequence[bytes]
-"""What is sent for one message: no frame where the wire shows nothing, several where it takes several."""
+"""The frames of one message: none where the wire shows nothing, several where it takes several."""
 
 
 class OtherProtocol(Exception):
@@ -35,7 +35,7 @@ class OtherProtocol(Exception):
 
 
 class Framing(Protocol):
-    """Split what a client sends into frames."""
+    """Split a client's bytes into frames."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes from the client and return the frames that are now complete, in order.
@@ -48,7 +48,7 @@ class Framing(Protocol):
 
 
 class Wire(Protocol):
-    """How one client speaks: frames to requests, and what the service says to frames.
+    """The protocol of one client: frames to requests, and answers, entries and pushes to frames.
 
     Attributes:
         slot: where this wire's frames stand in a ``Shared`` message.  Wires with the same slot MUST return
@@ -92,14 +92,14 @@ class Wire(Protocol):
     def login_room(self, request: Request, ack: LoginAck) -> Fit:
         """Return how many entries of the backlog the answer to a login has room for, as a function.
 
-        Drops from the answer, which has no entries yet, what this wire has no room for anyway.
+        Drops from the answer, which has no entries yet, the parts for which this wire has no room anyway.
         """
 
     def entry(self, entry: Entry, reader: int) -> Frames:
         """Return an entry of the log as a user gets it: the same live, offline and in a history.
 
         Args:
-            entry: what the log holds.
+            entry: the entry of the log.
             reader: the user; only the sender sees the ``cid``.
         """
 
@@ -107,7 +107,7 @@ class Wire(Protocol):
         """Return a message that is no entry: presence, typing, read marks."""
 
     def bye(self, reason: str, retry_after: float | None) -> Frames:
-        """Return the last words to a client whose connection the server ends.
+        """Return the frames with which the server ends a client's connection.
 
         Args:
             reason: for which it ends; none is told that is not one of BYE.
@@ -115,7 +115,7 @@ class Wire(Protocol):
         """
 
     def refused(self, error: RequestError, first: bytes | None) -> Frames:
-        """Return what a client is told that may not stay.
+        """Return the frames with which a client is refused.
 
         Args:
             error: the reason.
@@ -124,7 +124,7 @@ class Wire(Protocol):
 
 
 class Speech(NamedTuple):
-    """How a client speaks, once that is known."""
+    """The wire and framing of a client, once they are known."""
 
     framing: Framing
     wire: Wire
@@ -197,7 +197,7 @@ class SharedEntry(Shared):
     """An entry of the log for one reader, or for all in a group but its sender.
 
     Attributes:
-        entry: what the log holds.
+        entry: the entry of the log.
         reader: the user, as for ``Wire.entry``; ``NOBODY`` for all others of a group.
     """
 

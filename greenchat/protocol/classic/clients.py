@@ -1,4 +1,4 @@
-"""What the connections of all classic clients share: time zone, clock, and the dialects that were logged."""
+"""The state that all classic clients share: time zone, clock, and the dialects that were logged."""
 
 from __future__ import annotations
 

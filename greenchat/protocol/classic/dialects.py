@@ -55,7 +55,7 @@ _INSTEAD = {"id": "name", "password": "token"}
 """Fields that LOGIN may have instead."""
 
 _TELLING = (MsgId.ONE_CHAT, MsgId.GROUP_CHAT, MsgId.REG, MsgId.ADD_FRIEND, MsgId.CREATE_GROUP)
-"""Requests whose fields tell them from others, strictest first."""
+"""Requests that differ from others in their fields, strictest first."""
 
 _ANYWHERE = frozenset({"msgid", "cid"})
 """Fields that tell nothing of the request."""

@@ -21,7 +21,7 @@ class Welcome(NamedTuple):
     Attributes:
         frame: LOGIN_ACK.
         shown: offline messages that it holds, the first of those given.
-        left_out: a sentence about what did not fit; "" if all did.
+        left_out: a sentence about the parts that did not fit; "" if all did.
     """
 
     frame: bytes
@@ -128,7 +128,7 @@ _SENTENCES = {
     NotAllowed.errno: "this account is logged in at too many places",
     Busy.errno: "the server is busy: try again in a moment",
 }
-"""Why a login is refused, for people who know nothing of devices and tokens."""
+"""Sentences about a refused login, for people that know nothing of devices and tokens."""
 
 
 def login_refusal(error: RequestError) -> str:

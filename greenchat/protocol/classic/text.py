@@ -38,7 +38,7 @@ def _reach(text: str, start: int, room: int) -> int:
 
 
 def _break(text: str, start: int, end: int) -> int:
-    """Return the best end of a piece in the last quarter of what fits."""
+    """Return the best end of a piece, in the last quarter of the text that fits."""
     least = end - (end - start) // 4
     for place in range(end, least - 1, -1):
         if text[place - 1].isspace():

@@ -49,7 +49,7 @@ class ClassicWire:
     """Speak with one original client.
 
     Args:
-        clients: what the connections of classic clients share.
+        clients: the state that the connections of classic clients share.
         address: ``HOST:PORT`` of the client.
     """
 
@@ -149,7 +149,7 @@ class ClassicWire:
     # -- A login
 
     def _logged_in(self, request: Request, ack: LoginAck) -> Frames:
-        """Return LOGIN_ACK, and a live message from the user's own name of what did not fit."""
+        """Return LOGIN_ACK, and a live message from the user's own name about the parts that did not fit."""
         frame, _, left_out = self._welcome(request, ack, ack.offlinemsg or [])
         return [frame + NUL, *(self._notice(ack, left_out) if left_out else ())]
 

@@ -50,8 +50,8 @@ _log = logging.getLogger(__name__)
 
 
 _Reached = tuple[int, int | None, int]
-"""How far a conversation was handed out: the seq, the hash of that entry (None: not known here), and how many
-sessions had come by then.  A plain tuple, since there is one for each message."""
+"""The last entry of a conversation that was handed out: seq, hash (None: not known here), and the number of
+logins by then.  A plain tuple, since there is one for each message."""
 
 _NOTHING: _Reached = (0, None, 0)
 

@@ -1,1 +1,1 @@
-"""One logged-in device: its connection, what it has and what it may be sent now, and the end of its login."""
+"""One logged-in device: its connection, the entries that it has and is sent, and the end of its login."""

@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, as the handlers of requests see it, and the one gate out."""
+"""The client of a connection, as the handlers of requests see it, and the one way out to it."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ NO_CLAIM = Claim()
 
 
 class Caller:
-    """What the service knows of a connection.
+    """The service's state of a connection.
 
     Attributes:
         claim: the login's place in the order of the device's logins.
-        service: what all of this node share.
+        service: the state that all sessions of this node share.
         peer: the other end.
-        user: the id of who is logged in; None before, and after LOGINOUT.
+        user: the id of the user that is logged in; None before, and after LOGINOUT.
         name: the user's name.
         device: the name of the user's device.
         entered: the login's number (see ``Hub``).
         doubted_hash: of a password that may have been set here: the answer to it was lost.
         wire: how the client speaks; the connection changes it before the first request, and never later.
         flow: the messages under way to the database.
-        stream: what the device is sent here; there from the first login on, and over after LOGINOUT.
+        stream: the entries and pushes for the device; there from the first login on, and over after LOGINOUT.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class Caller:
 
     @property
     def id(self) -> int:
-        """The id of who is logged in.
+        """The id of the user that is logged in.
 
         Raises:
             NotLoggedIn: nobody is, or no longer.
@@ -77,7 +77,7 @@ class Caller:
 
     @property
     def settled(self) -> bool:
-        """Whether the login is done: the database has it, and the peer has the answer."""
+        """True once the login is done: the database has it, and the peer has the answer."""
         return self.user is not None and not self.stream.is_holding
 
     # -- Out
@@ -118,7 +118,7 @@ class Caller:
         """Send the backlogs of a stream in a greenlet of its own."""
         self.service.later(0, partial(catch_up, self, stream))
 
-    # -- Who is logged in
+    # -- Login and logout
 
     def enter(self, userid: int, name: str, device: str) -> None:
         """Become the session of a user's device; its stream holds back until the login has been answered."""

@@ -64,7 +64,7 @@ def next_page(reader: Reader, only: int | None = None, fit: Fit | None = None) -
     Args:
         reader: the connection.
         only: the conversation that the server catches up on; None for those that the client pages through.
-        fit: returns as many of the first entries as the page may have; None: what fits ``PAGE_BYTES``.
+        fit: returns as many of the first entries as the page may have; None: those that fit ``PAGE_BYTES``.
 
     Raises:
         Busy: another page is being read for the connection; or as the store says.
@@ -74,7 +74,7 @@ def next_page(reader: Reader, only: int | None = None, fit: Fit | None = None) -
         read = _read(reader, stream, spans)
         if stream.is_over:
             return []
-        # No switch from here on: what stands is sent before anything else can happen.
+        # No switch from here on: nothing else can happen before these entries are sent.
         standing = {span.conversation for span in spans if stream.stands(span, only)}
         entries = [entry for entry in read if entry.conversation in standing]
         mine = shared(reader, entries)
@@ -113,7 +113,7 @@ def catch_up(reader: Reader, stream: Stream) -> None:
     """Send the backlogs that the server sends by itself, and try again until there are none.  May switch.
 
     A stream has at most one such greenlet (``Stream.is_catching_up``).  Two would send the same backlog, and
-    what one counts late might have been sent by the other.
+    entries that one of them counts late might have been sent by the other.
     """
     try:
         stream.is_catching_up = not _send_backlogs(reader, stream)
@@ -137,7 +137,7 @@ def _send_backlogs(reader: Reader, stream: Stream) -> bool:
 def _send_page(reader: Reader, stream: Stream, conversation: int) -> None:
     """Look up where a device stands in a conversation, and send the next page of its backlog.  May switch.
 
-    What has been read is late: an entry may have been sent live meanwhile, or word of a leaving have come.
+    Race: while the log was read, an entry may have been sent live, or word of a leaving have come.
     So it is used only if the conversation is still CATCHING_UP, with no switch after that look.
     """
     stream.look_up(conversation)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Receipt:
-    """What a device has of a conversation (see ``ports.Store.move_cursor``): all numbers are seqs, 0 is none.
+    """The entries of a conversation that a device has, as seqs; 0 is none (see ``ports.Store.move_cursor``).
 
     Attributes:
         received: up to this seq the device has acknowledged all.

@@ -59,7 +59,7 @@ ANSWERED   LOGIN_ACK has been sent (an event of all conversations at once)
 Transitions
 ===========
 
-Each cell is the next state; ``=`` stays, and what has no cell cannot happen.
+Each cell is the next state; ``=`` stays, and an event without a cell cannot happen.
 
 =========  =======  ===========  ===========  ===========  ===========  ===========  ===========
 event      action   HOLDING      LIVE         CAUGHT_UP    PAGING       CATCHING_UP  CHECKING
@@ -86,8 +86,8 @@ Why this is enough
 - A page is planned with the state and ``sent`` of that moment, and counts only if both are the same once it
   has been read (``Stream.stands``).  So no two pages hold the same entry, and LEFT voids the page that is
   being read.
-- ``head`` never goes back, and NO_MEMBER alone drops a backlog.  So what is read late, by a login or a
-  lookup, adds to what has been heard meanwhile and takes nothing from it.
+- ``head`` never goes back, and NO_MEMBER alone drops a backlog.  So a late result of a read, by a login or a
+  lookup, adds to the events of the meantime and takes nothing from them.
 - Entries are handed out by the membership that was read last, and a stream hears of that one (MISSING)
   before it is handed an entry by it.
 """

@@ -81,7 +81,7 @@ class Backlog:
 
 
 class Stream:
-    """What one device is sent on one connection, from its login to its logout.
+    """The entries and pushes for one device on one connection, from its login to its logout.
 
     Args:
         outlet: the connection.
@@ -233,7 +233,7 @@ class Stream:
         self._holdback.drop_pushes(kind)
 
     def login_answered(self) -> None:
-        """Let what was held back follow LOGIN_ACK."""
+        """Send the held-back entries and pushes behind LOGIN_ACK."""
         self._default = TABLE[Event.ANSWERED].states[self._default]
         self._is_direct = self._wire.confirms and not self._wire.pace
         for conversation, seq, message in self._holdback.release():
@@ -276,7 +276,7 @@ class Stream:
         self._step(conversation, Event.MISSING, sent=after)
 
     def send_upto(self, conversation: int, cursor: int, head: int) -> None:
-        """Have the server send what the device lacks up to ``head``, unless it is on its way.
+        """Have the server send the entries that the device lacks up to ``head``, unless it is on its way.
 
         Args:
             conversation: its id.
@@ -318,7 +318,7 @@ class Stream:
             groupid: the group.
             joined: the last seq before the user joined it.
             handed_out: the last seq of the group that was handed out here.
-            had_all: entries were handed out to this user too.  Without that, what the device lacks is sent
+            had_all: entries were handed out to this user too.  Without that, the missing entries are sent
                 from the log.
         """
         conversation = of_group(groupid)
@@ -344,7 +344,7 @@ class Stream:
 
         Word of a leaving may have been lost.  The server sends these backlogs by itself from now on.
         """
-        self._is_unsure = self.is_holding  # what the login reads may be from before
+        self._is_unsure = self.is_holding  # the login may read the state from before
         for conversation in self.paging():
             if group_of(conversation) is not None:
                 self._check(conversation)
@@ -365,7 +365,7 @@ class Stream:
         return [number for number, backlog in self._backlogs.items() if backlog.state is PAGING]
 
     def next_to_catch_up(self) -> int | None:
-        """Return a conversation whose backlog the server is to send; None if there is none."""
+        """Return a conversation with a backlog that the server is to send; None if there is none."""
         for conversation, backlog in self._backlogs.items():
             if backlog.state is CATCHING_UP or backlog.state is CHECKING:
                 return conversation

@@ -22,12 +22,12 @@ def end_elsewhere(
 
     Args:
         service: of this node.
-        userid: whose device it is.
+        userid: the user of the device.
         device: its name.
-        state: what the database returned for the login here.
+        state: the database's answer for the login here.
         seats: the nodes where the bus has seen the device.
     """
-    # The database knows of logins that the bus has not seen: it may have lost what it knew.
+    # The database knows of logins that the bus has not seen: it may have lost its data.
     nodes = set(seats)
     if state.before is not None and state.before in service.bus.nodes():
         nodes.add(state.before)
