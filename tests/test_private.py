@@ -26,6 +26,11 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__") and name not in NAMEDTUPLE
 
 
+def called(node: ast.Call) -> str:
+    """Return the last name of a function that is called."""
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
 def intrusions(source: str) -> Iterator[str]:
     """Yield each use of a private name of another object, class or module."""
     tree = ast.parse(source)
@@ -37,7 +42,7 @@ def intrusions(source: str) -> Iterator[str]:
                 yield f"{owner}.{node.attr}"
         elif isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names if is_private(alias.name))
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in PATCHING:
+        elif isinstance(node, ast.Call) and called(node) in PATCHING:
             named = [arg.value for arg in node.args[:2] if isinstance(arg, ast.Constant)]
             texts = [name for name in named if isinstance(name, str)]
             yield from (name for name in texts if is_private(name.rpartition(".")[2]))

@@ -36,7 +36,11 @@ class Nc:
         self._unread = b""
 
     def say(self, text: str) -> None:
-        self._socket.sendall(b"%d:%b," % (len(text), text.encode()))
+        self.write(b"%d:%b," % (len(text), text.encode()))
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._socket.sendall(data)
 
     def hear(self) -> str:
         """Return the next text; "" at the end of the stream."""
@@ -103,12 +107,12 @@ def test_what_is_no_netstring_ends_the_connection_without_a_word(nc: tuple[Serve
     _, come = nc
     for said in (b"GET / HTTP/1.1\r\n", b"12345678:"):
         with closing(come()) as person:
-            person._socket.sendall(said)
+            person.write(said)
             assert person.hear() == ""
 
 
 def test_a_frame_over_the_limit_is_told(nc: tuple[Server, Callable[[], Nc]]) -> None:
     _, come = nc
     person = come()
-    person._socket.sendall(b"100000:x")
+    person.write(b"100000:x")
     assert [person.hear(), person.hear()] == ["no: a frame may have 65536 bytes", "bye: protocol"]
