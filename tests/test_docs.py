@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec import Struct
@@ -22,8 +21,7 @@ from greenchat.errors import MalformedFrame
 from greenchat.protocol import messages as m
 from greenchat.protocol.native import NATIVE
 from lab import ROOT
-from lab.servers.node import environment
-from tests.system.server import DEADLINE, Client, Frame, Server
+from tests.pages import blocks, lines, page
 
 PAGES = [
     "README.md",
@@ -50,27 +48,8 @@ PARSER = Path(sys.prefix) / "tests/diagrams/parse.mjs"
 ARCHITECTURE = sorted(f"docs/architecture/{path.name}" for path in (ROOT / "docs/architecture").glob("*.md"))
 """The pages on the architecture; their README leads to each."""
 
-OF_THE_RUN = {"time", "token", "server"}
-"""Fields whose values differ from run to run."""
-
 NOT_UNDERSTOOD = {3, 4}
 """Errnos of the answers to frames that no request can be made of."""
-
-
-def page(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
-
-
-def blocks(text: str, language: str = "") -> list[str]:
-    """Return what stands between the fences of a page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
-
-
-def lines(block: str, sent: str, received: str) -> Iterator[tuple[bool, str]]:
-    """Yield the frames of an example, each with whether the client sends it."""
-    for line in block.splitlines():
-        if line.startswith((sent, received)):
-            yield line.startswith(sent), line[len(sent) :]
 
 
 # -- Settings
@@ -228,90 +207,11 @@ def test_the_protocol_page_shows_every_message() -> None:
     assert set(m.MsgId) <= shown
 
 
-# -- Sessions
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """An empty server with the heartbeats of the examples."""
-    server = Server(tmp_path, "--heartbeat-interval", 60, "--login-timeout", 60)
-    yield server
-    server.close()
-
-
-def comparable(value: Any) -> Any:
-    """Return a frame without what differs from run to run."""
-    if isinstance(value, list):
-        return [comparable(item) for item in value]
-    if isinstance(value, dict):
-        return {name: "…" if name in OF_THE_RUN else comparable(item) for name, item in value.items()}
-    return value
-
-
-def replay(server: Server, frames: Iterator[tuple[bool, str]]) -> None:
-    """Send what the example sends on one connection, and hold what comes against what it shows."""
-    shown: list[Frame] = []
-    got: list[Frame] = []
-    with Client(server) as client:
-        for sent, text in frames:
-            if sent:
-                client.write(text.encode() + b"\n")
-            else:
-                shown.append(json.loads(text))
-                got.append(client.read())
-    assert shown
-    assert comparable(got) == comparable(shown)
-
-
-def register(server: Server, *names: str) -> None:
-    with Client(server) as client:
-        for name in names:
-            client.done(4, name=name, password="secret")
-
-
-def test_the_session_with_nc_is_a_real_one(server: Server) -> None:
-    register(server, "ann", "bob")
-    (session,) = [block for block in blocks(page("README.md")) if block.startswith("$ nc ")]
-    replay(server, lines(session, "> ", "< "))
-
-
-def test_the_first_session_of_the_protocol_page_is_a_real_one(server: Server) -> None:
-    text = page("docs/protocol.md").partition("## Your first session")[2].partition("\n## ")[0]
-    sessions = blocks(text)
-    assert len(sessions) == 2
-    for session in sessions:
-        replay(server, lines(session, "C: ", "S: "))
-
-
 def test_the_terminal_sessions_use_commands_that_exist() -> None:
     sessions = [block for block in blocks(page("README.md")) if "Welcome, " in block]
     typed = [set(re.findall(r"^> (\w+)", session, re.M)) for session in sessions]
     assert len(typed) == 2
     assert set.union(*typed) <= set(COMMANDS)
-
-
-def test_the_answering_machine_answers(server: Server) -> None:
-    (program,) = blocks(page("README.md"), "python")
-    assert "6000" in program
-    machine = subprocess.Popen(
-        [sys.executable, "-u", "-c", program.replace("6000", str(server.port))],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        server.wait_for_rows([(1,)], "SELECT id FROM User WHERE name = 'echo'")
-        register(server, "ann")
-        with Client(server) as ann:
-            ann.login(name="ann", password="secret")
-            ann.done(6, toid=1, msg="Are you there?")
-            assert ann.wait(msgid=6, id=1)["msg"] == "You said: Are you there?"
-    finally:
-        machine.terminate()
-        said, complaints = machine.communicate(timeout=DEADLINE)
-    assert said.endswith("Z ann Are you there?\n")
-    assert complaints == ""
 
 
 def test_the_tests_that_the_security_page_names_exist() -> None:
