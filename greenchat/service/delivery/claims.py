@@ -36,10 +36,15 @@ class Claim(Struct, gc=False, eq=False):
     _newest: str = ""
     _void: str = ""
 
-    def open(self, since: str) -> None:
-        """Note the instant that the database has given to the login."""
-        self.inherit(since)
+    def open(self, since: str) -> bool:
+        """Note the instant that the database has given to the login.
+
+        Returns:
+            True if another login of the device, or one that is void, was reported before.
+        """
+        self.since = max(self.since, since)
         self.is_open = True
+        return bool(self._newest or self._void)
 
     def inherit(self, since: str) -> None:
         """Take over the instant of a login at the same node that this one has replaced."""

@@ -124,7 +124,7 @@ class Caller:
         """Become the session of a user's device; its stream holds back until the login has been answered."""
         self.user, self.name, self.device = userid, name, device
         self.claim = Claim()
-        receipts = Receipts(partial(self.service.store.move_cursor, userid, device))
+        receipts = Receipts(self.service.store, userid, device)
         echoed = of_pair(userid, userid) if self.wire.echoes else 0
         self.stream = Stream(self, self.wire, self.peer.send, receipts, echoed)
         self.service.hub.add(self, userid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 
 class Receipt:
@@ -25,18 +25,30 @@ class Receipt:
         return max(reached, self.own_to) if reached >= self.own_from - 1 else reached
 
 
+class Cursors(Protocol):
+    """The part of ``ports.Store`` that receipts need."""
+
+    def move_cursor(
+        self, userid: int, device: str, conversation: int, received: int, own_from: int, own_to: int, /
+    ) -> None:
+        """Move a device's cursor."""
+
+
 class Receipts:
     """The receipts of one login.
 
     Args:
-        move: ``move(conversation, received, own_from, own_to)`` moves the device's cursor (see
-            ``ports.Store.move_cursor``).
+        store: has the cursors.
+        userid: the user that is logged in.
+        device: the name of the user's device.
     """
 
-    __slots__ = ("_move", "_receipts")
+    __slots__ = ("_device", "_receipts", "_store", "_userid")
 
-    def __init__(self, move: Callable[[int, int, int, int], None]) -> None:
-        self._move = move
+    def __init__(self, store: Cursors, userid: int, device: str) -> None:
+        self._store = store
+        self._userid = userid
+        self._device = device
         self._receipts: dict[int, Receipt] = {}
 
     def received(self, conversation: int, seq: int) -> None:
@@ -46,7 +58,9 @@ class Receipts:
             receipt = self._receipts[conversation] = Receipt()
         if seq > receipt.received:
             receipt.received = seq
-            self._move(conversation, receipt.received, receipt.own_from, receipt.own_to)
+            self._store.move_cursor(
+                self._userid, self._device, conversation, seq, receipt.own_from, receipt.own_to
+            )
 
     def sent(self, conversation: int, seq: int) -> None:
         """Count the device's own entry as received, as soon as nothing before it is pending."""
@@ -61,7 +75,9 @@ class Receipts:
                 receipt.received = max(receipt.received, own_to)
             receipt.own_from = seq
         receipt.own_to = seq
-        self._move(conversation, receipt.received, receipt.own_from, seq)
+        self._store.move_cursor(
+            self._userid, self._device, conversation, receipt.received, receipt.own_from, seq
+        )
 
     def reached(self, conversation: int, cursor: int) -> int:
         """Return up to which seq the device has a conversation, given its cursor in the database."""

@@ -98,7 +98,13 @@ from enum import Enum
 from typing import NamedTuple
 
 
-class State(Enum):
+class _Kind(Enum):
+    """An enumeration that is hashed by identity: by name, as usual, it takes a call for each look-up."""
+
+    __hash__ = object.__hash__
+
+
+class State(_Kind):
     """The state of one conversation on one connection."""
 
     HOLDING = "holding back"
@@ -109,7 +115,7 @@ class State(Enum):
     CHECKING = "checking the membership"
 
 
-class Event(Enum):
+class Event(_Kind):
     """An event of one conversation on one connection."""
 
     EARLY = "entry during the login"

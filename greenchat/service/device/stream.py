@@ -130,7 +130,7 @@ class Stream:
         self._send = send
         self.echoed = echoed
         self._default = HOLDING  # of the conversations without seqs
-        self._holdback = Holdback()
+        self._holdback: Holdback | None = Holdback()  # until the login has been answered
         self._backlogs: dict[int, Backlog] = {}
         self._joined: dict[int, int] = {}
         self._is_direct = False
@@ -196,6 +196,7 @@ class Stream:
         if action is Action.SEND:
             self._outlet.send_entry(conversation, seq, entry)
         elif action is Action.HOLD:
+            assert self._holdback is not None
             self._holdback.hold(conversation, seq, entry)
 
     def deliver_own(self, entry: Entry) -> None:
@@ -223,20 +224,22 @@ class Stream:
 
     def notify(self, push: SharedPush) -> None:
         """Send a push, or hold it back.  Never switches or raises."""
-        if self.is_holding:
+        if self._holdback is not None:
             self._holdback.hold_push(push)
         else:
             self._outlet.notify(push)
 
     def drop_pushes(self, kind: type[Push]) -> None:
         """Drop the held pushes of a kind: the answer to the login tells as much."""
-        self._holdback.drop_pushes(kind)
+        if self._holdback is not None:
+            self._holdback.drop_pushes(kind)
 
     def login_answered(self) -> None:
         """Send the held-back entries and pushes behind LOGIN_ACK."""
         self._default = TABLE[Event.ANSWERED].states[self._default]
         self._is_direct = self._wire.confirms and not self._wire.pace
-        for conversation, seq, message in self._holdback.release():
+        holdback, self._holdback = self._holdback, None
+        for conversation, seq, message in () if holdback is None else holdback.release():
             if seq == NO_SEQ:
                 self._outlet.notify(message)
             elif self._is_after_joining(conversation, seq):
@@ -350,8 +353,8 @@ class Stream:
                 self._check(conversation)
 
     def _check(self, conversation: int) -> None:
-        seqs = self._holdback.take_out(conversation)  # they stay in the log
-        if not seqs:
+        seqs = None if self._holdback is None else self._holdback.take_out(conversation)
+        if not seqs:  # else they stay in the log
             self._step(conversation, Event.LEFT)
         elif conversation in self._backlogs:
             self._step(conversation, Event.LEFT, head=seqs[-1])
@@ -362,6 +365,8 @@ class Stream:
 
     def paging(self) -> list[int]:
         """Return the conversations that the client pages through."""
+        if not self._backlogs:
+            return []
         return [number for number, backlog in self._backlogs.items() if backlog.state is PAGING]
 
     def next_to_catch_up(self) -> int | None:

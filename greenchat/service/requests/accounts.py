@@ -269,12 +269,12 @@ def _settle(
         reopen_elsewhere(service, userid, device, state.since)
         raise BadCredentials
     end_elsewhere(service, userid, device, state, there)
-    caller.claim.open(state.since)
-    if caller.claim.is_outdated:
-        caller.peer.close("replaced")
-        give_up(service, caller)
-        return
-    open_again(service, caller)
+    if caller.claim.open(state.since):
+        if caller.claim.is_outdated:
+            caller.peer.close("replaced")
+            give_up(service, caller)
+            return
+        open_again(service, caller)
     token = service.tokens.issue(userid, device, state.generation)
     welcome(caller, request, state, token)
     note(caller, "logged in", userid, account.name, device)

@@ -11,6 +11,20 @@ from greenchat.protocol.wire import Shared, Wire
 SLOT = 7
 
 
+class Cursors:
+    """A store that only notes how cursors are moved."""
+
+    def __init__(self) -> None:
+        self.moves: list[tuple[int, int, int, int]] = []
+
+    def move_cursor(
+        self, userid: int, device: str, conversation: int, received: int, own_from: int, own_to: int
+    ) -> None:
+        """Note a move."""
+        assert (userid, device) == (1, "")
+        self.moves.append((conversation, received, own_from, own_to))
+
+
 def wire(*, paced: bool = False) -> Wire:
     """Return a wire, as far as a stream looks at it."""
     return cast(Wire, SimpleNamespace(slot=SLOT, confirms=not paced, pace=0.03 if paced else 0.0))

@@ -7,13 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenchat.service.device.receipts import Receipts
+from tests.service.device.support import Cursors
 
 Moves = list[tuple[int, int, int, int]]
 
 
 def keep(moves: Moves) -> Receipts:
     """Return receipts that note how they move the cursor."""
-    return Receipts(lambda *move: moves.append(move))
+    cursors = Cursors()
+    cursors.moves = moves
+    return Receipts(cursors, 1, "")
 
 
 def follow(events: str) -> tuple[Receipts, list[bool]]:

@@ -9,7 +9,7 @@ from greenchat.protocol.wire import Shared, SharedPush
 from greenchat.service.device.receipts import Receipts
 from greenchat.service.device.states import CATCHING_UP, CAUGHT_UP, CHECKING, HOLDING, LIVE, PAGING
 from greenchat.service.device.stream import PAGE_MESSAGES, Stream
-from tests.service.device.support import live, own, wire
+from tests.service.device.support import Cursors, live, own, wire
 
 PAIR, OTHER_PAIR = 1, 2
 GROUP_ID = 7
@@ -44,7 +44,7 @@ class Connection:
 def logging_in(*, paced: bool = False, echoed: int = 0) -> tuple[Stream, Connection]:
     """Return the stream of a login that is being answered."""
     connection = Connection()
-    receipts = Receipts(lambda *receipt: None)
+    receipts = Receipts(Cursors(), 1, "")
     return Stream(connection, wire(paced=paced), connection.send, receipts, echoed), connection
 
 

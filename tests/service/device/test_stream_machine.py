@@ -20,7 +20,7 @@ from greenchat.protocol.wire import Shared
 from greenchat.service.device.receipts import Receipts
 from greenchat.service.device.states import CATCHING_UP, CAUGHT_UP, LIVE, PAGING
 from greenchat.service.device.stream import Stream
-from tests.service.device.support import live, own, wire
+from tests.service.device.support import Cursors, live, own, wire
 
 EXAMPLES = 20 * int(os.environ.get("MACHINE_EXAMPLES", "100"))
 
@@ -125,7 +125,7 @@ class Scene:
             self.connection.known = random.choice([self.connection.joined, None])
         self.is_forgotten = False
         self.is_paced = random.randrange(3) == 0
-        receipts = Receipts(lambda *receipt: None)
+        receipts = Receipts(Cursors(), 1, "")
         self.stream = Stream(self.connection, wire(paced=self.is_paced), self.connection.send, receipts)
         self.tasks: list[Task] = [self.answer_login()]
 
