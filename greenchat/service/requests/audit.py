@@ -23,8 +23,8 @@ def note(caller: Caller, event: str, userid: int | None, name: str, device: str 
         name: the account's name.  A name that nobody has is left out: it may be a mistyped password.
         device: the name of the device.
     """
-    where = caller.peer.address, caller.service.node.name
-    if userid is None:
-        _log.info("%s: user=unknown from=%s node=%s", event, *where)
-    else:
-        _log.info("%s: user=%d name=%r device=%r from=%s node=%s", event, userid, name, device, *where)
+    if _log.isEnabledFor(logging.INFO):
+        whose = "user=unknown" if userid is None else f"user={userid} name={name!r} device={device!r}"
+        line = f"{event}: {whose} from={caller.peer.address} node={caller.service.node.name}"
+        # What Logger.info does, without three of its calls: each login comes here.
+        _log.handle(_log.makeRecord(_log.name, logging.INFO, "", 0, line, (), None))
