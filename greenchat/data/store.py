@@ -29,6 +29,7 @@ from greenchat.data.queries.append import (
 )
 from greenchat.errors import Busy, RequestError, Uncertain
 from greenchat.model import records
+from greenchat.ports.store import Delivery, Store
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ APPENDS = (append_new, append_any, append_any, append_any)
 """The ways to append a batch, in order: fast, then careful, and again if another server was faster."""
 
 
-class SqlStore:
-    """``ports.Store`` over SQL.
+class SqlStore(Store):
+    """The store over SQL.
 
     Args:
         database: which one.
@@ -58,6 +59,8 @@ class SqlStore:
     Attributes:
         database: as given.
     """
+
+    append: Callable[[records.NewEntry, Delivery], bool]
 
     def __init__(
         self,

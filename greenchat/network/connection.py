@@ -16,11 +16,13 @@ from greenchat.metrics import (
     RECEIVED_BYTES,
     RECEIVED_FRAMES,
 )
-from greenchat.network.outbox import BEHIND, OUTBOX_LIMIT, Flusher, Outbox
+from greenchat.network.outbox import BEHIND, OUTBOX_LIMIT, Flusher, Outbox, Owner
 from greenchat.network.reader import BY_SERVICE, BY_SUPERVISION, Reader
 from greenchat.network.shaper import Shaper
+from greenchat.network.silent import Stranger
 from greenchat.network.tls import BrokenTls
 from greenchat.network.transport import Transport
+from greenchat.ports.peer import Peer
 from greenchat.protocol.lines import FrameTooLarge
 from greenchat.protocol.wire import Frames, Framing, Opening, OtherProtocol, Speech, Wire
 
@@ -72,8 +74,8 @@ OpenSession = Callable[["Connection", Wire], Session]
 """Make the service's side of a connection, given how a client is spoken to that has said nothing yet."""
 
 
-class Connection:
-    """A peer's connection; implements ``ports.Peer``.
+class Connection(Peer, Owner, Stranger):
+    """A peer's connection.
 
     It holds the two halves, an outbox and a reader, and knows how both end.
 
@@ -102,6 +104,10 @@ class Connection:
                  "_refusal", "_sock", "address", "anonymous_since", "missed", "opened", "outbox", "reader",
                  "send", "session", "wire")
     # fmt: on
+
+    address: str
+    opened: float
+    send: Callable[[bytes], None]
 
     def __init__(
         self,

@@ -40,6 +40,8 @@ BEHIND = 65_536
 class Owner(Protocol):
     """The connection that an outbox writes for, as the outbox calls it."""
 
+    __slots__ = ()
+
     def overflowed(self) -> None:
         """The peer is a slow consumer: end the connection.  Frames are dropped already, BYE fits."""
 

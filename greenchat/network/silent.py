@@ -16,6 +16,8 @@ from greenchat.protocol.addresses import host_of, network_of
 class Stranger(Protocol):
     """A connection, as far as this module knows it."""
 
+    __slots__ = ()
+
     @property
     def address(self) -> str:
         """``HOST:PORT`` of the peer."""

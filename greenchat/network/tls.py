@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from greenchat.errors import ConfigError
-from greenchat.network.transport import READABLE, WRITABLE
+from greenchat.network.transport import READABLE, WRITABLE, Transport
 
 RECORD = 16_384
 """The most bytes that a TLS record has (RFC 8446, 5.1)."""
@@ -31,7 +31,7 @@ class BrokenTls(ConnectionError):
     """Raised if the peer does not keep to TLS, or does not agree with us; it says so in few words."""
 
 
-class TlsSocket:
+class TlsSocket(Transport):
     """Encrypt and decrypt the bytes of a non-blocking socket.
 
     Args:
@@ -46,6 +46,8 @@ class TlsSocket:
 
     __slots__ = ("_closing", "_early", "_ended", "_incoming", "_outgoing", "_sock", "_tls", "_waiting",
                  "in_flight")  # fmt: skip
+
+    in_flight: int
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         self._sock = sock

@@ -16,6 +16,8 @@ class Transport(Protocol):
             next ``send`` MUST begin with them.  A socket has none.
     """
 
+    __slots__ = ()
+
     @property
     def in_flight(self) -> int: ...
     def recv(self, size: int, /) -> bytes: ...

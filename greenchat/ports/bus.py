@@ -11,6 +11,8 @@ from greenchat.model.records import Node, Seat
 class BusListener(Protocol):
     """The callbacks of a bus, handled by its node."""
 
+    __slots__ = ()
+
     def devices(self, userid: int) -> list[str]:
         """Return the devices of a user that are online here.  Does not switch.
 

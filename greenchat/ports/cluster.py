@@ -15,6 +15,8 @@ from greenchat.model.records import Node, Seat
 class TransportListener(Protocol):
     """The callbacks of a transport."""
 
+    __slots__ = ()
+
     def connected(self) -> None:
         """Prepare a new connection: the broker may be another one, or have lost its data.  May switch.
 
@@ -59,6 +61,8 @@ class Transport(Protocol):
         where: the address of the broker, for people.
     """
 
+    __slots__ = ()
+
     broker: str
     where: str
 
@@ -92,6 +96,8 @@ class Registry(Protocol):
     A node is alive while it has a lease.  Each method may switch, and raises ``Busy`` if the broker is away
     or refuses; the request may have been done nevertheless.
     """
+
+    __slots__ = ()
 
     def open(self, cluster: str, name: str) -> int:
         """Reach the broker; return the newest incarnation of a node that it remembers, 0 if none.

@@ -14,6 +14,8 @@ class Counters(Protocol):
     The nodes of a cluster share them.  While the bus is away, each node counts and locks for itself.
     """
 
+    __slots__ = ()
+
     def count(self, key: str, seconds: float) -> int:
         """Add one to a counter, and return it.  May switch.
 

@@ -9,6 +9,8 @@ from typing import Protocol
 class FriendsCache(Protocol):
     """The friends of users, read from the store once and kept for all nodes until they change."""
 
+    __slots__ = ()
+
     def are_friends(self, userid: int, ids: Sequence[int], load: Callable[[], Iterable[int]]) -> set[int]:
         """Return those of some users that are a user's friends.  May switch.
 

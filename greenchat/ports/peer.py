@@ -9,6 +9,8 @@ from typing import Protocol
 class Peer(Protocol):
     """The other end of a session's connection, as the service sees it."""
 
+    __slots__ = ()
+
     @property
     def address(self) -> str:
         """The peer's ``HOST:PORT``, for the log and for limits."""
@@ -17,7 +19,7 @@ class Peer(Protocol):
     def present(self) -> bool:
         """True if the peer has not ended its half.  It may have, and its last requests still wait."""
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes, /) -> None:
         """Queue a frame, complete with its terminator.
 
         MUST NOT block, switch, reorder or raise, whatever the peer does: a peer that is too far

@@ -32,6 +32,8 @@ class Delivery(Protocol):
     Within a conversation it calls them in the order of ``append``.
     """
 
+    __slots__ = ()
+
     def stored(self, seq: int, time: str, repeated: bool) -> None:
         """The message is committed.
 
@@ -60,6 +62,8 @@ class Store(Protocol):
     if the database stays away, ``Uncertain``, which is a Busy, says that it may have been made.
     A ``RequestError`` other than Busy says whose fault it is.
     """
+
+    __slots__ = ()
 
     def start(self) -> None:
         """Open the database, setting it up if it is empty.
@@ -274,7 +278,7 @@ class Store(Protocol):
 
     # The log
 
-    def append(self, message: NewEntry, delivery: Delivery) -> bool:
+    def append(self, message: NewEntry, delivery: Delivery, /) -> bool:
         """Take a message for the next transaction; returns at once and never raises.
 
         MUST keep, for each conversation, the order of the calls; MUST give out seq 1, 2, 3 … without

@@ -39,7 +39,7 @@ from greenchat.protocol.messages import (
     Request,
     StoredAck,
 )
-from greenchat.protocol.wire import PAGE_BYTES, Fit, Frames, SharedEntry, fitting, new_slot
+from greenchat.protocol.wire import PAGE_BYTES, Fit, Frames, SharedEntry, Wire, fitting, new_slot
 
 _MARGIN = 1_024
 """Bytes kept free in LOGIN_ACK for fields that are not counted."""
@@ -48,7 +48,7 @@ _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(ANY_REQUEST)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Native:
+class Native(Wire):
     """Speak JSON with one client.  It keeps nothing: one object serves all connections (``NATIVE``)."""
 
     __slots__ = ()

@@ -8,11 +8,11 @@ from greenchat.protocol.classic.dialects import ForeignDialect, check_beginning,
 from greenchat.protocol.classic.wire import NUL, ClassicWire
 from greenchat.protocol.lines import NEWLINE, FrameTooLarge, Lines
 from greenchat.protocol.native import NATIVE, Native
-from greenchat.protocol.wire import Frames, Speech
+from greenchat.protocol.wire import Frames, Opening, Speech
 
 
-class TcpOpening(Native):
-    """Take a client's bytes until its first frame is complete (``wire.Opening``).
+class TcpOpening(Native, Opening):
+    """Take a client's bytes until its first frame is complete.
 
     A newline ends frames of the native wire, NUL those of the classic one.  Empty lines before the first
     frame tell nothing.  Until then the opening is the wire itself: a client that says nothing is told in

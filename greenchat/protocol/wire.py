@@ -37,6 +37,8 @@ class OtherProtocol(Exception):
 class Framing(Protocol):
     """Split a client's bytes into frames."""
 
+    __slots__ = ()
+
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes from the client and return the frames that are now complete, in order.
 
@@ -60,6 +62,8 @@ class Wire(Protocol):
         unhurried: a person types each request; the connection has ``silent_timeout`` to log in.
         pace: least seconds between two frames; 0 for none: frames are sent together.
     """
+
+    __slots__ = ()
 
     slot: int
     confirms: bool
@@ -136,6 +140,8 @@ class Opening(Protocol):
     Attributes:
         wire: how a client is spoken to that has not shown it yet.
     """
+
+    __slots__ = ()
 
     @property
     def wire(self) -> Wire: ...

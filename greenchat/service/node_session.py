@@ -11,6 +11,7 @@ from greenchat.errors import Busy
 from greenchat.metrics import HANDLER_ERRORS
 from greenchat.model.conversations import group_of
 from greenchat.model.records import Node
+from greenchat.ports.bus import BusListener
 from greenchat.service.delivery import node_events
 from greenchat.service.device.sign_off import give_up
 from greenchat.service.device.takeover import open_again
@@ -26,8 +27,8 @@ change.  With the 0.7 s until it counts as away, this keeps to the second that d
 _log = logging.getLogger(__name__)
 
 
-class NodeSession:
-    """The service's side of the bus (``ports.BusListener``).
+class NodeSession(BusListener):
+    """The service's side of the bus.
 
     Args:
         service: of this node.
@@ -36,7 +37,7 @@ class NodeSession:
 
     def __init__(self, service: Service, superseded: Callable[[], None]) -> None:
         self._service = service
-        self.superseded = superseded
+        self._superseded = superseded
         self._catching_up = False
         self._again = False
         self._due = False
@@ -97,6 +98,9 @@ class NodeSession:
 
     def nodes(self) -> list[Node]:
         return self._service.store.nodes()
+
+    def superseded(self) -> None:
+        self._superseded()
 
     def _catch_up(self) -> None:
         service = self._service

@@ -16,6 +16,7 @@ from gevent.event import Event
 from gevent.queue import Queue
 
 from greenchat.client.tls import TlsClientSocket
+from greenchat.network.connection import Session
 from greenchat.network.connections import Connections
 from greenchat.network.limits import Limits
 from greenchat.network.listener import ChatServer
@@ -29,14 +30,16 @@ DEADLINE = 20.0
 """Seconds that a test may take: generous, because nothing waits for it when all is well."""
 
 
-class FakeSession:
+class FakeSession(Session):
     """Remember all that the network says; do with a frame what the test wants."""
+
+    user: int | None = None
 
     def __init__(self, service: FakeService, peer: Any, wire: Wire) -> None:
         self.service = service
         self.peer = peer
         self.wire = wire
-        self.user: int | None = service.user
+        self.user = service.user
         self.frames: list[bytes] = []
         self.reasons: list[str] = []
         self.ended = Event()

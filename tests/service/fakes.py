@@ -13,6 +13,7 @@ from greenchat.data import Inline
 from greenchat.data.engine.database import CommitUnknown
 from greenchat.data.engine.sqlite import SqliteDatabase
 from greenchat.model.records import Share
+from greenchat.ports.peer import Peer
 
 T = TypeVar("T")
 
@@ -142,13 +143,16 @@ class PlainPasswords:
         return hashed == password
 
 
-class FakePeer:
+class FakePeer(Peer):
     """A peer that takes everything at once (unless it is stuck) and remembers it.
 
     Attributes:
         raw: what was sent, without the terminators.
         frames: the same, as objects.
     """
+
+    address: str = ""
+    present: bool = True
 
     def __init__(self, terminator: bytes = b"\n", address: str = "127.0.0.1:1") -> None:
         self._terminator = terminator

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, make_url, select
 
 from greenchat.data.engine.database import CommitUnknown
+from greenchat.data.engine.runner import Runner
 from greenchat.data.engine.sqlite import SqliteDatabase
 from greenchat.data.queries.log import head
 from greenchat.data.schema import Device
@@ -111,8 +112,8 @@ class _Waiter:
         return value
 
 
-class NodeRunner:
-    """Runs the store of a node in turns (see ``data.runner.Runner``)."""
+class NodeRunner(Runner):
+    """Runs the store of a node in turns."""
 
     def __init__(self, turns: Turns, owner: object) -> None:
         self._turns = turns

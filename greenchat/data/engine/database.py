@@ -25,19 +25,17 @@ class LockedOut(SQLAlchemyError):
 
 
 class Database(Protocol):
-    """A database that keeps the tables of ``schema``."""
+    """A database that keeps the tables of ``schema``.
 
-    @property
-    def statements(self) -> Statements:
-        """The multi-row statements in its dialect."""
+    Attributes:
+        statements: the multi-row statements in its dialect.
+        parallel: operations run beside the committer, each in its own greenlet and transaction.
+        exclusive: no other server can open it while this one has it.
+    """
 
-    @property
-    def parallel(self) -> bool:
-        """True if operations run beside the committer, each in its own greenlet and transaction."""
-
-    @property
-    def exclusive(self) -> bool:
-        """True if no other server can open it while this one has it."""
+    statements: Statements
+    parallel: bool
+    exclusive: bool
 
     def runner(self) -> Runner:
         """Return the runner that suits this kind of database."""

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from greenchat.data.engine.database import CommitUnknown, LockedOut
+from greenchat.data.engine.database import CommitUnknown, Database, LockedOut
 from greenchat.data.engine.health import explain
 from greenchat.data.engine.install import set_up
 from greenchat.data.engine.query import DIALECTS, run_text
@@ -136,7 +136,7 @@ class MysqlStatements(Statements):
         return there - {row[0] for row in db.exec_driver_sql(free)}
 
 
-class MysqlDatabase:
+class MysqlDatabase(Database):
     """A database of a MariaDB or MySQL server: ``mysql+pymysql://user:password@host:port/chat``.
 
     The committer has a connection of its own; whatever else reads or writes shares a pool.  Nothing

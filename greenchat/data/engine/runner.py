@@ -67,8 +67,10 @@ class Runner(Protocol):
         """Finish ``work`` and end the threads."""
 
 
-class Greenlets:
+class Greenlets(Runner):
     """Every call in the greenlet that makes it: for a client that lets the others run while it waits."""
+
+    wake: Callable[[], None]
 
     def __init__(self) -> None:
         self._event = Event()
@@ -219,7 +221,7 @@ def _caught(call: Callable[..., T], *args: Any) -> tuple[T, None] | tuple[None, 
         return None, error
 
 
-class Inline:
+class Inline(Runner):
     """Runs everything in place, with no loop: the queue waits until ``work`` is called.
 
     An operation calls it at once.  For tests of rooms that use a store.
@@ -255,7 +257,7 @@ class Inline:
         self._work()
 
 
-class _Inline:
+class _Inline(Waiter):
     def __init__(self, work: Callable[[], object]) -> None:
         self._work = work
         self._done = False

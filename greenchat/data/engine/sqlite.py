@@ -16,6 +16,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from greenchat.data.engine.database import Database
 from greenchat.data.engine.health import explain
 from greenchat.data.engine.install import set_up
 from greenchat.data.engine.query import DIALECTS, as_sqlalchemy_raises, run_text
@@ -162,13 +163,14 @@ class _Transaction:
             self._driver.rollback()
 
 
-class SqliteDatabase:
+class SqliteDatabase(Database):
     """A SQLite file (``sqlite:///relative.db``, ``sqlite:////absolute.db``), or one in memory (``sqlite://``).
 
     Args:
         url: where it is.
     """
 
+    statements: SqliteStatements
     parallel = False
     exclusive = True
 

@@ -35,7 +35,7 @@ from greenchat.protocol.messages import (
     msgid_of,
 )
 from greenchat.protocol.native import FORMS, NATIVE, address, failure, is_passed_over
-from greenchat.protocol.wire import Fit, Frames, SharedEntry
+from greenchat.protocol.wire import Fit, Frames, SharedEntry, Wire
 
 NUL = b"\0"
 
@@ -45,7 +45,7 @@ They take one ``recv`` for one message: of frames that wait in their socket toge
 others are lost."""
 
 
-class ClassicWire:
+class ClassicWire(Wire):
     """Speak with one original client.
 
     Args:

@@ -17,6 +17,8 @@ class DeviceStream(Protocol):
     No method switches or raises.
     """
 
+    __slots__ = ()
+
     @property
     def is_holding(self) -> bool:
         """True while the login is being answered."""
@@ -52,12 +54,19 @@ class Online(Protocol):
     Attributes:
         claim: the session's place in the order of the device's logins.
         device: the name of the user's device.
-        entered: the login's number (see ``Hub``).
     """
+
+    __slots__ = ()
 
     claim: Claim
     device: str
-    entered: int
+
+    @property
+    def entered(self) -> int:
+        """The login's number (see ``Hub``)."""
+
+    @entered.setter
+    def entered(self, number: int) -> None: ...
 
     @property
     def id(self) -> int:

@@ -10,17 +10,18 @@ from greenchat.ports.peer import Peer
 from greenchat.protocol.messages import Answer, Request
 from greenchat.protocol.wire import Frames, Shared, Wire
 from greenchat.service.delivery.claims import Claim
-from greenchat.service.device.catch_up import catch_up
+from greenchat.service.delivery.hub import Online
+from greenchat.service.device.catch_up import Reader, catch_up
 from greenchat.service.device.flow import Flow
 from greenchat.service.device.receipts import Receipts
-from greenchat.service.device.stream import Stream
+from greenchat.service.device.stream import Outlet, Stream
 from greenchat.service.service import Service
 
 NO_CLAIM = Claim()
 """Of all that are not logged in."""
 
 
-class Caller:
+class Caller(Online, Reader, Outlet):
     """The service's state of a connection.
 
     Attributes:
@@ -50,6 +51,10 @@ class Caller:
         "user",
         "wire",
     )
+
+    entered: int
+    peer: Peer
+    service: Service
 
     def __init__(self, service: Service, peer: Peer, wire: Wire) -> None:
         self.service = service

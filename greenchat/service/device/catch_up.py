@@ -27,6 +27,8 @@ class Reader(Protocol):
         wire: the connection's wire.
     """
 
+    __slots__ = ()
+
     device: str
     stream: Stream
     wire: Wire

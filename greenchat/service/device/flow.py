@@ -14,6 +14,8 @@ from greenchat.service.service import Service
 class WeightedDelivery(Delivery, Protocol):
     """A delivery that counts as ``weight`` messages while it is under way."""
 
+    __slots__ = ()
+
     weight: int
 
 

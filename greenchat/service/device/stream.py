@@ -9,6 +9,7 @@ from greenchat.model.conversations import group_of, of_group
 from greenchat.model.records import Entry, Span
 from greenchat.protocol.messages import Push
 from greenchat.protocol.wire import Shared, SharedEntry, SharedPush, Wire
+from greenchat.service.delivery.hub import DeviceStream
 from greenchat.service.device.holdback import NO_SEQ, Holdback
 from greenchat.service.device.receipts import Receipts
 from greenchat.service.device.states import (
@@ -29,6 +30,8 @@ PAGE_MESSAGES = 200
 
 class Outlet(Protocol):
     """The connection that a stream sends to.  No method switches."""
+
+    __slots__ = ()
 
     def send_entry(self, conversation: int, seq: int, entry: Shared) -> None:
         """Send an entry."""
@@ -80,7 +83,7 @@ class Backlog:
         self.head = 0
 
 
-class Stream:
+class Stream(DeviceStream):
     """The entries and pushes for one device on one connection, from its login to its logout.
 
     Args:

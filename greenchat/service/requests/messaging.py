@@ -10,6 +10,7 @@ from greenchat.model.kinds import KINDS, RECALL, TEXT, is_recalled
 from greenchat.model.records import Entry, Membership, NewEntry
 from greenchat.protocol import messages as m
 from greenchat.service.device.caller import Caller
+from greenchat.service.device.flow import WeightedDelivery
 from greenchat.service.requests.permissions import conversation_of, member_of, readable
 from greenchat.service.requests.validation import check_length
 
@@ -104,8 +105,8 @@ def _refuse(caller: Caller, request: m.Request, message: NewEntry, refusal: Requ
     delivery.stored(*first, repeated=True)
 
 
-class EntryDelivery:
-    """Acknowledges and delivers a message or recall after its commit (see ``ports.Delivery``).
+class EntryDelivery(WeightedDelivery):
+    """Acknowledges and delivers a message or recall after its commit.
 
     Attributes:
         weight: how many messages it counts as until then.
