@@ -254,8 +254,8 @@ class Life:
 
     def rest(self, visit: Visit, now: float) -> None:
         """Go away for a while, with a word or without."""
-        if self._asked or not self._device.alone:
-            return  # acts under way are answered first
+        if self._asked or not self._device.alone or family(LOGOUT, 0) in self._person.busy:
+            return  # acts under way are answered first, and another device's logout
         if self._chance.random() < 0.5:
             self._stay_away(visit)
             return

@@ -39,7 +39,7 @@ AFTERWARDS = 5.0
 """Seconds after the end of a fault from which on the latencies count as those of calm times."""
 
 RECORDS = "evidence.pickle"
-"""All that a soak with violations was judged by: ``checker.check(pickle.load(…))`` judges it again."""
+"""All that a soak that failed was judged by: ``checker.check(pickle.load(…))`` judges it again."""
 
 SHOWN = 20
 """Violations that are printed."""
@@ -197,17 +197,25 @@ def _soak(trial: Trial, options: argparse.Namespace, folder: Path) -> int:
     if options.calm:
         soak.rest(seconds)
     else:
-        soak.run(seconds)
+        try:
+            soak.run(seconds)
+        except TimeoutError:
+            _keep(trial, folder)
+            raise
     trial.settle()
     trial.look()
     verdict = trial.verdict()
     if verdict.violations:
-        (folder / RECORDS).write_bytes(pickle.dumps(trial.evidence()))
+        _keep(trial, folder)
     _show(verdict)
     _report(soak)
     _tabulate(soak, verdict)
     print(verdict)
     return 1 if verdict.violations else 0
+
+
+def _keep(trial: Trial, folder: Path) -> None:
+    (folder / RECORDS).write_bytes(pickle.dumps(trial.evidence()))
 
 
 def _show(verdict: Verdict) -> None:

@@ -158,7 +158,8 @@ class Trial:
         try:
             return wait(everybody_has, "an ACK", deadline)
         except TimeoutError as error:
-            raise TimeoutError(f"{error} for {', '.join(str(device.record) for device in waiting)}") from None
+            hanging = "; ".join(f"{device.record} ({device.describe()})" for device in waiting)
+            raise TimeoutError(f"{error} for {hanging}") from None
 
     def ghosts(self) -> list[tuple[int, str]]:
         """Return the users of the load with a wrong state in the database, and where they are."""
