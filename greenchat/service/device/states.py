@@ -68,7 +68,7 @@ EARLY      hold     =                         =            =            =       
 NEXT       send                  =            LIVE                      LIVE         LIVE
 AHEAD                            CATCHING_UP  CATCHING_UP  =            =            =
 REPEATED                                      =            =            =            =
-BACKLOG             PAGING                    PAGING       =            PAGING       =
+BACKLOG             PAGING                                              PAGING       =
 MISSING             CATCHING_UP  CATCHING_UP  CATCHING_UP  CATCHING_UP  =            =
 NO_SYNC                                                    CATCHING_UP
 LEFT                CHECKING     =            CHECKING     CHECKING     CHECKING     =
@@ -165,7 +165,7 @@ TABLE: dict[Event, Row] = {
     Event.NEXT: Row(Action.SEND, _go(LIVE, LIVE, CAUGHT_UP, CATCHING_UP, CHECKING)),
     Event.AHEAD: Row(Action.NONE, _go(CATCHING_UP, LIVE, CAUGHT_UP, CATCHING_UP) | _stay(PAGING, CHECKING)),
     Event.REPEATED: Row(Action.NONE, _stay(CAUGHT_UP, PAGING, CATCHING_UP, CHECKING)),
-    Event.BACKLOG: Row(Action.NONE, _go(PAGING, HOLDING, CAUGHT_UP, PAGING, CATCHING_UP) | _stay(CHECKING)),
+    Event.BACKLOG: Row(Action.NONE, _go(PAGING, HOLDING, CATCHING_UP) | _stay(CHECKING)),
     Event.MISSING: Row(
         Action.NONE, _go(CATCHING_UP, HOLDING, LIVE, CAUGHT_UP, PAGING, CATCHING_UP) | _stay(CHECKING)
     ),

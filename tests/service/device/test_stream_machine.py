@@ -112,6 +112,7 @@ class Scene:
         handed_out: the last entry that was handed out to the connections of the node.
         cursor: the device's cursor in the database.
         is_forgotten: the node has to read the membership before it hands out anything.
+        more: the last answer said that a SYNC would bring further entries.
     """
 
     def __init__(self, random: Random) -> None:
@@ -123,7 +124,7 @@ class Scene:
         if random.randrange(3):
             self.connection.joined = random.randint(0, self.head[GROUP])
             self.connection.known = random.choice([self.connection.joined, None])
-        self.is_forgotten = False
+        self.is_forgotten = self.more = False
         self.is_paced = random.randrange(3) == 0
         receipts = Receipts(Cursors(), 1, "")
         self.stream = Stream(self.connection, wire(paced=self.is_paced), self.connection.send, receipts)
@@ -144,10 +145,11 @@ class Scene:
         yield
         self.stream.note_joined(joined)
         self.stream.login_read(spans, joined)
-        if membership is not None and self.connection.known != membership:
+        if membership is not None and not self.is_forgotten and self.connection.known != membership:
             self.is_forgotten = True
             self.stream.send_after(GROUP, membership)
         yield from self.page()
+        self.more = bool(self.stream.paging())
         self.stream.login_answered()
         if self.is_paced:
             self.stream.send_all()
@@ -155,6 +157,7 @@ class Scene:
     def sync(self) -> Task:
         if not self.stream.is_reading:
             yield from self.page()
+            self.more = bool(self.stream.paging())
 
     def page(self, only: int | None = None) -> Task:
         """Read a page, and show what still stands of it."""
@@ -215,9 +218,12 @@ class Scene:
         """Let something happen that can, and check that no entry is forgotten by it."""
         acts: list[Callable[[], None]] = [self.check_groups]
         acts += [partial(self.turn, task) for task in self.able()] * 3
-        acts += [self.join] if self.connection.joined is None else [self.leave, self.leave_and_join]
+        if self.connection.joined is None:
+            acts += [self.join]
+        else:
+            acts += [self.leave, self.leave_and_join, self.nearly_leave]
         acts += [self.hear] * (self.connection.known != self.connection.joined)
-        acts += [self.sync_soon] * (not self.stream.is_holding)
+        acts += [self.sync_soon] * self.more
         acts += [self.change_room] * self.is_paced
         for conversation, head in self.head.items():
             acts += [partial(self.commit, conversation)]
@@ -238,7 +244,7 @@ class Scene:
         joined, known = self.connection.joined, self.connection.known
         for conversation, seq in self.handed_out.items():
             state = self.stream.state(conversation)
-            if conversation == GROUP and (joined is None or joined != known):
+            if conversation == GROUP and (joined is None or joined != known or self.is_forgotten):
                 continue
             if state in (LIVE, CAUGHT_UP):
                 assert not self.connection.lacking(conversation, seq, joined), state
@@ -279,6 +285,12 @@ class Scene:
         """Leave the group; the node knows at once."""
         self.hear()
         self.connection.joined = self.connection.known = self.connection.read = None
+        self.is_forgotten = self.random.choice([True, False])
+        self.stream.left(GROUP_ID)
+
+    def nearly_leave(self) -> None:
+        """Let the node hear of a leaving that was not made: the database has lost the answer."""
+        self.is_forgotten = True
         self.stream.left(GROUP_ID)
 
     def join(self) -> None:
@@ -291,9 +303,9 @@ class Scene:
 
     def hear(self) -> None:
         """Let the node hear of a joining: entries may have been handed out without the user before."""
-        self.is_forgotten = False
         joined, had_all = self.connection.joined, self.connection.known is not None
-        if joined is not None and joined != self.connection.known:
+        is_news, self.is_forgotten = self.is_forgotten or joined != self.connection.known, False
+        if joined is not None and is_news:
             self.connection.known = joined
             self.stream.follow(GROUP_ID, joined, self.handed_out[GROUP], had_all=had_all)
 
@@ -319,7 +331,7 @@ class Scene:
             while self.handed_out[conversation] < head:
                 self.hand_out(conversation)
         self.run()
-        while self.stream.paging():
+        while self.more:
             self.sync_soon()
             self.run()
         for conversation, head in self.head.items():
