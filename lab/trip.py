@@ -26,7 +26,6 @@ from types import FrameType  # noqa: E402
 from typing import Any, NamedTuple  # noqa: E402
 
 import gevent  # noqa: E402
-import greenlet  # noqa: E402
 from gevent.event import Event  # noqa: E402
 from gevent.threadpool import ThreadPool  # noqa: E402
 
@@ -85,7 +84,7 @@ class Recorder:
 
     def install(self) -> None:
         """Record this thread, all its greenlets, and the threads of gevent's pools."""
-        greenlet.settrace(lambda event, switch: sys.setprofile(self._note))  # it is a greenlet's own
+        sys.setprofile(self._note)
         spawn = ThreadPool.spawn
 
         def recorded(pool: ThreadPool, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
