@@ -236,8 +236,8 @@ class SqlStore(Store):
     def blockers(self, userid: int) -> set[int]:
         return self.read(friends.blockers, userid)
 
-    def is_blocked(self, sender: int, receiver: int) -> bool:
-        return self.read(friends.is_blocked, sender, receiver)
+    def contact(self, sender: int, receiver: int) -> records.Contact:
+        return self.read(friends.contact, sender, receiver)
 
     # Groups
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Literal, NamedTuple
 
 MAX_ID = 2**31 - 1
@@ -161,6 +162,15 @@ class Follower(NamedTuple):
     user: int
     is_blocked: bool
     """The friend has blocked the user: then the user sees the friend offline."""
+
+
+class Contact(Enum):
+    """The permission of one user to write to another."""
+
+    OPEN = "open"
+    BLOCKED = "blocked"
+    NO_RECEIVER = "no receiver"
+    """The other user does not exist."""
 
 
 class Node(NamedTuple):

@@ -9,6 +9,7 @@ from greenchat.errors import RequestError
 from greenchat.model.records import (
     ALL,
     Account,
+    Contact,
     Entry,
     First,
     Follower,
@@ -35,7 +36,7 @@ class Delivery(Protocol):
     __slots__ = ()
 
     def stored(self, seq: int, time: str, repeated: bool) -> None:
-        """The message is committed.
+        """Act on the commit of the message.
 
         Args:
             seq: its number in the conversation.
@@ -44,7 +45,7 @@ class Delivery(Protocol):
         """
 
     def failed(self, error: RequestError) -> None:
-        """Nothing was stored.
+        """Act on a failure: nothing was stored.
 
         Args:
             error: ``Busy`` (the store's fault), ``BadRequest`` (the cid was used for another message),
@@ -58,9 +59,9 @@ class Store(Protocol):
     ``append``, ``full``, ``move_cursor``, ``mark_read`` and ``close_device`` return at once and never
     raise.  Every other method may switch, is atomic, and when it returns its change is committed.
     Each of those but ``start`` and ``close`` may raise ``Busy`` if the database is away: then nothing
-    was changed.  If the connection was lost in the commit, the change is made again, so as to find out;
+    was changed.  If the connection was lost in the commit, the change is made again, to find out;
     if the database stays away, ``Uncertain``, which is a Busy, says that it may have been made.
-    A ``RequestError`` other than Busy says whose fault it is.
+    A ``RequestError`` other than Busy is the fault of the request.
     """
 
     __slots__ = ()
@@ -86,7 +87,7 @@ class Store(Protocol):
         """
 
     def close(self) -> None:
-        """Write what is still in memory and let go of the database."""
+        """Write the marks that are still in memory, and close the database."""
 
     def setting(self, name: str, default: str) -> str:
         """Return a setting, first set to ``default`` if there is none; atomic in the cluster."""
@@ -101,8 +102,8 @@ class Store(Protocol):
         """
 
     def new_account(self, name: str, since: str) -> Account | None:
-        """Return the account of this name if it was made since an instant, and nobody has ever logged in
-        to it; else None."""
+        """Return the account of this name if it was made since an instant, and never logged in to;
+        else None."""
 
     def account(self, *, id: int | None = None, name: str | None = None, device: str = "") -> Account | None:
         """Return the account with this id or exact name (exactly one is given), or None."""
@@ -130,15 +131,15 @@ class Store(Protocol):
         unless_elsewhere: bool = False,
         if_last: str | None = None,
     ) -> LoginState:
-        """Mark a device of the user online here and return what it is to know.
+        """Mark a device of the user online here, and return the data for the answer to its login.
 
         With ``unless_elsewhere``, not if it is marked online at another node; with ``if_last``, not if
         the device's last login is another one than that of this instant.
 
         A device that logs in for the first time starts where the user's most advanced device
         stands, and the longest unused of more than ``max_devices`` that are not online is
-        forgotten, cursors and tokens with it.  What was given to ``move_cursor``, ``mark_read``
-        and ``close_device`` before has been written when this is read.
+        forgotten, cursors and tokens with it.  Earlier calls of ``move_cursor``,
+        ``mark_read`` and ``close_device`` have been written when this is read.
 
         Raises:
             AlreadyOnline
@@ -153,18 +154,18 @@ class Store(Protocol):
         """
 
     def close_node(self, node: Node, now: str) -> None:
-        """Mark offline whom a node of this name left online, in this incarnation or an earlier one."""
+        """Mark offline the users that a node left online, in this incarnation or an earlier one."""
 
     def nodes(self) -> list[Node]:
         """Return all nodes that a device is marked online at, each in its newest incarnation."""
 
     def look(self, devices: Sequence[tuple[int, str]], node: Node) -> Look:
-        """Return what has become of some devices that are online at a node: what they lack, who is not."""
+        """Compare some devices that are online at a node with the database: marks and backlogs."""
 
     def cursors(self, conversation: int, devices: Sequence[tuple[int, str]]) -> dict[tuple[int, str], int]:
         """Return the cursors of some devices in a conversation, as far as there are any.
 
-        What was given to ``move_cursor`` in the last second may be missing.
+        Calls of ``move_cursor`` in the last second may be missing.
         """
 
     # Friends
@@ -177,7 +178,7 @@ class Store(Protocol):
         """
 
     def add_friend(self, userid: int, friendid: int, now: str) -> User:
-        """Make ``friendid`` a friend of ``userid`` (one-sided; twice is once) and return who it is.
+        """Make ``friendid`` a friend of ``userid`` (one-sided; twice is once), and return the friend.
 
         Raises:
             NoSuchUser
@@ -191,7 +192,7 @@ class Store(Protocol):
         """Return the user's friends, by id."""
 
     def followers(self, users: Collection[int], node: Node) -> list[Follower]:
-        """Return the followers of some users, of those who are marked online at a node."""
+        """Return the followers of some users, as far as they are marked online at a node."""
 
     def blocked_friends(self, users: Collection[int]) -> list[tuple[int, int]]:
         """Return the pairs (friend, user) of some users whose friend has blocked them."""
@@ -207,14 +208,10 @@ class Store(Protocol):
         """Undo ``block``."""
 
     def blockers(self, userid: int) -> set[int]:
-        """Return who has blocked the user."""
+        """Return the users that have blocked the user."""
 
-    def is_blocked(self, sender: int, receiver: int) -> bool:
-        """Return whether the receiver has blocked the sender.
-
-        Raises:
-            NoSuchUser: there is no such receiver.
-        """
+    def contact(self, sender: int, receiver: int) -> Contact:
+        """Return the permission of a sender to write to a receiver, which may not exist."""
 
     # Groups
 
@@ -233,7 +230,7 @@ class Store(Protocol):
     def join_group(self, userid: int, groupid: int, now: str) -> Joining:
         """Make the user a member, unless they are one already.
 
-        Who joins an empty group becomes its creator.
+        The first member of an empty group becomes its creator.
 
         Raises:
             NoSuchGroup
@@ -258,7 +255,7 @@ class Store(Protocol):
         """
 
     def membership(self, groupid: int) -> Membership:
-        """Return who is in a group.
+        """Return the members of a group.
 
         Raises:
             NoSuchGroup
@@ -287,7 +284,7 @@ class Store(Protocol):
         message with ``Busy``; when a transaction fails, all that wait with it fail.  A recall blanks
         its target in the same transaction.
 
-        A message from a sender who is not in the group or is blocked by the other user (recalls are not)
+        A message from a sender that is not in the group or is blocked by the other user (recalls are not)
         is refused in the transaction.  So none of theirs is committed after ``leave_group`` or ``block``
         has returned, on any server.
 
@@ -297,9 +294,9 @@ class Store(Protocol):
         """
 
     def first_stored(self, message: NewEntry) -> First | None:
-        """Return where the log has a message already, by its sender and cid; None if it has not.
+        """Return the place of a message in the log, by its sender and cid; None if it is not there.
 
-        For one that would be refused now.
+        For a message that would be refused now.
 
         Raises:
             BadRequest: the cid was used for another message.
@@ -326,7 +323,7 @@ class Store(Protocol):
         no others.
 
         Args:
-            spans: of what is known to be committed.
+            spans: parts of the log that are known to be committed.
             limit: how many at most.
 
         Raises:
@@ -339,8 +336,8 @@ class Store(Protocol):
         """Return the last ``limit`` entries that fit, oldest first, and whether older ones fit too.
 
         Args:
-            conversation: whose log.
-            after: only entries with a larger seq (what the reader may see).
+            conversation: the conversation.
+            after: only entries with a larger seq (the first that the reader may see is the next one).
             before: only entries with a smaller seq.
             day: only entries from the first instant on, and before the second.
             limit: how many at most.
@@ -351,7 +348,7 @@ class Store(Protocol):
     def move_cursor(
         self, userid: int, device: str, conversation: int, received: int, own_from: int, own_to: int
     ) -> None:
-        """Say what a device has of a conversation; the newest call for a device counts.
+        """Note the entries that a device has of a conversation; the newest call for a device counts.
 
         The cursor moves to ``received`` (never back, never past the log's end), and on to
         ``own_to`` if it then stands at ``own_from - 1`` or beyond: the run of the device's own
@@ -361,7 +358,7 @@ class Store(Protocol):
     def set_back(self, conversation: int, users: Collection[int], upto: int) -> None:
         """Draw the cursors and read marks of some users in a conversation back to ``upto``.
 
-        Also what was given to ``move_cursor`` and ``mark_read`` of it before, and is not written.
+        Earlier calls of ``move_cursor`` and ``mark_read`` that are not written yet are bounded, too.
         """
 
     def mark_read(self, userid: int, conversation: int, seq: int) -> None:

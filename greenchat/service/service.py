@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from greenchat.model.instants import to_instant
-from greenchat.model.records import Node
+from greenchat.model.records import Contact, Node
 from greenchat.ports.bus import Bus
 from greenchat.ports.counters import Counters
 from greenchat.ports.friends import FriendsCache
@@ -53,7 +53,7 @@ class Service:
         setback: notices that the database was set back.
         router: the way to everybody.
         recovery: finds entries that events did not bring.
-        blocked: for (sender, receiver), whether the receiver takes nothing from the sender.
+        contacts: for (sender, receiver), the permission of the sender to write to the receiver.
         blockers: the users that have blocked a user.
         heads: the last seq of conversations, at least (a later one may have been given out).
         memberships: the members of groups.
@@ -95,7 +95,9 @@ class Service:
         self.guesses = Guesses(counters, limits, pause)
         self.passwords = Passwords(offload)
         self.tokens = Tokens(store.setting(TOKEN_SECRET, new_secret()), limits.token_days, clock)
-        self.blocked: Cache[tuple[int, int], bool] = Cache(lambda pair: store.is_blocked(*pair))
+        self.contacts: Cache[tuple[int, int], Contact] = Cache(
+            lambda pair: store.contact(*pair), unkept=Contact.NO_RECEIVER
+        )
         self.blockers: Cache[int, set[int]] = Cache(store.blockers)
         self.heads: Cache[int, int] = Cache(store.head)
         self.read_marks: Cache[tuple[int, int], int] = Cache(lambda key: store.read_mark(*key))
@@ -145,12 +147,12 @@ class Service:
 
     def forget_block(self, sender: int, receiver: int) -> None:
         """Drop the cached answer to whether a receiver blocks a sender."""
-        self.blocked.forget((sender, receiver))
+        self.contacts.forget((sender, receiver))
         self.blockers.forget(sender)
 
     def forget_all(self) -> None:
         """Drop all caches of data that other nodes may have changed."""
-        for cache in (self.blocked, self.blockers, self.memberships, self.read_marks):
+        for cache in (self.contacts, self.blockers, self.memberships, self.read_marks):
             cache.clear()
         self.forgotten += 1
         for session in self.hub.sessions():

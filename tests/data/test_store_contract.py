@@ -32,6 +32,7 @@ from greenchat.model.records import (
     DELETED,
     SHOWN_MEMBERS,
     Account,
+    Contact,
     Follower,
     Group,
     Look,
@@ -414,7 +415,6 @@ class StoreContract:
         for call in (
             lambda: store.add_friend(users[0], 999, NOW),
             lambda: store.block(users[0], 999),
-            lambda: store.is_blocked(users[0], 999),
             lambda: store.user(id=999),
             lambda: store.user(name="ANN"),
         ):
@@ -447,13 +447,14 @@ class StoreContract:
         ann, bob = users[:2]
         store.block(ann, bob)
         store.block(ann, bob)
-        assert store.is_blocked(bob, ann)
-        assert not store.is_blocked(ann, bob)
+        assert store.contact(bob, ann) is Contact.BLOCKED
+        assert store.contact(ann, bob) is Contact.OPEN
+        assert store.contact(ann, 999) is Contact.NO_RECEIVER
         assert store.blockers(bob) == {ann}
         assert store.blockers(ann) == set()
         store.unblock(ann, bob)
         store.unblock(ann, bob)
-        assert not store.is_blocked(bob, ann)
+        assert store.contact(bob, ann) is Contact.OPEN
 
     # -- groups
 

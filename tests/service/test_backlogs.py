@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from greenchat.model.records import Contact
 from greenchat.protocol.messages import MsgId
 from tests.service.cluster import Cluster, Line, entries, people
 from tests.service.world import Person
@@ -142,7 +143,7 @@ def test_the_others_hear_of_what_is_being_changed_when_a_node_stops(
     cluster.run_youngest_first()
     phone.pushed()
     store = cluster["b"].store
-    is_member, blocked = ann.id in store.membership(groupid), store.is_blocked(bob.id, ann.id)
+    is_member, blocked = ann.id in store.membership(groupid), store.contact(bob.id, ann.id) is Contact.BLOCKED
     cem.say(groupid)
     assert phone.live() == [1] * is_member
     assert bob.ask(MsgId.ONE_CHAT, toid=ann.id, msg="hi")["errno"] == (10 if blocked else 0)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from greenchat.model.records import Contact
 from greenchat.protocol.messages import MsgId
 from tests.service.chatting import Chatting, pick, who
 from tests.service.model import Link, pair
@@ -250,7 +251,7 @@ class Chats(Scene, Chatting[Link]):
         userid = link.device.userid
         errno = self.ask(link, doubt, MsgId.BLOCK, userid=blocked)
         assert errno in (0, BUSY)
-        if not self.world.store.is_blocked(blocked, userid):
+        if self.world.store.contact(blocked, userid) is not Contact.BLOCKED:
             assert errno, "it is not done"
             return
         conversation = pair(userid, blocked)
@@ -271,7 +272,7 @@ class Chats(Scene, Chatting[Link]):
             userid, blocked = mine[which % len(mine)]
             errno = self.ask(link, doubt, MsgId.UNBLOCK, userid=blocked)
             assert errno in (0, BUSY)
-            if not self.world.store.is_blocked(blocked, userid):
+            if self.world.store.contact(blocked, userid) is not Contact.BLOCKED:
                 del self.blocks[userid, blocked]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from greenchat.model.records import Contact
 from greenchat.protocol.messages import MsgId
 from tests.service.cluster import Cluster, people
 from tests.service.world import Person, World
@@ -164,7 +165,7 @@ def test_a_refused_message_costs_a_later_one_nothing(make_cluster: Callable[...,
     with cluster.held("a", "b"):
         ann.ok(MsgId.BLOCK, userid=bob.id)
         bob.refused(10, MsgId.ONE_CHAT, toid=ann.id, msg="x")
-        assert cluster["b"].service.blocked.load((bob.id, ann.id))
+        assert cluster["b"].service.contacts.load((bob.id, ann.id)) is Contact.BLOCKED
         ann.ok(MsgId.UNBLOCK, userid=bob.id)
     cluster.run()
     assert bob.chat(ann) == 2

@@ -11,7 +11,7 @@ from greenchat.data.engine.statements import Statements
 from greenchat.data.queries.accounts import user
 from greenchat.data.queries.permission import shut_out_of_pair
 from greenchat.data.schema import Block, Device, Friend, User, insert_new
-from greenchat.errors import NoSuchUser, NotAllowed
+from greenchat.errors import NotAllowed
 from greenchat.model import records
 
 _PAIR = (Friend.c.userid == bindparam("u"), Friend.c.friendid == bindparam("f"))
@@ -106,9 +106,9 @@ def blockers(db: Connection, userid: int) -> set[int]:
     return {blocker for (blocker,) in _BLOCKERS.run(db, u=userid)}
 
 
-def is_blocked(db: Connection, sender: int, receiver: int) -> bool:
-    """Return whether the receiver has blocked the sender; NoSuchUser if there is no receiver."""
+def contact(db: Connection, sender: int, receiver: int) -> records.Contact:
+    """Return the permission of a sender to write to a receiver."""
     found = _IS_BLOCKED.run(db, sender=sender, receiver=receiver)
     if not found:
-        raise NoSuchUser
-    return bool(found[0][0])
+        return records.Contact.NO_RECEIVER
+    return records.Contact.BLOCKED if found[0][0] else records.Contact.OPEN

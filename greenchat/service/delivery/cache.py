@@ -19,6 +19,7 @@ class Cache(Generic[K, V]):
         load: reads a value; may switch.  Its exceptions pass through, and nothing is kept.
         size: values kept at most.
         loaded: called with each value that was read and is kept from now on.  It must not switch.
+        unkept: the value that is never kept; None if all are.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class Cache(Generic[K, V]):
         load: Callable[[K], V],
         size: int = 100_000,
         loaded: Callable[[K, V], None] = lambda key, value: None,
+        unkept: V | None = None,
     ) -> None:
         self._load = load
         self._loaded = loaded
         self._size = size
+        self._unkept = unkept
         self._values: dict[K, V] = {}
         self._loading: dict[K, object] = {}
         self.get = self._values.get
@@ -52,6 +55,9 @@ class Cache(Generic[K, V]):
             except BaseException:
                 self._loading.pop(key, None)
                 raise
+            if value is self._unkept:
+                self._loading.pop(key, None)
+                return value
             if self._loading.get(key) is mark:
                 self.put(key, value)
                 self._loaded(key, value)

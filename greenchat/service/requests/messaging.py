@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from greenchat.errors import Blocked, Busy, NoSuchMessage, NotAllowed, NotAMember, RequestError
+from greenchat.errors import Blocked, Busy, NoSuchMessage, NoSuchUser, NotAllowed, NotAMember, RequestError
 from greenchat.metrics import MESSAGES_STORED
 from greenchat.model.conversations import group_of, of_group, of_pair, peer_of
 from greenchat.model.instants import to_seconds
 from greenchat.model.kinds import KINDS, RECALL, TEXT, is_recalled
-from greenchat.model.records import Entry, Membership, NewEntry
+from greenchat.model.records import Contact, Entry, Membership, NewEntry
 from greenchat.protocol import messages as m
 from greenchat.service.device.caller import Caller
 from greenchat.service.device.flow import WeightedDelivery
@@ -28,8 +28,9 @@ def one_chat(caller: Caller, request: m.OneChat) -> None:
     conversation = of_pair(userid, request.toid)
     message = NewEntry(conversation, userid, request.cid, TEXT.name, request.msg, service.now())
     try:
-        if service.blocked.load((userid, request.toid)):
-            raise Blocked
+        contact = service.contacts.load((userid, request.toid))
+        if contact is not Contact.OPEN:
+            raise NoSuchUser if contact is Contact.NO_RECEIVER else Blocked
     except RequestError as refusal:
         _refuse(caller, request, message, refusal)
     else:

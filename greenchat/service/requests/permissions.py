@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from greenchat.errors import NoSuchUser
 from greenchat.model.conversations import of_group, of_pair
-from greenchat.model.records import Membership
+from greenchat.model.records import Contact, Membership
 from greenchat.protocol.messages import InConversation
 from greenchat.service.device.caller import Caller
 from greenchat.service.requests.validation import exactly_one
@@ -58,10 +58,8 @@ def readable(caller: Caller, request: InConversation) -> tuple[int, int]:
     if request.groupid is not None:
         return conversation, joined_seq(caller, request.groupid)
     assert request.peerid is not None
-    try:
-        caller.service.blocked.load((caller.id, request.peerid))
-    except NoSuchUser:
-        # An operator may have deleted the user: their entries stay, and can be acknowledged.
-        if not caller.service.store.head(conversation):
-            raise
+    contact = caller.service.contacts.load((caller.id, request.peerid))
+    # An operator may have deleted the user: their entries stay, and can be acknowledged.
+    if contact is Contact.NO_RECEIVER and not caller.service.store.head(conversation):
+        raise NoSuchUser
     return conversation, 0

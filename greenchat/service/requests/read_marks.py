@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from msgspec import UNSET
 
-from greenchat.errors import BadRequest
+from greenchat.errors import BadRequest, NoSuchUser
+from greenchat.model.records import Contact
 from greenchat.protocol import messages as m
 from greenchat.service.delivery.node_events import Mark
 from greenchat.service.device.caller import Caller
@@ -56,8 +57,18 @@ def _readers(service: Service, userid: int, request: m.Read) -> Collection[int]:
 
 
 def _is_blocked(service: Service, userid: int, other: int) -> bool:
-    """Return True if one of two users has blocked the other: neither hears of the other then.  May switch."""
-    return service.blocked.load((userid, other)) or service.blocked.load((other, userid))
+    """Return True if one of two users has blocked the other: neither hears of the other then.  May switch.
+
+    Raises:
+        NoSuchUser: one of them does not exist.
+    """
+    for pair in ((userid, other), (other, userid)):
+        contact = service.contacts.load(pair)
+        if contact is Contact.NO_RECEIVER:
+            raise NoSuchUser
+        if contact is Contact.BLOCKED:
+            return True
+    return False
 
 
 def typing(caller: Caller, request: m.Typing) -> None:

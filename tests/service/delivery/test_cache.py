@@ -99,3 +99,13 @@ def test_the_cache_stays_within_its_size(source: Source, cache: Cache[int, objec
     for key in (1, 2, 3):
         assert cache.load(key) == source.values[key]
     assert sum(cache.get(key) is not None for key in (1, 2, 3)) <= 2
+
+
+def test_a_value_that_may_end_without_a_word_is_read_each_time(source: Source) -> None:
+    """That a user does not exist, say: nobody tells the caches of a registration."""
+    cache: Cache[int, object] = Cache(source.load, unkept="none")
+    source.values[1] = "none"
+    assert cache.load(1) == "none"
+    source.values[1] = "one"
+    assert cache.load(1) == "one"
+    assert source.reads == [1, 1]

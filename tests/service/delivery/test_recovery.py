@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from greenchat.model.records import Contact
 from greenchat.protocol.messages import MsgId
 from tests.service.cluster import Cluster, Line, people
 from tests.service.world import presence, seqs
@@ -69,10 +70,10 @@ def test_what_a_node_remembered_is_forgotten_though_it_is_catching_up_already(cl
     node = cluster["b"]
     node.bus.have_caught_up()
     cluster.turns.turn(-1)  # it asks the database
-    node.service.blocked.put((bob.id, ann.id), False)
+    node.service.contacts.put((bob.id, ann.id), Contact.OPEN)
     with cluster.turns.owned(node.bus):
         node.bus.listener.catch_up()
-    assert node.service.blocked.get((bob.id, ann.id)) is None
+    assert node.service.contacts.get((bob.id, ann.id)) is None
 
 
 def test_a_message_whose_node_died_before_it_told_anybody_is_delivered_when_it_is_repeated(
