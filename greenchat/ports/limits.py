@@ -1,4 +1,4 @@
-"""The limits that the service keeps to, as the settings have them."""
+"""The limits of the service; the settings have them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Limits(Protocol):
         """Seconds that such a lock lasts at most."""
 
     def is_exempt(self, host: str) -> bool:
-        """Return whether an address is not held to what is said of addresses and of requests."""
+        """Return True if an address is exempt from the limits of addresses and of requests."""
 
     @property
     def recall_seconds(self) -> float:

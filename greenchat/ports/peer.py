@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Peer(Protocol):
-    """The other end of a session's connection, as the service sees it."""
+    """The connection of a client, as the service sees it."""
 
     __slots__ = ()
 
@@ -27,7 +27,7 @@ class Peer(Protocol):
         """
 
     def close(self, reason: str, retry_after: float | None = None) -> None:
-        """End the connection after what was sent: no frame is taken any more, in either direction.
+        """End the connection after the frames sent so far; later frames are ignored, in either direction.
 
         The peer is told the reason, as far as its wire has words for it.  The second close is ignored.
         Does not switch.
@@ -40,7 +40,7 @@ class Peer(Protocol):
         """Read again."""
 
     def when_written(self, call: Callable[[], None]) -> None:
-        """Call back when all that was sent so far has been handed to the socket; never if it ends before.
+        """Call back when all frames sent so far have been handed to the socket; never if it ends before.
 
         The callback must not switch.
         """
@@ -48,20 +48,20 @@ class Peer(Protocol):
     def has_room(self, frames: int, before: int = 0) -> bool:
         """Return True if an entry of so many frames may be sent now.
 
-        Always, unless the peer is paced: then what has no room belongs to the log, to be sent after
+        Always True, unless the peer is paced: then an entry without room is left to the log, and sent after
         ``drain``.
 
         Args:
-            frames: of the entry; one of any number has room if nothing waits.
-            before: frames of other entries that are to be sent first.
+            frames: the number of its frames; any number has room if the queue is empty.
+            before: the number of frames of other entries that are to be sent first.
         """
 
     def drop_paced(self) -> None:
-        """Drop what waits for its turn at a paced peer: it is for a user who has logged out."""
+        """Drop the frames that wait for their turn at a paced peer: their user has logged out."""
 
     def drain(self) -> bool:
-        """Wait until all that was sent has been handed to the socket, or the connection ends.  May switch.
+        """Wait until all frames have been handed to the socket, or the connection ends.  May switch.
 
         Returns:
-            Whether the connection still stands.
+            True if the connection still stands.
         """

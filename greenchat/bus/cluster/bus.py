@@ -49,7 +49,7 @@ START = 5.0
 
 
 class ClusterBus(Bus, TransportListener):
-    """The bus of a node among others.
+    """The bus of a node in a cluster.
 
     Args:
         transport: carries frames between the nodes.

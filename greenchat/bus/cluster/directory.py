@@ -1,4 +1,4 @@
-"""Who is online at the other nodes, in memory: what the path of a message asks."""
+"""The users that are online at the other nodes, in memory, for the delivery of each message."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class Directory:
-    """Who is online at which other nodes: this node's picture of it, in memory."""
+    """The other nodes of each user, and the users of each other node, as far as this node knows."""
 
     def __init__(self) -> None:
         self._nodes: dict[int, tuple[str, ...]] = {}
@@ -14,7 +14,7 @@ class Directory:
         self._alone: dict[str, tuple[str, ...]] = {}
 
     def nodes_of(self, users: Iterable[int]) -> set[str]:
-        """Return where any of these users is online."""
+        """Return the nodes at which any of these users is online."""
         found: set[str] = set()
         nodes = self._nodes
         if nodes:
@@ -26,23 +26,23 @@ class Directory:
         return found
 
     def online(self, users: Iterable[int]) -> set[int]:
-        """Return who of these is online anywhere."""
+        """Return those of some users that are online at any other node."""
         nodes = self._nodes
         return {userid for userid in users if userid in nodes} if nodes else set()
 
     def users(self, node: str) -> set[int]:
-        """Return who is online at a node."""
+        """Return the users that are online at a node."""
         return set(self._users.get(node, ()))
 
     def put(self, node: str, userid: int, here: bool) -> bool:
-        """Note that a user has come to a node, or left it; return False if that is known."""
+        """Note that a user is online at a node, or no longer; return False if that is known already."""
         users = self._users.setdefault(node, set())
         if here == (userid in users):
             return False
         nodes = self._nodes.get(userid, ())
         if here:
             users.add(userid)
-            # One tuple for all that are at this node only.
+            # All users that are online at this node alone share one tuple.
             self._nodes[userid] = (*nodes, node) if nodes else self._alone.setdefault(node, (node,))
         else:
             users.discard(userid)
@@ -54,7 +54,7 @@ class Directory:
         return True
 
     def replace(self, node: str, users: Iterable[int]) -> set[int]:
-        """Note who is online at a node, all in all; return those who have come or gone by that."""
+        """Set the users that are online at a node; return those for which this is a change."""
         wanted = set(users)
         changed = self.users(node) ^ wanted
         for userid in changed:
@@ -62,7 +62,7 @@ class Directory:
         return changed
 
     def drop(self, node: str) -> set[int]:
-        """Forget a node, and return who was online there."""
+        """Remove a node; return the users that were online there."""
         gone = self.replace(node, ())
         self._users.pop(node, None)
         return gone

@@ -1,4 +1,16 @@
-"""Which other nodes live, and which are dead: then one of the others marks their users offline."""
+"""Detect dead nodes by their leases, and have one of the others mark their users offline.
+
+==========  ===========================================  ==================================================
+state       reached when                                 left by
+==========  ===========================================  ==================================================
+alive       its lease is there                           no lease at a check: absent
+absent      a check finds no lease                       lease: alive; ``GRACE`` seconds: dead
+dead        absent for ``GRACE``, and the broker works   cleaned up by one node (``may_clean_up``): cleaned
+left        its last frame says so                       ``RETURN`` seconds: cleaned up like a dead one
+cleaned     its users are marked offline                 lease: alive; shown by the database: separated
+separated   the database shows it, but no lease          lease, or no longer shown
+==========  ===========================================  ==================================================
+"""
 
 from __future__ import annotations
 
@@ -18,32 +30,32 @@ from greenchat.ports.cluster import Registry
 logger = logging.getLogger(__name__)
 
 GRACE = 2.5
-"""Seconds without a lease after which a node is dead.  Redis may have lost its data: then each node
+"""Seconds without a lease after which a node is dead.  The broker may have lost its data: then each node
 takes its lease again within a second."""
 
 TRY_AGAIN = 1.0
 """Seconds after which a database that was away is asked again."""
 
 SEPARATED = 600.0
-"""Seconds after its cleaning in which a node that the database shows again counts as alive, out of sight."""
+"""Seconds after its clean-up in which a node that the database shows again counts as separated."""
 
 
 class FailureDetector:
     """Watches the leases of the other nodes.
 
-    The database tells of nodes too.  One that it shows and Redis does not is dead, as a rule: Redis has lost
-    it, or nobody was there when it died.  It is cleaned up after like any other.  If it is shown again
-    afterwards, in the same incarnation, it lives and is connected to another Redis.
+    The database shows nodes, too.  A node that it shows without a lease is dead, as a rule: the broker has
+    lost its data, or no other node was there when it died.  It is cleaned up after like any other.  If it is
+    shown again afterwards, in the same incarnation, it is alive and connected to another broker.
 
     Args:
         me: this node.
-        registry: the nodes, as Redis has them.
+        registry: the leases of the nodes.
         others: the nodes, as this one knows them.
         listener: the service.
-        away: returns True while Redis is away: then nobody is taken for dead.
+        away: returns True while the broker is away: then no node is taken for dead.
 
     Attributes:
-        separated: the nodes that live, but are not on this Redis.
+        separated: the nodes that are alive, but connected to another broker.
     """
 
     def __init__(
@@ -66,7 +78,7 @@ class FailureDetector:
         self.separated: set[Node] = set()
 
     def close(self) -> None:
-        """Look after no node any more."""
+        """End the clean-ups that are still tried."""
         self._open = False
 
     def suspect(self, nodes: Iterable[Node]) -> None:
@@ -78,18 +90,18 @@ class FailureDetector:
         self._suspects.update((node.name, node) for node in shown if node not in self.separated)
 
     def compare(self) -> None:
-        """Hold the nodes that the database shows against those of Redis.  May switch."""
+        """Compare the nodes that the database shows with those that have leases.  May switch."""
         try:
             self.suspect(self._listener.nodes())
         except Busy:
             pass  # the next comparison tells
 
     def forget_absences(self) -> None:
-        """Forget since when nodes have no lease: none could be seen for a while."""
+        """Start all absences anew: leases could not be read for a while."""
         self._absences.clear()
 
     def check(self, registered: dict[str, int]) -> None:
-        """Meet the nodes that have come, and drop those that are dead.  May switch."""
+        """Add the nodes that have come, and drop those that are dead.  May switch."""
         known = dict(self._suspects)
         known.update((name, Node(name, number)) for name, number in registered.items())
         known.update((other.node.name, other.node) for other in self._others)
@@ -107,11 +119,11 @@ class FailureDetector:
                     self._others.add(Node(node.name, there))
 
     def clean_up_later(self, node: Node) -> None:
-        """Let the users of a node come back elsewhere, or where it is started anew; then clean up."""
+        """Clean up after a node that has left, once its users had time to come back elsewhere."""
         gevent.spawn_later(nodes.RETURN, self._clean_up, node)
 
     def _drop(self, node: Node) -> None:
-        if self._others.is_there(node) or node.name in self._suspects:  # else it is waited for the cleaning
+        if self._others.is_there(node) or node.name in self._suspects:  # else it waits for its clean-up
             logger.warning("node %s is gone: its lease has run out", node.name)
         self._absences.forget(node)
         self._suspects.pop(node.name, None)
@@ -120,15 +132,15 @@ class FailureDetector:
         gevent.spawn(self._listener.catch_up)
 
     def _clean_up(self, node: Node) -> None:
-        """Mark a node's users offline, if no other node does.  May switch."""
+        """Mark a node's users offline, unless another node does.  May switch."""
         try:
             if self._registry.may_clean_up(node):
                 self._mark_offline(node)
         except Busy:
-            logger.warning("cannot clean up after node %s now; another look will", node.name)
+            logger.warning("cannot clean up after node %s now; a later check will", node.name)
 
     def _mark_offline(self, node: Node) -> None:
-        """Do so, however long the database is away, unless the node has come back.  May switch."""
+        """Mark a node's users offline once the database is there, unless the node is back.  May switch."""
         while self._open and not self._others.is_there(node):
             try:
                 self._listener.gone(node)

@@ -1,12 +1,44 @@
-"""The frames from one node to another: numbered, so that a loss shows.  Bytes only, no sockets.
+"""The frames from one node to another: numbered, so that the receiver detects a loss.  No sockets.
+
+Channels lose frames silently.  So a node numbers its frames to each other node: a frame with content has the
+next number, and a frame without content, a *position*, repeats the number of the last one.  The receiver
+compares, and after a loss reads the registry and the database (see ``nodes``).  Positions are sent several
+times a second, so that the loss of the last frame with content is detected, too.
+
+``Incoming`` is the receiver's state for one other node: the incarnation ``node``, and the ``number`` of the
+last frame taken.
+
+=====================================  =========  ====================================================
+frame                                  taken      counts as a loss
+=====================================  =========  ====================================================
+of an earlier incarnation              no         no
+of a later incarnation, or the first   yes        yes: earlier frames of that incarnation may be lost
+content, number + 1                    yes        no
+content, any higher number             yes        yes
+content, number or lower               no         no: a duplicate
+position, number                       yes        no
+position, higher number                yes        yes: the frames up to it
+position, lower number                 no         no: late
+=====================================  =========  ====================================================
+
+``Outgoing`` is the sender's state.  A sender that cannot deliver its events, or has not told the other node
+something, leaves out a number on purpose: the receiver then detects a loss.
+
+==================  ==================================  ==========================================
+event               queue                               number
+==================  ==================================  ==========================================
+``add``, ``tell``   grows; over ``MOST_EVENTS``: lost   unchanged; + 1 if the queue is dropped
+``next``            emptied into the frame              + 1, unchanged for a position
+``lose``            dropped                             + 1, unchanged if the queue was empty
+``skip``            unchanged                           + 1
+==================  ==================================  ==========================================
 
 A frame is a line of JSON and, behind it, the events as they are::
 
     {"src": …, "epoch": …, "v": …, "n": …, "seen": [epoch, n], "here": […], "left": […], "sizes": […]}
 
-``n`` counts the frames of a node (``src``, in its incarnation ``epoch``) to one other.  A frame
-without content is a position: it has the ``n`` of the last one, and shows if that was lost.
-``seen`` is the last frame taken in the other direction, ``here`` and ``left`` are the users who
+``n`` counts the frames of a node (``src``, in its incarnation ``epoch``) to one other.
+``seen`` is the last frame taken in the other direction, ``here`` and ``left`` are the users that
 have come online at the sender or gone since the frame before.  ``v`` is the version of the events that the
 sender understands; nodes that send none have version 1.
 """
@@ -24,7 +56,7 @@ VERSION = 2
 
 
 class Frame(NamedTuple):
-    """What one node sends another at a time."""
+    """A unit of transport from one node to another."""
 
     source: Node
     number: int
@@ -35,13 +67,13 @@ class Frame(NamedTuple):
     here: list[int]
     left: list[int]
     leaving: bool
-    """The sender leaves the cluster."""
+    """True if the sender leaves the cluster."""
     events: list[bytes]
     version: int
 
     @property
     def is_position(self) -> bool:
-        """Whether it has no content: then its number is that of the frame before."""
+        """True if it has no content: then its number is that of the frame before."""
         return not (self.events or self.here or self.left or self.leaving)
 
 
@@ -66,11 +98,11 @@ def decode(data: bytes, receiver: str) -> Frame:
     """Return the frame in some bytes.
 
     Args:
-        data: what came.
-        receiver: the name of the node that it came to.
+        data: the bytes from this node's channel.
+        receiver: the name of this node.
 
     Raises:
-        ValueError: it is none; something else is on this channel.
+        ValueError: they are no frame; another program uses this channel.
     """
     line, _, body = data.partition(b"\n")
     try:
@@ -110,7 +142,7 @@ def _numbers(value: Any) -> list[int]:
 def _name(value: Any) -> str:
     if type(value) is not str:
         raise TypeError("a name is needed")
-    value.encode()  # its channel is named for it
+    value.encode()  # raises for a lone surrogate: a channel is named for it
     return value
 
 
@@ -121,14 +153,14 @@ def _flag(value: Any) -> bool:
 
 
 MOST_EVENTS = 100_000
-"""Events that wait for a bus that is slow; more, and all are dropped: the other will find them."""
+"""Events in the queue for a node at most.  Beyond, all are dropped, and the node reads the database."""
 
 
 class Outgoing:
-    """What is to be sent to a node.
+    """The sender's state for one other node.
 
     Attributes:
-        number: of the last frame.
+        number: the number of the last frame, or of the last one left out.
     """
 
     def __init__(self) -> None:
@@ -143,16 +175,16 @@ class Outgoing:
         self._events.append(event)
 
     def tell(self, userid: int, here: bool) -> None:
-        """Tell in the next frame that a user is here, or no longer."""
+        """Put into the next frame that a user is online here, or no longer."""
         self._here[userid] = here
 
     @property
     def waits(self) -> bool:
-        """Whether there is anything to send."""
+        """True if there is any content to send."""
         return bool(self._events or self._here)
 
     def next(self, source: Node, seen: Node, seen_number: int, leaving: bool = False) -> Frame:
-        """Return the next frame, a position if there is nothing to send."""
+        """Return the next frame; a position if there is no content."""
         here = [userid for userid, is_here in self._here.items() if is_here]
         left = [userid for userid, is_here in self._here.items() if not is_here]
         frame = Frame(source, 0, seen, seen_number, here, left, leaving, self._events, VERSION)
@@ -162,22 +194,22 @@ class Outgoing:
         return frame._replace(number=self.number)
 
     def lose(self) -> None:
-        """Drop what waits, so that the other notices."""
+        """Drop the queue, so that the receiver detects a loss."""
         if self.waits:
             self.skip()
             self._events, self._here = [], {}
 
     def skip(self) -> None:
-        """Leave out a number, so that the other notices that it was not told something."""
+        """Leave out a number, so that the receiver detects a loss."""
         self.number += 1
 
 
 class Incoming:
-    """How far the frames of a node have been taken.
+    """The receiver's state for one other node.
 
     Attributes:
-        node: its incarnation that we listen to; None before its first frame.
-        number: of the last frame that was taken.
+        node: the incarnation whose frames are taken; None before the first frame.
+        number: the number of the last frame that was taken.
     """
 
     def __init__(self) -> None:
@@ -185,17 +217,14 @@ class Incoming:
         self.number = 0
 
     def take(self, frame: Frame) -> bool:
-        """Note a frame, and return whether something was lost before it.
-
-        So it is with the first of a node.  ``fresh`` tells beforehand whether it is worth taking.
-        """
+        """Take a frame that is ``fresh``; return True if a frame before it was lost, or may have been."""
         expected = self.number if frame.is_position else self.number + 1
         lost = frame.source != self.node or frame.number != expected
         self.node, self.number = frame.source, frame.number
         return lost
 
     def fresh(self, frame: Frame) -> bool:
-        """Return whether a frame is not an old one: of an earlier incarnation, or taken already."""
+        """Return True unless a frame is of an earlier incarnation, late, or taken already."""
         if self.node is None or frame.source.incarnation > self.node.incarnation:
             return True
         same = frame.source == self.node

@@ -1,23 +1,35 @@
-"""Whether Redis does its work for this node: a position to itself comes back, and writes are taken."""
+"""The state of the broker for this node: positions to itself come back, and writes are taken.
+
+===========================  ==============================================  =========
+event                        state after it                                  away
+===========================  ==============================================  =========
+``written``                  the lease is written on the open connection     if silent
+``heard``, of this turn      heard now                                       unless not written
+``heard``, of an older turn  unchanged: it came by a lost connection         unchanged
+``AWAY`` seconds of silence  unchanged                                       yes
+``lost`` (subscription)      next turn, not heard                            yes
+``refused`` (commands)       next turn, not heard, not written               yes
+===========================  ==============================================  =========
+"""
 
 from __future__ import annotations
 
 from time import monotonic
 
 AWAY = 0.7
-"""Seconds without our own position coming back, after which Redis counts as away: it may be stopped.
-The bounds of docs/protocol.md for leaving and blocking rest on it; a false alarm costs a look into the
-database."""
+"""Seconds without a position of this node coming back, after which the broker counts as away: it may be
+stopped.  The bounds of docs/protocol.md for leaving and blocking rest on it; a false alarm costs a read of
+the database."""
 
 SILENT = "it does not answer"
 """The cause of being away, if nothing else is known."""
 
 
 class BusHealth:
-    """The state of the two connections to Redis.
+    """The state of the two connections to the broker.
 
-    Redis counts as working while the lease was written on the command connection that is open now, and a
-    position that was published since came back by the subscription: so both are connected to one server,
+    The broker counts as working while the lease was written on the command connection that is open now, and a
+    position that was published since came back by the subscription: so both connections end at one server,
     which takes writes.  The loss of either connection, and a write that is refused, count at once.
 
     Attributes:
@@ -38,7 +50,7 @@ class BusHealth:
 
     @property
     def away(self) -> bool:
-        """True unless Redis is known to work now."""
+        """True unless the broker is known to work now."""
         return not self._written or self.age > AWAY
 
     def written(self) -> None:
@@ -58,6 +70,6 @@ class BusHealth:
         self._heard = float("-inf")
 
     def refused(self, cause: str) -> None:
-        """Note that the command connection ended, or did not do what it was asked."""
+        """Note that the command connection ended, or did not do as asked."""
         self.lost(cause)
         self._written = False

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from greenchat.ports.friends import FriendsCache
 
 SIZE = 2_000
-"""Users whose friends are kept: those that were asked for longest ago go first."""
+"""Users in the cache at most: those that were asked for longest ago go first."""
 
 
 class LocalFriends(FriendsCache):

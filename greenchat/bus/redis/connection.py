@@ -82,7 +82,7 @@ def exchange(connection: Any, *commands: Command) -> list[Any]:
 
 
 class _Queued(NamedTuple):
-    """Commands in the queue; ``answer`` is None for those whose answers nobody waits for."""
+    """Commands in the queue; ``answer`` is None for those whose answers are not waited for."""
 
     commands: Sequence[Command]
     answer: Any

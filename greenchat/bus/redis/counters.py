@@ -98,7 +98,7 @@ class RedisCounters(Counters):
         return None if left < 0 else left / 1000
 
     def end_attempt(self, guards: Sequence[Guard], attempt: str, right: bool | None) -> list[float]:
-        # Here too: if Redis goes away now, what is locked stays locked.
+        # Here too: if Redis goes away now, the locks of this node stay.
         here = self._here.end_attempt(guards, attempt, right)
         keys = self._guard_keys(guards)
         terms = [
