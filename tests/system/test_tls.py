@@ -188,7 +188,7 @@ def test_sighup_reads_the_certificate_again(
         (["--tls-cert", "{cert}", "--tls-key", "/missing"], "tls-key: /missing: No such file or directory"),
         (
             ["--tls-cert", "{key}", "--tls-key", "{key}"],
-            "tls-cert: {key}: there is no certificate in PEM in it",
+            "tls-cert: {key}: the file has no certificate in PEM form",
         ),
     ],
 )
@@ -297,7 +297,7 @@ def test_the_terminal_says_in_a_sentence_what_is_wrong_with_tls(
     for options, said in (
         (["--tls-ca", authority.cert], "--tls-ca needs --tls"),
         (["--tls", "--tls-ca", "/missing.pem"], "--tls-ca: /missing.pem: No such file or directory"),
-        (["--tls", "--tls-ca", files.key], f"--tls-ca: {files.key}: there is no certificate in PEM in it"),
+        (["--tls", "--tls-ca", files.key], f"--tls-ca: {files.key}: the file has no certificate in PEM form"),
     ):
         assert terminal(server, *options) == (2, "", f"greenchat.client: {said}; try --help\n")
 
