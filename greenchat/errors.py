@@ -134,15 +134,15 @@ class Uncertain(Busy):
     """Raised if the answer to a COMMIT was lost: the change may have been made, or may be made yet.
 
     Args:
-        settle: waits until the database has done with the transaction, one way or the other; it may switch,
+        resolve: waits until the database has done with the transaction, one way or the other; it may switch,
             and raises Busy while the database cannot tell.
     """
 
     message = "the server does not know whether this was done; try again"
 
-    def __init__(self, settle: Callable[[], None]) -> None:
+    def __init__(self, resolve: Callable[[], None]) -> None:
         super().__init__()
-        self.settle = settle
+        self.resolve = resolve
 
 
 class NotAllowed(RequestError):

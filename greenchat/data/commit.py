@@ -186,7 +186,7 @@ class GroupCommit:
                 # Clients that were just acknowledged may send again, and be in it too (window 1: + 9 %).
                 self._runner.breathe()
                 self._commit(self._take_aside() if self._aside_is_due else self._take(self._max_batch))
-            elif not self._settle(*self._doubt):
+            elif not self._resolve(*self._doubt):
                 return
 
     def _take(self, most: int) -> Batch:
@@ -260,7 +260,7 @@ class GroupCommit:
                 self._note(results)
             self._finish(batch, outcomes, results)
 
-    def _settle(self, batch: Batch, doubt: InDoubt) -> bool:
+    def _resolve(self, batch: Batch, doubt: InDoubt) -> bool:
         """Find out if a transaction in doubt was committed, and tell; return False if it is unknown yet."""
         try:
             committed = self._runner.write(doubt.was_committed)

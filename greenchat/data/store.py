@@ -201,8 +201,8 @@ class SqlStore(Store):
     def nodes(self) -> list[records.Node]:
         return self.write(devices.nodes)  # of a large database it takes long
 
-    def look(self, online: Sequence[tuple[int, str]], node: records.Node) -> records.Look:
-        return self.read(devices.look, online, node)
+    def check_devices(self, online: Sequence[tuple[int, str]], node: records.Node) -> records.DeviceCheck:
+        return self.read(devices.check, online, node)
 
     def cursors(self, conversation: int, online: Sequence[tuple[int, str]]) -> dict[tuple[int, str], int]:
         return self.read(devices.cursors, conversation, online)
@@ -359,9 +359,9 @@ class SqlStore(Store):
             return self._within(self.database.operating, lambda db: again(call, db, done[0]))
         except TROUBLE as error:
             self._changing.failed(error)
-            raise Uncertain(partial(self._settle, call)) from None
+            raise Uncertain(partial(self._resolve, call)) from None
 
-    def _settle(self, call: doubt.Call[T]) -> None:
+    def _resolve(self, call: doubt.Call[T]) -> None:
         """Wait for the end of a transaction that may be going on, by taking the same locks.  May switch.
 
         Raises:

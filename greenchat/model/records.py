@@ -180,7 +180,7 @@ class Node(NamedTuple):
     incarnation: int
 
 
-class Look(NamedTuple):
+class DeviceCheck(NamedTuple):
     """A comparison of some devices that are online at a node with the database."""
 
     lost: dict[tuple[int, str], str | None]

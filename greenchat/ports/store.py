@@ -10,13 +10,13 @@ from greenchat.model.records import (
     ALL,
     Account,
     Contact,
+    DeviceCheck,
     Entry,
     First,
     Follower,
     Group,
     Joining,
     LoginState,
-    Look,
     Member,
     Membership,
     NewEntry,
@@ -159,7 +159,7 @@ class Store(Protocol):
     def nodes(self) -> list[Node]:
         """Return all nodes that a device is marked online at, each in its newest incarnation."""
 
-    def look(self, devices: Sequence[tuple[int, str]], node: Node) -> Look:
+    def check_devices(self, devices: Sequence[tuple[int, str]], node: Node) -> DeviceCheck:
         """Compare some devices that are online at a node with the database: marks and backlogs."""
 
     def cursors(self, conversation: int, devices: Sequence[tuple[int, str]]) -> dict[tuple[int, str], int]:

@@ -32,15 +32,15 @@ def doubting(service: Service, forget: Callable[[], object]) -> Iterator[None]:
         yield
     except Uncertain as doubt:
         forget()
-        service.later(0, partial(_settle, service, doubt, forget))
+        service.later(0, partial(_resolve, service, doubt, forget))
         raise
 
 
-def _settle(service: Service, doubt: Uncertain, forget: Callable[[], object]) -> None:
+def _resolve(service: Service, doubt: Uncertain, forget: Callable[[], object]) -> None:
     try:
-        doubt.settle()
+        doubt.resolve()
     except Busy:
-        service.later(TRY_AGAIN, partial(_settle, service, doubt, forget))
+        service.later(TRY_AGAIN, partial(_resolve, service, doubt, forget))
     else:
         forget()
 

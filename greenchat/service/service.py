@@ -128,7 +128,7 @@ class Service:
 
         A node that stops leaves the cluster afterwards.
         """
-        return self.under_way > 0 or self.recovery.unsettled > 0
+        return self.under_way > 0 or self.recovery.waiting > 0
 
     def now(self) -> str:
         """Return this instant, in the wire's form."""

@@ -33,9 +33,9 @@ from greenchat.model.records import (
     SHOWN_MEMBERS,
     Account,
     Contact,
+    DeviceCheck,
     Follower,
     Group,
-    Look,
     Member,
     NewEntry,
     Node,
@@ -307,20 +307,20 @@ class StoreContract:
         store.open_device(users[0], "a", HERE, NOW)
         store.open_device(users[0], "b", THERE, NOW)
         store.set_password(users[0], "hash", "new", "a")
-        assert store.look([(users[0], "a")], HERE).lost == {}
-        assert store.look([(users[0], "b")], THERE).lost == {(users[0], "b"): None}
+        assert store.check_devices([(users[0], "a")], HERE).lost == {}
+        assert store.check_devices([(users[0], "b")], THERE).lost == {(users[0], "b"): None}
 
     def test_a_look_tells_which_devices_are_not_here(self, store: SqlStore, users: list[int]) -> None:
         store.open_device(users[0], "a", HERE, NOW)
         store.open_device(users[0], "b", THERE, NOW)
         store.open_device(users[1], "", HERE._replace(incarnation=2), NOW)
         asked = [(users[0], "a"), (users[0], "b"), (users[1], ""), (users[2], "never")]
-        assert store.look(asked, HERE).lost == {
+        assert store.check_devices(asked, HERE).lost == {
             (users[0], "b"): "there",
             (users[1], ""): "here",
             (users[2], "never"): None,
         }
-        assert store.look([], HERE) == Look({}, {})
+        assert store.check_devices([], HERE) == DeviceCheck({}, {})
 
     def test_a_look_tells_in_which_conversations_something_is_lacking(
         self, store: SqlStore, users: list[int]
@@ -333,7 +333,7 @@ class StoreContract:
             store.open_device(user, "a", HERE, NOW)
 
         def lacking(*devices: tuple[int, str]) -> dict[int, int]:
-            return store.look(devices, HERE).heads
+            return store.check_devices(devices, HERE).heads
 
         assert lacking((ann, "a")) == {}  # what was before the joining is not ann's
         conversations = [pair(ann, bob), pair(ann, ann), pair(ann, cara), -group]
@@ -353,7 +353,7 @@ class StoreContract:
         for user in users:
             store.open_device(user, "", HERE, NOW)
         self.append(store, *[text(pair(users[0], user), user, "hi") for user in users])
-        look = store.look([(user, "") for user in [*users, 10_000]], HERE)
+        look = store.check_devices([(user, "") for user in [*users, 10_000]], HERE)
         assert look.lost == {(10_000, ""): None}
         assert look.heads == {pair(users[0], user): 1 for user in users}
 

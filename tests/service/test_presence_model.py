@@ -48,7 +48,7 @@ class Client:
         self.service = model
         self.user: int | None = user
         self.device = device
-        self.entered = 0
+        self.login_number = 0
         self.held: list[tuple[int, str]] | None = []
         self.view: dict[int, str] = {}
 

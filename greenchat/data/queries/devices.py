@@ -112,7 +112,7 @@ def _lacking(*joins: Any) -> Select[Any]:
 
 
 _LOW = Device.c.userid * PAIR
-_LOOK = union(
+_HEADS = union(
     _lacking((Conversation, (Conversation.c.id >= _LOW) & (Conversation.c.id < _LOW + PAIR))),
     _lacking((Conversation, Conversation.c.higher == Device.c.userid)),
     _lacking(
@@ -195,7 +195,7 @@ def nodes(db: Connection) -> list[records.Node]:
     return [records.Node(*row) for row in db.execute(_NODES)]
 
 
-def look(db: Connection, devices: Sequence[tuple[int, str]], node: records.Node) -> records.Look:
+def check(db: Connection, devices: Sequence[tuple[int, str]], node: records.Node) -> records.DeviceCheck:
     """Return the devices that are not online at a node, and the entries that the others lack."""
     lost: dict[tuple[int, str], str | None] = dict.fromkeys(devices)
     heads: dict[int, int] = {}
@@ -205,8 +205,8 @@ def look(db: Connection, devices: Sequence[tuple[int, str]], node: records.Node)
                 del lost[userid, device]
             else:
                 lost[userid, device] = where[0]
-        heads.update((row.id, row.last_seq) for row in db.execute(_LOOK, {"those": some}))
-    return records.Look(lost, heads)
+        heads.update((row.id, row.last_seq) for row in db.execute(_HEADS, {"those": some}))
+    return records.DeviceCheck(lost, heads)
 
 
 def cursors(

@@ -62,11 +62,11 @@ class Online(Protocol):
     device: str
 
     @property
-    def entered(self) -> int:
+    def login_number(self) -> int:
         """The login's number (see ``Hub``)."""
 
-    @entered.setter
-    def entered(self, number: int) -> None: ...
+    @login_number.setter
+    def login_number(self, number: int) -> None: ...
 
     @property
     def id(self) -> int:
@@ -89,7 +89,7 @@ class Online(Protocol):
         """The stream of the device."""
 
     @property
-    def settled(self) -> bool:
+    def is_answered(self) -> bool:
         """True once the login has been answered."""
 
     def leave(self) -> None:
@@ -104,12 +104,12 @@ class Hub:
             must not switch.
 
     Attributes:
-        entries: the number of logins so far; each session keeps its own as ``entered``.
+        logins: the number of logins so far; each session keeps its own as ``login_number``.
         get: ``get(userid, ())`` is ``of(userid)`` without a Python call, for deliveries.
     """
 
     def __init__(self, moved: Callable[[int], None] = lambda userid: None) -> None:
-        self.entries = 0
+        self.logins = 0
         self._moved = moved
         self._sessions: dict[int, tuple[Online, ...]] = {}
         self.get = self._sessions.get
@@ -139,8 +139,8 @@ class Hub:
 
     def add(self, session: Online, userid: int) -> None:
         """Add a session."""
-        self.entries += 1
-        session.entered = self.entries
+        self.logins += 1
+        session.login_number = self.logins
         sessions = self._sessions.get(userid, ())
         self._sessions[userid] = (*sessions, session)
         if not sessions:

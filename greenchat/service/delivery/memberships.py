@@ -100,7 +100,7 @@ class Memberships:
                 raise NotAMember
         return members
 
-    def settled(self, groupid: int) -> Membership:
+    def current(self, groupid: int) -> Membership:
         """Return the members of a group, to which entries that commit from now on are sent live.  May switch.
 
         Raises:

@@ -44,7 +44,7 @@ class Recovery:
         later: runs a function so many seconds from now, where it may switch.
 
     Attributes:
-        unsettled: the number of waits for the other nodes under way, after which these will be told.
+        waiting: the number of waits for the other nodes under way, after which these will be told.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Recovery:
         self._later = later
         self._newcomers: list[Online] = []
         self._joiners: set[int] = set()
-        self.unsettled = 0
+        self.waiting = 0
 
     def check_soon(self, session: Online) -> None:
         """Compare a session that has just logged in, once all nodes know of it.  Does not switch."""
@@ -88,11 +88,11 @@ class Recovery:
         Raises:
             Busy: the database is away.
         """
-        self._look(self._hub.sessions())
+        self._check(self._hub.sessions())
 
     def _wait(self) -> None:
         if not self._newcomers and not self._joiners:
-            self.unsettled += 1
+            self.waiting += 1
             self._later(0, self._check_waiting)
 
     def _check_waiting(self) -> None:
@@ -106,26 +106,26 @@ class Recovery:
         for userid in joiners:
             announce(self._bus, Missed(userid), self._bus.nodes((userid,)))
             sessions.extend(self._hub.of(userid))
-        self.unsettled -= 1
+        self.waiting -= 1
         self._try(sessions)
 
     def _try(self, sessions: Collection[Online]) -> None:
         try:
-            self._look(sessions)
+            self._check(sessions)
         except Busy:
             self._later(TRY_AGAIN, partial(self._try, sessions))
 
-    def _look(self, sessions: Collection[Online]) -> None:
+    def _check(self, sessions: Collection[Online]) -> None:
         """Read which sessions are lost, and which conversations go on after their cursors."""
-        seats = {(session.id, session.device): session for session in sessions if session.settled}
+        seats = {(session.id, session.device): session for session in sessions if session.is_answered}
         devices = list(seats)
         for start in range(0, len(devices), AT_A_TIME):
-            look = self._store.look(devices[start : start + AT_A_TIME], self._node)
-            for (userid, device), elsewhere in look.lost.items():
+            found = self._store.check_devices(devices[start : start + AT_A_TIME], self._node)
+            for (userid, device), elsewhere in found.lost.items():
                 session = seats[userid, device]
                 if session.user == userid:
                     _end(session, elsewhere is not None)
-            for conversation, head in look.heads.items():
+            for conversation, head in found.heads.items():
                 self._sequencer.expect(conversation, head)
 
 

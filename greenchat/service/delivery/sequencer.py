@@ -254,7 +254,7 @@ class Sequencer:
 
     def _advance(self, conversation: int, seq: int) -> None:
         """Note that nothing up to ``seq`` is left to hand out: it was read otherwise, or deleted."""
-        self._reached[conversation] = seq, None, self._hub.entries
+        self._reached[conversation] = seq, None, self._hub.logins
         self._reached.move_to_end(conversation)
         if len(self._reached) > SIZE:
             self._reached.popitem(last=False)
@@ -270,7 +270,7 @@ class Sequencer:
         last, _, when = self._reached.get(conversation, _NOTHING)
         members = self._members(conversation) or {}
         return any(
-            session.entered <= when
+            session.login_number <= when
             for userid in (members if conversation < 0 else pair_of(conversation))
             if members.get(userid, 0) <= last
             for session in self._hub.of(userid)
@@ -292,7 +292,7 @@ class Sequencer:
         """Hand an entry to the participants' sessions here; in a group, to members that joined before it."""
         conversation, seq, sender = entry.conversation, entry.seq, entry.sender
         # As in _advance, which would be one more call for each message.
-        self._reached[conversation] = seq, hash(entry), self._hub.entries
+        self._reached[conversation] = seq, hash(entry), self._hub.logins
         self._reached.move_to_end(conversation)
         if len(self._reached) > SIZE:
             self._reached.popitem(last=False)

@@ -63,10 +63,10 @@ class Setback:
     def suspect(self, conversation: int, seq: int) -> None:
         """Note that a seq arrived again.  Never switches."""
         if conversation not in self._suspected:
-            self._later(0, partial(self._look, conversation))
+            self._later(0, partial(self._compare, conversation))
         self._suspected[conversation] = min(seq, self._suspected.get(conversation, seq))
 
-    def _look(self, conversation: int) -> None:
+    def _compare(self, conversation: int) -> None:
         """Compare the last entry that was handed out with the log.  May switch."""
         seq = self._suspected[conversation]
         try:
@@ -75,7 +75,7 @@ class Setback:
         except NoSuchGroup:
             pass
         except Busy:
-            self._later(TRY_AGAIN, partial(self._look, conversation))
+            self._later(TRY_AGAIN, partial(self._compare, conversation))
             return
         del self._suspected[conversation]
 
@@ -109,5 +109,5 @@ class Setback:
         self._forget(conversation)
         for userid in users:
             for session in self._hub.of(userid):
-                if session.settled:
+                if session.is_answered:
                     session.peer.close("shutdown", round(random.uniform(0, SPREAD), 2))

@@ -31,7 +31,7 @@ class Caller(Online, Reader, Outlet):
         user: the id of the user that is logged in; None before, and after LOGINOUT.
         name: the user's name.
         device: the name of the user's device.
-        entered: the login's number (see ``Hub``).
+        login_number: the login's number (see ``Hub``).
         doubted_hash: of a password that may have been set here: the answer to it was lost.
         wire: how the client speaks; the connection changes it before the first request, and never later.
         flow: the messages under way to the database.
@@ -42,8 +42,8 @@ class Caller(Online, Reader, Outlet):
         "claim",
         "device",
         "doubted_hash",
-        "entered",
         "flow",
+        "login_number",
         "name",
         "peer",
         "service",
@@ -52,7 +52,7 @@ class Caller(Online, Reader, Outlet):
         "wire",
     )
 
-    entered: int
+    login_number: int
     peer: Peer
     service: Service
 
@@ -65,7 +65,7 @@ class Caller(Online, Reader, Outlet):
         self.device = ""
         self.doubted_hash: str | None = None
         self.claim = NO_CLAIM
-        self.entered = 0
+        self.login_number = 0
         self.flow = Flow(service, peer)
         self.stream: Stream  # set by the first login
 
@@ -81,7 +81,7 @@ class Caller(Online, Reader, Outlet):
         return self.user
 
     @property
-    def settled(self) -> bool:
+    def is_answered(self) -> bool:
         """True once the login is done: the database has it, and the peer has the answer."""
         return self.user is not None and not self.stream.is_holding
 
@@ -159,5 +159,3 @@ class Caller(Online, Reader, Outlet):
     def _written(self, userid: int, conversation: int, seq: int) -> None:
         if userid == self.user:
             self.receipts.received(conversation, seq)
-
-    # -- Messages

@@ -163,7 +163,7 @@ def _joined(reader: Reader, conversation: int) -> int | None:
     if groupid is None:
         return 0
     try:
-        members = reader.service.memberships.settled(groupid)
+        members = reader.service.memberships.current(groupid)
     except NoSuchGroup:  # another node was wrong
         return None
     return None if reader.user is None else members.get(reader.user)

@@ -66,7 +66,7 @@ def open_here(service: Service, userid: int, device: str, unless_elsewhere: bool
 def _give_back(service: Service, userid: int, device: str, doubt: Uncertain) -> None:
     """Void a login that failed, and may have taken the device in the database all the same.  May switch."""
     try:
-        doubt.settle()
+        doubt.resolve()
         if service.hub.find(userid, device) is not None:
             return  # a newer login here has it, or will
         state = service.store.open_device(userid, device, service.node, service.now())

@@ -78,7 +78,7 @@ class LoginBill:
         self._reserved = reserved
         self.rows = 0
 
-    def settle(self) -> None:
+    def pay(self) -> None:
         """Pay for the rows that were read, and for one request."""
         if self._bucket is not None:
             self._bucket.correct(self._reserved - 1 - self.rows / ROWS)

@@ -92,7 +92,7 @@ def login(caller: Caller, request: m.Login) -> None:
         try:
             _log_in(caller, request, account, bill)
         finally:
-            bill.settle()
+            bill.pay()
     except RequestError as error:
         LOGINS.values[error.error] += 1
         raise

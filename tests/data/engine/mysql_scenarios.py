@@ -451,15 +451,15 @@ def leave_in_doubt(url: str) -> None:
             return False
 
         proxy.plan = lose
-        settle = uncertain(partial(store.leave_group, 1, groups[1]))
+        resolve = uncertain(partial(store.leave_group, 1, groups[1]))
         try:
-            settle()
+            resolve()
         except Busy:
             pass
         else:
             raise AssertionError("the database cannot be asked")
         proxy.refuse = False
-        until_not_busy(settle)
+        until_not_busy(resolve)
         assert other.membership(groups[1]) == {1: 0}  # the look has changed nothing
 
         go = Event()
@@ -473,9 +473,9 @@ def leave_in_doubt(url: str) -> None:
             return False
 
         proxy.plan = hold
-        settle = uncertain(partial(store.leave_group, 1, groups[2]))
+        resolve = uncertain(partial(store.leave_group, 1, groups[2]))
         proxy.refuse = False
-        look = gevent.spawn(until_not_busy, settle)
+        look = gevent.spawn(until_not_busy, resolve)
         until(lambda: is_running(url, "FOR UPDATE"))
         assert other.membership(groups[2]) == {1: 0}
         go.set()
@@ -488,7 +488,7 @@ def uncertain(change: Callable[[], object]) -> Callable[[], None]:
     try:
         change()
     except Uncertain as doubt:
-        return doubt.settle
+        return doubt.resolve
     raise AssertionError("this is certain")
 
 

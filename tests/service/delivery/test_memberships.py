@@ -95,7 +95,7 @@ def test_what_is_forgotten_while_it_is_read_is_read_again() -> None:
 
     reads: list[int] = []
     memberships = Memberships(Hub(), load, lambda userid, groupid: None, LocalBus(), lambda conversation: 0)
-    assert memberships.settled(7) == {2: 0} == memberships.get(7)
+    assert memberships.current(7) == {2: 0} == memberships.get(7)
 
 
 # -- The cost of questions about a group

@@ -24,7 +24,7 @@ class Session:
         got: the seqs that it was sent, live or because it lacked them.
     """
 
-    entered = 0
+    login_number = 0
     id = user = BOB
     device = ""
 

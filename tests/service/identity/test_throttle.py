@@ -248,7 +248,7 @@ def test_logins_that_are_under_way_at_the_same_time_are_few(world: World) -> Non
     bills = [world.service.throttle.bill(1, HERE, 0.0) for _ in range(8)]
     with pytest.raises(RateLimited):
         world.service.throttle.bill(1, HERE, 0.0)
-    bills[0].settle()
+    bills[0].pay()
     world.service.throttle.bill(1, HERE, 0.0)
 
 

@@ -269,10 +269,10 @@ def test_a_user_may_be_online_with_8_devices_and_force_does_not_help_the_ninth(
     world: World, ann: Person
 ) -> None:
     others = [world.log_in(ann, device=f"d{number}") for number in range(7)]
-    entries = world.service.hub.entries
+    entries = world.service.hub.logins
     for force in (False, True):
         world.connect().refused(14, MsgId.LOGIN, id=ann.id, password="pw", device="ninth", force=force)
-    assert world.service.hub.entries == entries  # it was never there, not even for a moment
+    assert world.service.hub.logins == entries  # it was never there, not even for a moment
     world.log_in(ann, device="d3", force=True)
     assert [other.peer.closed for other in others].count("replaced") == 1
     others[0].leave()
