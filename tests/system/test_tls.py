@@ -188,7 +188,7 @@ def test_sighup_reads_the_certificate_again(
         (["--tls-cert", "{cert}", "--tls-key", "/missing"], "tls-key: /missing: No such file or directory"),
         (
             ["--tls-cert", "{key}", "--tls-key", "{key}"],
-            "tls-cert: {key}: the file has no certificate in PEM form",
+            "tls-cert: {key}: there is no certificate in PEM in it",
         ),
     ],
 )
