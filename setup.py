@@ -26,6 +26,7 @@ TEST_REQUIRES = [
     "ruff>=0.9",
     "mypy>=1.15",
     "coverage>=7.10",
+    "codespell>=2.4",
 ]
 
 

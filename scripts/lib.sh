@@ -147,5 +147,6 @@ finish() {
 check_style_and_types() {
     step "ruff check" "$VENV/bin/python" -m ruff check .
     step "ruff format" "$VENV/bin/python" -m ruff format --check .
+    step "codespell" "$VENV/bin/codespell"
     step "mypy" "$VENV/bin/python" -m mypy
 }
