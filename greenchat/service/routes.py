@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from greenchat.protocol import messages as m
 from greenchat.service.device.caller import Caller
-from greenchat.service.requests import accounts, friends, groups, history, messaging, read_marks
+from greenchat.service.requests import accounts, friends, groups, history, login, messaging, read_marks
 
 
 class Route(NamedTuple):
@@ -26,7 +26,7 @@ def _heartbeat(caller: Caller, request: m.Heartbeat) -> m.HeartbeatReply:
 
 
 ROUTES: dict[type[m.Request], Route] = {
-    m.Login: Route(accounts.login, needs_login=False),
+    m.Login: Route(login.login, needs_login=False),
     m.Loginout: Route(accounts.logout),
     m.Reg: Route(accounts.register, needs_login=False),
     m.ChangePassword: Route(accounts.change_password),

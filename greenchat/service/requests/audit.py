@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 
-from greenchat.service.device.caller import Caller
+from greenchat.service.service import Service
 
 _log = logging.getLogger("greenchat.accounts")
 
 
-def note(caller: Caller, event: str, userid: int | None, name: str, device: str = "") -> None:
+def note(service: Service, address: str, event: str, userid: int | None, name: str, device: str = "") -> None:
     """Write a line about an account.
 
     Args:
-        caller: the connection that it came by.
+        service: of this node.
+        address: ``HOST:PORT`` of the client.
         event: the words that the line begins with.
         userid: the account's; None if it is not known.
         name: the account's name.  A name that nobody has is left out: it may be a mistyped password.
@@ -25,6 +26,6 @@ def note(caller: Caller, event: str, userid: int | None, name: str, device: str 
     """
     if _log.isEnabledFor(logging.INFO):
         whose = "user=unknown" if userid is None else f"user={userid} name={name!r} device={device!r}"
-        line = f"{event}: {whose} from={caller.peer.address} node={caller.service.node.name}"
+        line = f"{event}: {whose} from={address} node={service.node.name}"
         # What Logger.info does, without three of its calls: each login comes here.
         _log.handle(_log.makeRecord(_log.name, logging.INFO, "", 0, line, (), None))
