@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from greenchat.errors import TooLarge
+from greenchat.protocol.wire import Framing
 
 NEWLINE = b"\n"
 
@@ -25,7 +26,7 @@ class FrameTooLarge(TooLarge):
         self.frames = frames
 
 
-class Lines:
+class Lines(Framing):
     """Split a stream of bytes into frames, however the network cut or joined them.
 
     Empty frames are dropped.  Where the terminator is a newline, ``\\r\\n`` is accepted.
