@@ -29,10 +29,10 @@ GROUP_ID = 7
 GROUP = of_group(GROUP_ID)
 CONVERSATIONS = (PAIR, GROUP)
 
-PAGE = 3
+PAGE = 2
 """Entries of a page at most."""
 
-FEW = 5
+FEW = 7
 """Entries of a log at the beginning, less one, at most."""
 
 Task = Iterator[None]
@@ -151,7 +151,8 @@ class Scene:
         yield from self.page()
         self.more = bool(self.stream.paging())
         self.stream.login_answered()
-        if self.is_paced:
+        if self.is_paced:  # by a wire without SYNC
+            self.more = False
             self.stream.send_all()
 
     def sync(self) -> Task:
