@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import json
-import socket
-import ssl
 import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 from greenchat.model.records import SHOWN_MEMBERS, SMALL_GROUP
 from lab import machine
 from lab.fill import Filling, Person
 from lab.hostile.attack import Attacker, attackers
+from lab.hostile.innocents import Innocent, Pair, Reader
 from lab.percentiles import spread
 from lab.servers.node import Node
 from lab.servers.program import LabError, private
 from lab.servers.redis import Redis
-
-DEADLINE = 20.0
-"""Seconds without an answer after which an innocent takes the server for dead."""
-
-FEWEST = 10
-"""Rounds that the innocents chat at least, however slow that is."""
-
-PAUSE = 0.1
-"""Seconds between two rounds: an innocent makes 30 requests a second, fewer than the limit."""
 
 HELD = ("--exempt", "192.0.2.0/24")
 """Loopback is held to all limits."""
@@ -40,138 +29,6 @@ MENU = (*HELD, "--login-timeout", "0.3", "--max-silent", "100", "--max-silent-pe
 HEADER = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
 
 CHAT = "x" * 4_000
-
-
-# -- The innocent
-
-
-class Innocent:
-    """An innocent client: blocking, and patient up to the deadline.
-
-    Attributes:
-        welcome: the answer to the login.
-    """
-
-    def __init__(self, address: tuple[str, int], person: Person, header: str = "", tls: bool = False) -> None:
-        self.id = person.id
-        sock = socket.create_connection(address, DEADLINE)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.sendall(header.encode())
-        if tls:
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            sock = context.wrap_socket(sock)
-        self.sock = sock
-        self._buffer = b""
-        self.send(msgid=1, id=person.id, token=person.token)
-        self.welcome = self.read()
-        if self.welcome.get("errno") != 0:
-            raise LabError(f"an innocent cannot log in: {self.welcome}")
-
-    def send(self, **frame: object) -> None:
-        """Send a frame."""
-        self.sock.sendall(json.dumps(frame).encode() + b"\n")
-
-    def read(self) -> dict[str, Any]:
-        """Return the next frame.
-
-        Raises:
-            LabError: there is none.
-        """
-        while b"\n" not in self._buffer:
-            try:
-                data = self.sock.recv(65_536)
-            except TimeoutError:
-                raise LabError("an innocent hears nothing") from None
-            if not data:
-                raise LabError("an innocent was thrown out")
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        frame: dict[str, Any] = json.loads(line)
-        return frame
-
-    def expect(self, **fields: object) -> dict[str, Any]:
-        """Return the next frame, which MUST have these fields.
-
-        Raises:
-            LabError: it has not.
-        """
-        frame = self.read()
-        if not fields.items() <= frame.items():
-            raise LabError(f"an innocent got {frame}, not {fields}")
-        return frame
-
-
-class Reader:
-    """A user of an original client that reads its menu: connected, and silent."""
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._sock = socket.create_connection(address, DEADLINE, source_address=("127.0.0.9", 0))
-
-    def log_in(self) -> None:
-        """Log in at last; a wrong password does, as long as the server answers.
-
-        Raises:
-            LabError: the connection has been ended.
-        """
-        with self._sock:
-            try:
-                self._sock.sendall(b'{"msgid":1,"id":1,"password":"?"}\0')
-                answer = self._sock.recv(1_024)
-            except OSError as error:
-                raise LabError(f"somebody at the menu was thrown out: {error}") from None
-        if not answer.startswith(b'{"msgid":2,'):
-            raise LabError(f"somebody at the menu got {answer!r}")
-
-
-@dataclass
-class Pair:
-    """Two innocents that talk: each message arrives once and in order, each heartbeat is answered.
-
-    Attributes:
-        one, other: they.
-        seconds: until each message was with the other, and each heartbeat answered.
-    """
-
-    one: Innocent
-    other: Innocent
-    seconds: list[float] = field(default_factory=list)
-    seq: int = 0
-
-    def round(self) -> None:
-        """Say something each, and let both hearts beat.
-
-        Raises:
-            LabError: something is lost, doubled, out of order or not answered.
-        """
-        for sender, receiver in ((self.one, self.other), (self.other, self.one)):
-            self.seq += 1
-            began = monotonic()
-            sender.send(msgid=6, toid=receiver.id, msg=f"number {self.seq}", cid=f"c{self.seq}")
-            receiver.expect(msgid=6, id=sender.id, msg=f"number {self.seq}", seq=self.seq)
-            self.seconds.append(monotonic() - began)
-            sender.expect(msgid=11, errno=0, cid=f"c{self.seq}", seq=self.seq)
-            receiver.send(msgid=13, peerid=sender.id, seq=self.seq)
-            began = monotonic()
-            receiver.send(msgid=12)
-            receiver.expect(msgid=12)
-            self.seconds.append(monotonic() - began)
-
-    def chat(self, seconds: float) -> None:
-        """Go on for so long."""
-        end = monotonic() + seconds
-        last = self.seq + 2 * FEWEST
-        while monotonic() < end or self.seq < last:
-            self.round()
-            sleep(PAUSE)
-
-    def close(self) -> None:
-        """Go."""
-        self.one.sock.close()
-        self.other.sock.close()
-
-
-# -- The scenarios
 
 
 @dataclass

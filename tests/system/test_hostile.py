@@ -15,7 +15,7 @@ import pytest
 
 from lab.fill import Filling
 from lab.hostile import scenarios as hostile
-from lab.hostile.scenarios import Innocent, Pair
+from lab.hostile.innocents import Innocent, Pair
 from lab.machine import forget_peak, peak_mib, rss_mib
 from tests.servers import need
 from tests.system.server import Server
