@@ -118,7 +118,7 @@ def _check_answer(frame: dict[str, Any], raw: bytes) -> None:
     reply = _check_whole(frame, raw, kind)
     if not failed:
         lacking = {name for name in kind.__struct_fields__ if getattr(reply, name) is UNSET}
-        assert lacking <= MAY_LACK
+        assert lacking <= MAY_LACK, f"the answer lacks {lacking - MAY_LACK}: add optional fields to MAY_LACK"
     for entry in frame.get("offlinemsg", frame.get("messages", [])):
         _check_whole(entry, json.dumps(entry).encode(), ENTRIES[entry["msgid"]])
 
@@ -130,5 +130,5 @@ def _check_whole(frame: dict[str, Any], raw: bytes, kind: type[Struct]) -> Struc
         frame = {**frame, "msg": ""}  # the Struct has a place for it that must be filled
         raw = json.dumps(frame).encode()
     message = msgspec.json.decode(raw, type=kind)
-    assert json.loads(encode(message)) == frame
+    assert json.loads(encode(message)) == frame, f"{kind.__name__} has other fields: see ACKS"
     return message
