@@ -252,7 +252,7 @@ def test_a_rolling_restart_has_each_client_back_within_seconds(trial: Trial) -> 
 # -- Redis
 
 
-@pytest.mark.parametrize("take_away", [kill_redis, stop_redis])
+@pytest.mark.parametrize("take_away", [kill_redis, pytest.param(stop_redis, marks=pytest.mark.long)])
 def test_redis_is_away_for_ten_seconds(
     trial: Trial, take_away: Callable[[Fleet], Callable[[], None]]
 ) -> None:
@@ -274,7 +274,7 @@ def test_redis_is_away_for_ten_seconds(
     assert slowest(trial, back + AS_BEFORE) < 1, "not as before"
 
 
-@pytest.mark.parametrize("take_away", [kill_redis, stop_redis])
+@pytest.mark.parametrize("take_away", [kill_redis, pytest.param(stop_redis, marks=pytest.mark.long)])
 def test_leaving_and_blocking_count_elsewhere_while_redis_is_away(
     fleet: Fleet, take_away: Callable[[Fleet], Callable[[], None]]
 ) -> None:
@@ -349,7 +349,7 @@ def stop_mariadb(fleet: Fleet) -> Callable[[], None]:
     return lambda: fleet.mariadb.signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("take_away", [kill_mariadb, stop_mariadb])
+@pytest.mark.parametrize("take_away", [kill_mariadb, pytest.param(stop_mariadb, marks=pytest.mark.long)])
 def test_the_database_is_away_for_ten_seconds(
     trial: Trial, take_away: Callable[[Fleet], Callable[[], None]]
 ) -> None:
@@ -402,7 +402,7 @@ FAULTS: list[tuple[str, float, Callable[[FaultProxy], None]]] = [
 ]
 
 
-@pytest.mark.parametrize("backend", ["redis", "mariadb"])
+@pytest.mark.parametrize("backend", ["redis", pytest.param("mariadb", marks=pytest.mark.long)])
 def test_one_node_has_a_bad_line(trial: Trial, backend: str) -> None:
     line = getattr(trial.fleet, f"to_{backend}")[0]
     began = monotonic()
