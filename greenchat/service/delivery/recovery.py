@@ -109,24 +109,36 @@ class Recovery:
         self.waiting -= 1
         self._try(sessions)
 
-    def _try(self, sessions: Collection[Online]) -> None:
+    def _try(self, sessions: Collection[Online], *, again: bool = False) -> None:
         try:
-            self._check(sessions)
+            self._check(sessions, again=again)
         except Busy:
-            self._later(TRY_AGAIN, partial(self._try, sessions))
+            self._later(TRY_AGAIN, partial(self._try, sessions, again=again))
 
-    def _check(self, sessions: Collection[Online]) -> None:
-        """Read which sessions are lost, and which conversations go on after their cursors."""
+    def _check(self, sessions: Collection[Online], *, again: bool = False) -> None:
+        """Read which sessions are lost, and which conversations go on after their cursors.
+
+        Race: a login elsewhere that is void may have the device for a moment, until its ``Reopen`` arrives.
+        So a session that seems to be taken over ends only if it still does some time later (``again``), or
+        while the bus is away and brings no events.
+        """
+        doubtful: list[Online] = []
         seats = {(session.id, session.device): session for session in sessions if session.is_answered}
         devices = list(seats)
         for start in range(0, len(devices), AT_A_TIME):
             found = self._store.check_devices(devices[start : start + AT_A_TIME], self._node)
             for (userid, device), elsewhere in found.lost.items():
                 session = seats[userid, device]
-                if session.user == userid:
+                if session.user != userid:
+                    continue
+                if elsewhere is not None and not again and not self._bus.away:
+                    doubtful.append(session)
+                else:
                     _end(session, elsewhere is not None)
             for conversation, head in found.heads.items():
                 self._sequencer.expect(conversation, head)
+        if doubtful:
+            self._later(TRY_AGAIN, partial(self._try, doubtful, again=True))
 
 
 def _end(session: Online, is_elsewhere: bool) -> None:

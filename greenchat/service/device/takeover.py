@@ -10,7 +10,6 @@ from greenchat.model.records import LoginState
 from greenchat.service.delivery.announce import announce
 from greenchat.service.delivery.hub import Online
 from greenchat.service.delivery.node_events import Ended, Reopen
-from greenchat.service.device.sign_off import give_up
 from greenchat.service.doubt import TRY_AGAIN
 from greenchat.service.service import Service
 
@@ -86,7 +85,9 @@ def reopen_elsewhere(service: Service, userid: int, device: str, since: str) -> 
 def open_again(service: Service, session: Online) -> None:
     """Mark a session's device online again if the login that has taken it is void.  May switch.
 
-    A later login than the void one keeps it: then this session ends.
+    A later login than the void one may have the device by now.  If it lives, it ends this session by
+    ``Ended``.  Race: it may be void as well, with its ``Reopen`` on the way.  So this session ends only if
+    the database still shows the device elsewhere some time later.
     """
     userid, void = session.user, session.claim.voided
     if userid is None or not void:
@@ -94,9 +95,7 @@ def open_again(service: Service, session: Online) -> None:
     try:
         state = service.store.open_device(userid, session.device, service.node, service.now(), if_last=void)
     except AlreadyOnline:
-        if session.user is not None:
-            session.peer.close("replaced")
-            give_up(service, session)
+        service.recovery.check_user(userid)
     except Busy:
         service.later(TRY_AGAIN, partial(open_again, service, session))
     else:
