@@ -39,8 +39,6 @@ class Framing(Protocol):
 
     __slots__ = ()
 
-    __slots__ = ()
-
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes from the client and return the frames that are now complete, in order.
 
@@ -64,8 +62,6 @@ class Wire(Protocol):
         unhurried: a person types each request; the connection has ``silent_timeout`` to log in.
         pace: least seconds between two frames; 0 for none: frames are sent together.
     """
-
-    __slots__ = ()
 
     __slots__ = ()
 
@@ -144,8 +140,6 @@ class Opening(Protocol):
     Attributes:
         wire: how a client is spoken to that has not shown it yet.
     """
-
-    __slots__ = ()
 
     __slots__ = ()
 
