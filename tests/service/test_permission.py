@@ -123,6 +123,15 @@ def test_word_of_a_block_comes_late_and_nothing_is_stored_that_was_sent_after_it
     assert cem.live() == []
 
 
+def test_word_of_the_end_of_a_block_comes_late_and_nobody_is_refused_after_it(cluster: Cluster) -> None:
+    ann, bob, _ = people(cluster)
+    bob.ok(MsgId.BLOCK, userid=ann.id)
+    ann.refused(10, MsgId.ONE_CHAT, toid=bob.id, msg="x")
+    with cluster.held("b", "a"):
+        bob.ok(MsgId.UNBLOCK, userid=ann.id)
+        ann.chat(bob)
+
+
 def test_word_of_a_leaving_comes_late_and_nothing_is_stored_that_was_sent_after_it(cluster: Cluster) -> None:
     ann, bob, cem = people(cluster)
     groupid = ann.group("g", bob, cem)

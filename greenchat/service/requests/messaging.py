@@ -28,7 +28,11 @@ def one_chat(caller: Caller, request: m.OneChat) -> None:
     conversation = of_pair(userid, request.toid)
     message = NewEntry(conversation, userid, request.cid, TEXT.name, request.msg, service.now())
     try:
-        contact = service.contacts.load((userid, request.toid))
+        pair = userid, request.toid
+        contact = service.contacts.get(pair)
+        # A refusal is read anew: the event of another node, where the receiver ended a block, may be lost.
+        if contact is None or (contact is not Contact.OPEN and not service.bus.alone):
+            contact = service.contacts.reload(pair)
         if contact is not Contact.OPEN:
             raise NoSuchUser if contact is Contact.NO_RECEIVER else Blocked
     except RequestError as refusal:
