@@ -9,6 +9,7 @@ import pytest
 
 from greenchat.protocol.messages import MsgId
 from greenchat.service.device.sign_off import give_up
+from greenchat.service.device.takeover import reopen_elsewhere
 from tests.service.cluster import Cluster, Line, befriend, people
 from tests.service.turns import Priorities, Task
 from tests.service.world import Person, presence
@@ -113,6 +114,46 @@ def test_of_forced_logins_while_the_nodes_cannot_reach_each_other_exactly_one_li
         bus.mend()
     cluster.run()
     check_that_one_lives(cluster, bob, lines)
+
+
+def void_login(cluster: Cluster, bob: Line, node: str) -> str:
+    """Give Bob's device in the database to a login that is void; return the instant of it."""
+    service = cluster[node].service
+    return service.store.open_device(bob.id, "", service.node, service.now()).since
+
+
+def test_a_session_outlives_a_void_login_that_has_its_device_when_it_is_compared(cluster: Cluster) -> None:
+    """The word that the login is void comes a moment after the comparison."""
+    _, bob, _ = people(cluster)
+    since = void_login(cluster, bob, "c")
+    cluster["b"].service.recovery.check_user(bob.id)
+    reopen_elsewhere(cluster["c"].service, bob.id, "", since)
+    cluster.run()
+    cluster.pass_time(3)
+    assert bob.peer.closed is None
+    assert cluster.database.online()[bob.id, ""] == "b"
+
+
+def test_a_session_outlives_two_void_logins_of_which_it_hears_one_after_the_other(cluster: Cluster) -> None:
+    """The second one has the device already when the session wants it back from the first."""
+    _, bob, _ = people(cluster)
+    first, second = void_login(cluster, bob, "c"), void_login(cluster, bob, "a")
+    reopen_elsewhere(cluster["c"].service, bob.id, "", first)
+    cluster.run()
+    reopen_elsewhere(cluster["a"].service, bob.id, "", second)
+    cluster.run()
+    cluster.pass_time(3)
+    assert bob.peer.closed is None
+    assert cluster.database.online()[bob.id, ""] == "b"
+
+
+def test_a_session_ends_for_a_later_login_elsewhere_of_which_no_word_came(cluster: Cluster) -> None:
+    _, bob, _ = people(cluster)
+    void_login(cluster, bob, "c")  # void it is not, for all that is known
+    cluster["b"].service.recovery.check_user(bob.id)
+    cluster.run()
+    cluster.pass_time(1)
+    assert bob.peer.closed == "replaced"
 
 
 def test_the_end_of_a_session_is_not_taken_for_that_of_the_next_one_of_its_device(cluster: Cluster) -> None:
