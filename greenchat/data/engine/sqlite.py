@@ -144,6 +144,7 @@ class _Transaction:
         try:
             self._driver.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
+            self._undo()  # one that could not be rolled back may be open still
             raise as_sqlalchemy_raises("BEGIN IMMEDIATE", error) from error
         return self._connection
 

@@ -236,6 +236,18 @@ def test_a_failed_commit_leaves_no_transaction_open(path: Path, monkeypatch: pyt
         assert store.create_user("ann", "hash", NOW) == 1
 
 
+def test_a_transaction_that_was_left_open_fails_the_next_one_only(path: Path) -> None:
+    with running(path) as store:
+        writing = store.database.writing()
+        with writing as db:
+            driver = db.connection.driver_connection
+        assert driver is not None
+        driver.execute("BEGIN IMMEDIATE")  # as after a ROLLBACK that failed
+        with pytest.raises(Busy):
+            store.create_user("ann", "hash", NOW)
+        store.create_user("ann", "hash", NOW)
+
+
 def test_a_file_without_a_write_ahead_log_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a file system that does not share memory between processes."""
     monkeypatch.setattr(sqlite, "PRAGMAS", ("PRAGMA journal_mode = DELETE",))
