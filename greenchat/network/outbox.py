@@ -387,6 +387,7 @@ class Outbox:
     def disown(self) -> None:
         """Forget the owner, which has ended: a cycle of both would wait for the garbage collector."""
         del self.owner
+        self.pacer = None  # it would call the owner
 
     def _make_room(self, frame: bytes) -> bool:
         """Return True if a frame may be queued all the same: the outbox is over its limit, or closed."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import tracemalloc
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -526,3 +528,27 @@ def test_who_takes_something_is_not_silent_though_it_is_not_read(serve: Serve) -
     assert not peer.silent()
     assert peer.missed == 0
     assert peer.silent()
+
+
+class Ended:
+    """An owner that has nothing more to do."""
+
+    def eased(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("is_paced", [False, True])
+def test_an_owner_that_has_ended_waits_for_no_garbage_collector(is_paced: bool) -> None:
+    owner = Ended()
+    outbox = Outbox(ScriptedSocket(), Flusher(), 1000, owner)  # type: ignore[arg-type]
+    if is_paced:
+        outbox.pace(0.03)
+    gone = weakref.ref(owner)
+    gc.disable()
+    try:
+        outbox.release()
+        outbox.disown()
+        del owner
+        assert gone() is None
+    finally:
+        gc.enable()
