@@ -191,6 +191,7 @@ class GroupCommit:
 
     def _take(self, most: int) -> Batch:
         batch = Batch([], [], self._since)
+        self._since = monotonic()  # for entries that are left; they came while the last batch was written
         for _ in range(min(len(self._queue), most)):
             entry = self._queue.popleft()
             if isinstance(entry, Operation):

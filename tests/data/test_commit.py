@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -14,11 +15,12 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy import text as sql
 from sqlalchemy.exc import OperationalError
 
-from greenchat.data import Inline, SqlStore, Threads
+from greenchat.data import Inline, SqlStore, Threads, commit
 from greenchat.data.commit import GroupCommit, InDoubt, Operation
 from greenchat.data.engine.runner import Runner
 from greenchat.data.engine.sqlite import SqliteDatabase
 from greenchat.data.queries import accounts
+from greenchat.data.queries.append import Stored
 from greenchat.data.queries.marks import Marks
 from greenchat.errors import Busy, NameTaken, RequestError
 from greenchat.model.records import NewEntry, Node
@@ -426,3 +428,27 @@ def test_a_failed_read_is_busy(
             assert isinstance(failed.value, Busy)
     assert store.head(CHAT) == 0
     assert caplog.text.count("reading from the database") == 2
+
+
+def test_the_delivery_time_of_a_queue_that_never_empties_does_not_grow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[float] = []
+    now = [0.0]
+    monkeypatch.setattr(commit, "monotonic", lambda: now[0])
+    monkeypatch.setattr(commit, "DELIVERY_SECONDS", SimpleNamespace(observe=seen.append))
+
+    def transact(messages: Sequence[Any], operations: Any, apart: bool) -> tuple[list[Any], list[Any]]:
+        now[0] += 1.0
+        if now[0] < 50:
+            queue.append(messages[0], Told())
+        return [Stored(1, NOW, False) for _ in messages], []
+
+    runner = Inline()
+    queue = GroupCommit(transact, runner, max_batch=1, max_queue=10)
+    runner.start(queue.commit_waiting)
+    for _ in range(2):
+        queue.append(text(CHAT, 1, "x"), Told())
+    queue.commit_waiting()
+    assert len(seen) > 40
+    assert max(seen) <= 2.0
