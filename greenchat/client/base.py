@@ -20,7 +20,7 @@ from greenchat.client.core.session import ClientSession
 from greenchat.client.dial import connect
 from greenchat.client.push_queue import PushQueue
 from greenchat.errors import BadCredentials, Disconnected
-from greenchat.protocol.messages import MsgId
+from greenchat.protocol.msgids import MsgId
 
 TIMEOUT = 10.0
 """Seconds that a request waits for its reply."""

@@ -8,7 +8,7 @@ from greenchat.client.base import BaseClient, nothing, parsed
 from greenchat.client.core.parsing import parse_entries, parse_group, parse_user
 from greenchat.client.core.pending import encode_frame
 from greenchat.client.core.pushes import Conversation, Entry, Frame, in_group, with_user
-from greenchat.protocol.messages import MsgId
+from greenchat.protocol.msgids import MsgId
 
 CHAT_TIMEOUT = 30.0
 """Seconds that a message waits, also for a lost connection to come back."""

@@ -7,7 +7,7 @@ import socket
 import simplejson
 
 from greenchat.protocol.lines import NEWLINE
-from greenchat.protocol.messages import MsgId
+from greenchat.protocol.msgids import MsgId
 
 HEARTBEAT_LINE = b'{"msgid":%d}\n' % MsgId.HEARTBEAT
 """First line of the client; a server echoes it, also before a login."""

@@ -23,8 +23,9 @@ from greenchat.network.silent import Stranger
 from greenchat.network.tls import BrokenTls
 from greenchat.network.transport import Transport
 from greenchat.ports.peer import Peer
+from greenchat.protocol.framing import Framing
 from greenchat.protocol.lines import FrameTooLarge
-from greenchat.protocol.wire import Frames, Framing, Opening, OtherProtocol, Speech, Wire
+from greenchat.protocol.wire import Frames, Opening, OtherProtocol, Speech, Wire
 
 logger = logging.getLogger(__name__)
 

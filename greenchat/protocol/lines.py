@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from greenchat.errors import TooLarge
-from greenchat.protocol.wire import Framing
+from greenchat.protocol.framing import Framing
 
 NEWLINE = b"\n"
 

@@ -8,48 +8,12 @@ configurable; types and the range of ids are checked here.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Annotated, Any, Literal, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from greenchat.model.records import MAX_ID, MAX_SEQ
-
-
-class MsgId(IntEnum):
-    """The ``msgid`` of every message."""
-
-    LOGIN = 1
-    LOGIN_ACK = 2
-    LOGINOUT = 3
-    REG = 4
-    REG_ACK = 5
-    ONE_CHAT = 6
-    ADD_FRIEND = 7
-    CREATE_GROUP = 8
-    ADD_GROUP = 9
-    GROUP_CHAT = 10
-    ACK = 11
-    HEARTBEAT = 12
-    RECEIVED = 13
-    ERROR = 14
-    HISTORY = 15
-    HISTORY_ACK = 16
-    RECALL = 17
-    REMOVE_FRIEND = 18
-    BLOCK = 19
-    UNBLOCK = 20
-    LEAVE_GROUP = 21
-    ARE_FRIENDS = 22
-    PRESENCE = 23
-    BYE = 24
-    SYNC = 25
-    TYPING = 26
-    READ = 27
-    CHANGE_PASSWORD = 28
-    GROUP_INFO = 29
-    FIND = 30
-
+from greenchat.protocol.msgids import MsgId as MsgId  # noqa: PLC0414 - found here by all but the client
 
 LAST_ORIGINAL = MsgId.GROUP_CHAT
 """The largest msgid that the original C++ clients know."""

@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 
 from greenchat.errors import RequestError
 from greenchat.model.records import Entry
+from greenchat.protocol.framing import Framing
 from greenchat.protocol.messages import Answer, LoginAck, Push, Request
 
 Frames = Sequence[bytes]
@@ -32,21 +33,6 @@ class OtherProtocol(Exception):
 
     It has been logged.  The connection is to be closed without a word: the client would not understand it.
     """
-
-
-class Framing(Protocol):
-    """Split a client's bytes into frames."""
-
-    __slots__ = ()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes from the client and return the frames that are now complete, in order.
-
-        Raises:
-            FrameTooLarge: a frame is longer than its limit; the client's fault.  The stream is of no use
-                after it.
-            OtherProtocol: the client speaks another protocol.
-        """
 
 
 class Wire(Protocol):

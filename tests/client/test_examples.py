@@ -9,6 +9,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -221,7 +222,16 @@ def test_every_public_name_is_documented() -> None:
     assert [name for name, member in public.items() if not member.__doc__] == []
 
 
-def test_the_library_starts_without_the_terminals_packages() -> None:
-    program = "import greenchat.client, sys; print('prompt_toolkit' in sys.modules, 'gevent' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, check=True)
-    assert ran.stdout == b"False False\n"
+def test_the_library_needs_simplejson_and_no_other_package() -> None:
+    program = """
+import greenchat.client, sys
+packages = {name.partition(".")[0] for name, module in sys.modules.items() if hasattr(module, "__file__")}
+print(*sorted(packages - sys.stdlib_module_names - {"greenchat", "__main__"}))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env=environment() | {"PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}"},
+        capture_output=True,
+        check=True,
+    )
+    assert ran.stdout == b"simplejson\n"

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from greenchat.client.core.pushes import Conversation, Entry, Frame, Message, Push
-from greenchat.protocol.messages import MsgId
+from greenchat.protocol.msgids import MsgId
 
 RECEIPT_DELAY = 0.1
 """Seconds that receipts are gathered: at most one RECEIVED a conversation in this time …"""

@@ -24,7 +24,7 @@ from greenchat.client.core.pushes import (
 )
 from greenchat.errors import ERRORS, RequestError
 from greenchat.model.instants import to_seconds
-from greenchat.protocol.messages import MsgId
+from greenchat.protocol.msgids import MsgId
 
 MAX_SECONDS = 86_400.0
 """Longest wait or silence that a server may ask for, in seconds: a day."""

@@ -10,7 +10,7 @@ import simplejson
 from greenchat.client.core.pushes import Frame
 from greenchat.errors import BadRequest, Busy, Disconnected, RateLimited, RequestError, TooLarge
 from greenchat.protocol.lines import MAX_REQUEST_FRAME
-from greenchat.protocol.messages import MsgId
+from greenchat.protocol.msgids import MsgId
 
 BEFORE_LOGIN = frozenset({MsgId.REG, MsgId.LOGIN})
 """Requests that the server takes before a login."""

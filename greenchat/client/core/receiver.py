@@ -14,7 +14,7 @@ from greenchat.client.core.parsing import InvalidField, parse_push
 from greenchat.client.core.pending import PendingRequest
 from greenchat.client.core.pushes import ConnectionEvent, Entry, Frame, Push
 from greenchat.client.core.sender import Sender
-from greenchat.protocol.messages import MsgId
+from greenchat.protocol.msgids import MsgId
 
 SYNC_KEY = "sync"
 """Ordering key of SYNC: one at a time, and again when the server is busy."""

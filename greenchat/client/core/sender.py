@@ -13,7 +13,7 @@ from greenchat.client.core.inbox import Inbox
 from greenchat.client.core.parsing import parse_error
 from greenchat.client.core.pending import BEFORE_LOGIN, TRANSIENT, PendingRequest, RequestQueue, encode_frame
 from greenchat.client.core.pushes import Frame, LoginInfo
-from greenchat.protocol.messages import MsgId
+from greenchat.protocol.msgids import MsgId
 
 HEARTBEAT = encode_frame({"msgid": int(MsgId.HEARTBEAT)})
 

@@ -52,7 +52,7 @@ from greenchat.errors import (
     NotLoggedIn,
     RequestError,
 )
-from greenchat.protocol.messages import MsgId
+from greenchat.protocol.msgids import MsgId
 
 FINAL_REASONS = frozenset({"replaced", "protocol"})
 """Reasons of a BYE that forbid to reconnect: another program took over, or this one is faulty."""
