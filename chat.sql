@@ -105,6 +105,29 @@ CREATE TABLE `ReadMark` (
     PRIMARY KEY (userid, conversation)
 )ENGINE=InnoDB CHARSET=utf8mb4 /*M!100600 COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */;
 
+CREATE TABLE `Hook` (
+    id INTEGER NOT NULL AUTO_INCREMENT,
+    code CHAR(64) NOT NULL,
+    userid INTEGER NOT NULL,
+    conversation BIGINT NOT NULL,
+    url VARCHAR(2000) NOT NULL,
+    secret VARCHAR(100) NOT NULL,
+    ended VARCHAR(200) NOT NULL,
+    created CHAR(24) NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (code)
+)ENGINE=InnoDB CHARSET=utf8mb4 /*M!100600 COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */;
+
+CREATE TABLE `HookFailure` (
+    hookid INTEGER NOT NULL,
+    conversation BIGINT NOT NULL,
+    since CHAR(24) NOT NULL,
+    tries INTEGER NOT NULL,
+    next_try CHAR(24) NOT NULL,
+    reason VARCHAR(200) NOT NULL,
+    PRIMARY KEY (hookid, conversation)
+)ENGINE=InnoDB CHARSET=utf8mb4 /*M!100600 COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */;
+
 CREATE VIEW `OfflineMessage` (userid, message) AS
 SELECT seat.userid, CASE
     WHEN m.kind = 'recall' AND m.conversation > 0 THEN JSON_OBJECT('msgid', 17,

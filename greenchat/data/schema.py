@@ -174,6 +174,40 @@ ReadMark = Table(
     **EXACT,
 )
 
+# An incoming or an outgoing hook.  Added to databases of version 1 by the server that starts on them
+# (``engine.install``): servers that do not know the table leave it alone.
+Hook = Table(
+    "Hook",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # SHA-256, as hexadecimal digits, of the random code; of an incoming hook it is that in the URL.
+    Column("code", CHAR(64), nullable=False, unique=True),
+    # The bot: it writes what comes in, and its device is sent what goes out.
+    _id("userid", key=False),
+    # Of an incoming hook: where its messages go; 0 for an outgoing one.
+    _seq("conversation"),
+    # Of an outgoing hook; empty for an incoming one.
+    Column("url", String(2000), nullable=False),
+    Column("secret", String(100), nullable=False),
+    # The reason for which an outgoing hook was switched off; empty while it is on.
+    Column("ended", String(200), nullable=False),
+    Column("created", Instant, nullable=False),
+    **EXACT,
+)
+
+# A conversation of an outgoing hook whose next entry could not be delivered; there is no row once it was.
+HookFailure = Table(
+    "HookFailure",
+    metadata,
+    _id("hookid"),
+    _seq("conversation", key=True),
+    Column("since", Instant, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_try", Instant, nullable=False),
+    Column("reason", String(200), nullable=False),
+    **EXACT,
+)
+
 
 def insert_row(db: Connection, statement: Insert, row: dict[str, Any]) -> int:
     """Insert a row and return the id that the database gave it."""

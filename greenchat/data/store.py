@@ -17,7 +17,7 @@ from greenchat.data.engine.health import TROUBLE, Health
 from greenchat.data.engine.runner import Runner
 from greenchat.data.engine.statements import Statements
 from greenchat.data.lease import Lease
-from greenchat.data.queries import accounts, devices, doubt, friends, groups, log, marks
+from greenchat.data.queries import accounts, devices, doubt, friends, groups, hooks, log, marks
 from greenchat.data.queries.append import (
     Doubtful,
     Outcome,
@@ -312,6 +312,32 @@ class SqlStore(Store):
         # The database last: a mark that is written meanwhile is in one of the two.
         unwritten = self._marks.read_mark(userid, conversation)
         return max(unwritten, self.read(marks.read_mark, userid, conversation))
+
+    # Hooks
+
+    def add_hook(self, hook: records.NewHook, now: str) -> records.Hook:
+        return self.write(hooks.add_hook, hook, now)
+
+    def hooks(self) -> list[records.Hook]:
+        return self.read(hooks.hooks)
+
+    def hook(self, key: str) -> records.Hook | None:
+        return self.read(hooks.hook, key)
+
+    def remove_hook(self, hookid: int) -> bool:
+        return self.write(hooks.remove_hook, hookid, again=doubt.remove_hook)
+
+    def end_hook(self, hookid: int, reason: str) -> None:
+        self.write(hooks.end_hook, hookid, reason)
+
+    def hook_failures(self, hookid: int) -> dict[int, records.Failure]:
+        return self.read(hooks.failures, hookid)
+
+    def hook_failed(self, hookid: int, conversation: int, failure: records.Failure) -> None:
+        self.write(hooks.failed, hookid, conversation, failure)
+
+    def hook_delivered(self, hook: records.Hook, conversation: int, seq: int) -> None:
+        self.write(hooks.delivered, self._sql, hook, conversation, seq)
 
     # How it runs
 

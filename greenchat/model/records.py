@@ -194,3 +194,60 @@ class Seat(NamedTuple):
 
     node: str
     device: str
+
+
+class Hook(NamedTuple):
+    """An incoming or an outgoing hook.
+
+    Attributes:
+        id: positive.
+        key: SHA-256 of its random code, as 64 hexadecimal digits.
+        userid: the bot.
+        name: the bot's.
+        conversation: where the messages of an incoming hook go; 0 for an outgoing one.
+        url: where an outgoing hook sends the bot's entries; empty for an incoming one.
+        secret: with which an outgoing hook signs.
+        ended: the reason for which an outgoing hook was switched off; empty while it is on.
+        created: when it was made.
+    """
+
+    id: int
+    key: str
+    userid: int
+    name: str
+    conversation: int
+    url: str
+    secret: str
+    ended: str
+    created: str
+
+    @property
+    def device(self) -> str:
+        """The name of the bot's device that an outgoing hook is; never that of another hook."""
+        return f"hook-{self.key[:16]}"
+
+
+class NewHook(NamedTuple):
+    """A hook to be made; as in ``Hook``."""
+
+    key: str
+    userid: int
+    conversation: int = 0
+    url: str = ""
+    secret: str = ""
+
+
+class Failure(NamedTuple):
+    """The failure of an outgoing hook to deliver the next entry of a conversation.
+
+    Attributes:
+        since: the instant of the first try.
+        tries: how many there were.
+        next_try: the instant of the next one.
+        reason: why the last one failed.
+    """
+
+    since: str
+    tries: int
+    next_try: str
+    reason: str

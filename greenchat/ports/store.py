@@ -12,14 +12,17 @@ from greenchat.model.records import (
     Contact,
     DeviceCheck,
     Entry,
+    Failure,
     First,
     Follower,
     Group,
+    Hook,
     Joining,
     LoginState,
     Member,
     Membership,
     NewEntry,
+    NewHook,
     Node,
     Span,
     User,
@@ -368,4 +371,41 @@ class Store(Protocol):
         """Return the user's read mark in a conversation, 0 if there is none.
 
         A mark that another node was given in the last second may be missing.
+        """
+
+    # Hooks
+
+    def add_hook(self, hook: NewHook, now: str) -> Hook:
+        """Add a hook; the same key twice is once.
+
+        Raises:
+            NoSuchUser: there is no user with its ``userid``.
+        """
+
+    def hooks(self) -> list[Hook]:
+        """Return all hooks, by id."""
+
+    def hook(self, key: str) -> Hook | None:
+        """Return the hook with this key, or None."""
+
+    def remove_hook(self, hookid: int) -> bool:
+        """Remove a hook, with its device and the device's cursors; return False if there is none."""
+
+    def end_hook(self, hookid: int, reason: str) -> None:
+        """Switch an outgoing hook off for a reason (up to 200 characters), or on with an empty one.
+
+        It starts without failures when it is switched on.
+        """
+
+    def hook_failures(self, hookid: int) -> dict[int, Failure]:
+        """Return the conversations in which a hook could not deliver the next entry."""
+
+    def hook_failed(self, hookid: int, conversation: int, failure: Failure) -> None:
+        """Keep that a hook could not deliver the next entry of a conversation."""
+
+    def hook_delivered(self, hook: Hook, conversation: int, seq: int) -> None:
+        """Move the cursor of a hook's device to ``seq`` (never back, never past the log's end), and drop the
+        conversation's failure.
+
+        Unlike ``move_cursor``, this is committed when it returns.
         """

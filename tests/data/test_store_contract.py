@@ -34,10 +34,12 @@ from greenchat.model.records import (
     Account,
     Contact,
     DeviceCheck,
+    Failure,
     Follower,
     Group,
     Member,
     NewEntry,
+    NewHook,
     Node,
     Span,
     User,
@@ -1053,6 +1055,78 @@ class StoreContract:
             assert self.backlog(again, users[0]) == [(chat, 4, 5)]
         finally:
             again.close()
+
+    # -- hooks
+
+    def test_a_hook_is_found_by_its_key_and_added_once(self, store: SqlStore, users: list[int]) -> None:
+        incoming = NewHook("a" * 64, users[0], conversation=-7)
+        outgoing = NewHook("b" * 64, users[1], url="https://example.org/é", secret="whsec_x")
+        first, second = store.add_hook(incoming, NOW), store.add_hook(outgoing, NOW)
+        assert store.add_hook(incoming, minute(1)) == first
+        assert store.hook("a" * 64) == first
+        assert (first.userid, first.name, first.conversation, first.url) == (users[0], "ann", -7, "")
+        assert (second.name, second.url, second.secret) == ("bob", "https://example.org/é", "whsec_x")
+        assert store.hook("c" * 64) is None
+        assert store.hooks() == [first, second]
+
+    def test_a_hook_needs_a_user(self, store: SqlStore) -> None:
+        with pytest.raises(NoSuchUser):
+            store.add_hook(NewHook("a" * 64, 999), NOW)
+        assert store.hooks() == []
+
+    def test_the_hook_of_a_deleted_user_is_still_listed(self, store: SqlStore, users: list[int]) -> None:
+        store.add_hook(NewHook("a" * 64, users[0]), NOW)
+        store.write(lambda db: db.execute(sql(f'DELETE FROM "User" WHERE id = {users[0]}')).rowcount)
+        assert [hook.name for hook in store.hooks()] == [DELETED]
+
+    def test_a_removed_hook_leaves_nothing_behind(self, store: SqlStore, users: list[int]) -> None:
+        hook = store.add_hook(NewHook("a" * 64, users[0], url="https://example.org"), NOW)
+        chat = pair(users[0], users[1])
+        self.fill(store, chat, users[1], 5)
+        for device in (hook.device, "phone"):
+            store.open_device(users[0], device, HERE, NOW)
+        store.hook_delivered(hook, chat, 3)
+        store.hook_failed(hook.id, chat, Failure(NOW, 1, NOW, "refused"))
+        assert store.remove_hook(hook.id) is True
+        assert store.remove_hook(hook.id) is False
+        assert store.hooks() == []
+        assert store.hook_failures(hook.id) == {}
+        assert store.cursors(chat, [(users[0], hook.device)]) == {}
+        assert self.rows(store, 'SELECT device FROM "Device"') == [("phone",)]
+
+    def test_a_delivery_is_committed_at_once_and_ends_the_failure(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        hook = store.add_hook(NewHook("a" * 64, users[0], url="https://example.org"), NOW)
+        chat, other = pair(users[0], users[1]), pair(users[0], users[2])
+        place = (users[0], hook.device)
+        self.fill(store, chat, users[1], 5)
+        store.open_device(*place, HERE, NOW)
+        failure = Failure(NOW, 3, minute(1), "status 500")
+        for conversation in (chat, other):
+            store.hook_failed(hook.id, conversation, failure)
+        for seq, stands in ((3, 3), (2, 3), (99, 5)):
+            store.hook_delivered(hook, chat, seq)
+            assert store.cursors(chat, [place]) == {place: stands}
+        assert store.hook_failures(hook.id) == {other: failure}
+
+    def test_the_last_failure_of_a_conversation_counts(self, store: SqlStore, users: list[int]) -> None:
+        hook = store.add_hook(NewHook("a" * 64, users[0], url="https://example.org"), NOW)
+        for tries in (1, 2):
+            store.hook_failed(hook.id, -7, Failure(NOW, tries, minute(tries), "r" * 200))
+        assert store.hook_failures(hook.id) == {-7: Failure(NOW, 2, minute(2), "r" * 200)}
+
+    def test_a_hook_that_is_switched_on_begins_without_failures(
+        self, store: SqlStore, users: list[int]
+    ) -> None:
+        hook = store.add_hook(NewHook("a" * 64, users[0], url="https://example.org"), NOW)
+        store.hook_failed(hook.id, -7, Failure(NOW, 1, NOW, "refused"))
+        store.end_hook(hook.id, "gone")
+        assert store.hooks() == [hook._replace(ended="gone")]
+        assert len(store.hook_failures(hook.id)) == 1
+        store.end_hook(hook.id, "")
+        assert store.hooks() == [hook]
+        assert store.hook_failures(hook.id) == {}
 
 
 class TestSqliteInMemory(StoreContract):

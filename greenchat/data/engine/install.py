@@ -1,4 +1,8 @@
-"""Setting up an empty database, and checking that an old one is ours."""
+"""Setting up an empty database, and checking that an old one is ours.
+
+Tables are added to an older database when a server starts on it; its version stays.  Such a change is seen by
+no server that does not know the tables, so old and new ones can share the database.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from greenchat.errors import StartupError
 
 
 def set_up(db: Connection, view: str) -> None:
-    """Create the missing tables and settings; in a transaction that writes.
+    """Create the missing tables and settings, those of an older database too; in a transaction that writes.
 
     Args:
         db: the database.
@@ -28,6 +32,8 @@ def set_up(db: Connection, view: str) -> None:
     if found is None:
         _create(db, view)
         found = _version(db)
+    elif ours - tables:
+        metadata.create_all(db)
     if found is None or not found.isdecimal():
         raise StartupError("the database has no readable schema version")
     if int(found) > VERSION:

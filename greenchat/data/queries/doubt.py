@@ -95,3 +95,8 @@ def leave_group(call: Call[None], db: Connection, first: None) -> None:
         call(db)
     except NotAMember:
         pass
+
+
+def remove_hook(call: Call[bool], db: Connection, first: bool) -> bool:
+    """Take a hook that is not there for one that was removed the first time."""
+    return call(db) or first
