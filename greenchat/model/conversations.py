@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from greenchat.model.records import MAX_ID, MAX_SEQ
+
 _SHIFT = 32
 
 PAIR = 1 << _SHIFT
@@ -32,3 +36,49 @@ def peer_of(conversation: int, userid: int) -> int:
     """Return the other user of a pair's conversation."""
     low = conversation >> _SHIFT
     return conversation & 0xFFFFFFFF if userid == low else low
+
+
+# -- The names of conversations and entries outside the wire protocol: in HTTP and in hooks
+
+_NAME = re.compile(r"g([1-9]\d{0,9})|u([1-9]\d{0,9})-([1-9]\d{0,9})", re.ASCII)
+_ENTRY = re.compile(r"(.+)-([1-9]\d{0,18})", re.ASCII)
+
+
+def name_of(conversation: int) -> str:
+    """Return the name of a conversation: ``g12`` for group 12, ``u7-9`` for users 7 and 9."""
+    if conversation < 0:
+        return f"g{-conversation}"
+    low, high = pair_of(conversation)
+    return f"u{low}-{high}"
+
+
+def named(name: str) -> int:
+    """Return the conversation with a name.
+
+    Raises:
+        ValueError: no conversation can have it.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise ValueError(f"{name!r} names no conversation")
+    group, low, high = (int(number or 0) for number in found.groups())
+    if max(group, high) > MAX_ID or low > high:
+        raise ValueError(f"{name!r} names no conversation")
+    return of_group(group) if group else of_pair(low, high)
+
+
+def entry_name(conversation: int, seq: int) -> str:
+    """Return the name of an entry: that of its conversation and its seq, as ``g12-345``."""
+    return f"{name_of(conversation)}-{seq}"
+
+
+def entry_named(name: str) -> tuple[int, int]:
+    """Return the conversation and the seq of the entry with a name.
+
+    Raises:
+        ValueError: no entry can have it.
+    """
+    found = _ENTRY.fullmatch(name)
+    if found is None or int(found[2]) > MAX_SEQ:
+        raise ValueError(f"{name!r} names no entry")
+    return named(found[1]), int(found[2])
