@@ -106,7 +106,7 @@ FLOORS = (
         "client/core": Doors({"errors", "model", "protocol"}, {"simplejson"}, pure=True),
     },
     {"client": Doors({"errors", "protocol", "client/core"}, {"simplejson"})},
-    {"client/terminal": Doors({"errors", "model", "client"}, {"prompt_toolkit"})},
+    {"client/terminal": Doors({"errors", "model", "client", "client/core"}, {"prompt_toolkit"})},
     {"client/__main__": Doors({"client/terminal"})},
     {"server": Doors(EVERYTHING, EVERYTHING)},
 )

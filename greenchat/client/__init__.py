@@ -13,8 +13,9 @@ A bot that answers every message::
 ``docs/client.md`` tells the rest.
 """
 
-from greenchat.client.client import Client, HistoryPage, StoredEntry
+from greenchat.client.client import Client
 from greenchat.client.core.backoff import Backoff
+from greenchat.client.core.calls import HistoryPage, StoredEntry
 from greenchat.client.core.pending import ConnectionLost
 from greenchat.client.core.pushes import (
     ConnectionEvent,

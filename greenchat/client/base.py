@@ -6,29 +6,24 @@ import contextlib
 import os
 import ssl
 import threading
-import unicodedata
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from greenchat.client.connector import Connector
+from greenchat.client.core import calls
 from greenchat.client.core.backoff import Backoff
-from greenchat.client.core.pending import BEFORE_LOGIN, UNREADABLE, PendingRequest
+from greenchat.client.core.calls import RENEW_AFTER, TIMEOUT, Call, late
+from greenchat.client.core.pending import PendingRequest
 from greenchat.client.core.pushes import Frame, LoginInfo, Push
 from greenchat.client.core.session import ClientSession
 from greenchat.client.dial import connect
 from greenchat.client.push_queue import PushQueue
-from greenchat.errors import BadCredentials, Disconnected
-from greenchat.protocol.msgids import MsgId
-
-TIMEOUT = 10.0
-"""Seconds that a request waits for its reply."""
-
-RENEW_AFTER = 86_400.0
-"""Seconds after which a token is renewed, at most.  The server's tokens last 30 days by default."""
+from greenchat.errors import Disconnected
 
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 
 class BaseClient:
@@ -104,8 +99,7 @@ class BaseClient:
         Raises:
             NameTaken: another user has the name.
         """
-        fields = {"name": name, "password": unicodedata.normalize("NFC", password)}
-        return self._ask(MsgId.REG, fields, timeout, lambda reply: int(reply["id"]))
+        return self._do(timeout, calls.register, name, password)
 
     def login(
         self,
@@ -134,26 +128,11 @@ class BaseClient:
             AlreadyOnline: the device is online, and ``force`` is False.
             AlreadyLoggedIn: this client is logged in.
         """
-        named: Frame = {"id": user} if isinstance(user, int) else {"name": user}
-        fields = {**named, "device": device, "force": force}
-        if token is not None:
-            return self._log_in({**fields, "token": token}, timeout)
-        return self._with_password(
-            password or "", lambda text: self._log_in({**fields, "password": text}, timeout)
-        )
+        return self._do(timeout, calls.login, user, password, token, device, force)
 
     def logout(self, *, timeout: float | None = None) -> None:
         """Send the receipts, log out, and revoke the token; the client may log in again."""
-        with self._locked() as session:
-            session.sender.send_receipts()
-            can_log_out = session.can_log_out
-        try:
-            if can_log_out:
-                self._ask(MsgId.LOGINOUT, {}, timeout, nothing, on_success=lambda _: session.end_login(""))
-        finally:
-            with self._locked():
-                session.end_login("")
-                self._changed.notify_all()
+        self._do(timeout, calls.logout)
 
     def change_password(self, old: str, new: str, *, timeout: float | None = None) -> None:
         """Change the password; the user's other sessions end.
@@ -161,17 +140,7 @@ class BaseClient:
         Raises:
             BadCredentials: ``old`` is wrong.
         """
-        new = unicodedata.normalize("NFC", new)
-        self._with_password(
-            old,
-            lambda text: self._ask(
-                MsgId.CHANGE_PASSWORD,
-                {"old": text, "new": new},
-                timeout,
-                nothing,
-                on_success=lambda reply: self._session.set_token(reply["token"]),
-            ),
-        )
+        self._do(timeout, calls.change_password, old, new)
 
     # -- Pushes
 
@@ -213,9 +182,7 @@ class BaseClient:
 
         The client does so by itself; the messages come as pushes.
         """
-        with self._locked() as session:
-            receive = partial(session.receiver.receive_page, session.require_login().inbox)
-        return self._ask(MsgId.SYNC, {}, timeout, lambda reply: bool(reply["more"]), on_success=receive)
+        return self._do(timeout, calls.sync)
 
     # -- Within
 
@@ -234,30 +201,40 @@ class BaseClient:
         with self._changed:
             yield self._session
 
-    def _ask(
+    def _do(
         self,
-        msgid: MsgId,
-        fields: Frame,
         timeout: float | None,
-        parse: Callable[[Frame], Result],
-        *,
-        idempotent: bool = False,
-        on_success: Callable[[Frame], None] | None = None,
+        call: Callable[Concatenate[ClientSession, Arguments], Call[Result]],
+        *args: Arguments.args,
+        **named: Arguments.kwargs,
     ) -> Result:
-        """Make a request and return the result that ``parse`` finds in the reply.
-
-        Raises:
-            Disconnected: the reply lacks it; the server's fault.
-        """
-        cid = self._session.sender.new_cid()
-        request = PendingRequest(msgid, {"cid": cid, **fields}, idempotent=idempotent, on_success=on_success)
-        return parsed(parse, self._call(request, timeout))
-
-    def _call(self, request: PendingRequest, timeout: float | None) -> Frame:
-        """Make a request and wait for its reply; connect first if it is one that comes before a login."""
+        """Run a call: send its requests and wait for their replies, each for ``timeout`` seconds."""
         seconds = self._timeout if timeout is None else timeout
         with self._locked() as session:
-            needs_connection = request.msgid in BEFORE_LOGIN and not (session.login or session.is_closed)
+            running = call(session, *args, **named)
+        step = partial(next, running)
+        while True:
+            try:
+                request = self._step(step)
+            except StopIteration as done:
+                result: Result = done.value
+                return result
+            try:
+                step = partial(running.send, self._ask(request, seconds))
+            except BaseException as error:
+                step = partial(running.throw, error)
+
+    def _step(self, step: Callable[[], PendingRequest]) -> PendingRequest:
+        with self._locked():
+            try:
+                return step()
+            finally:
+                self._changed.notify_all()
+
+    def _ask(self, request: PendingRequest, seconds: float) -> Frame:
+        """Make a request and wait for its reply; connect first if it is one that comes before a login."""
+        with self._locked() as session:
+            needs_connection = session.needs_connection(request)
         if needs_connection:
             self._connector.connect()
         with self._locked():
@@ -265,49 +242,7 @@ class BaseClient:
         try:
             return request.future.result(seconds)
         except TimeoutError:
-            raise TimeoutError(f"the server has not answered within {seconds:g} s") from None
+            raise late(seconds) from None
         finally:
             with self._locked():
                 session.sender.discard(request)
-
-    def _log_in(self, fields: Frame, timeout: float | None) -> LoginInfo:
-        with self._locked() as session:
-            request = session.login_request(fields)
-        try:
-            self._call(request, timeout)
-        except TimeoutError:
-            with self._locked():
-                session.abort_login()
-                self._changed.notify_all()
-            raise
-        with self._locked():
-            return session.require_login().info
-
-    def _with_password(self, password: str, use: Callable[[str], Result]) -> Result:
-        """Use a password in Unicode's NFC and, if it is refused, as it was typed.
-
-        An earlier version may have stored another form: the same letters of another keyboard.
-        """
-        normalised = unicodedata.normalize("NFC", password)
-        try:
-            return use(normalised)
-        except BadCredentials:
-            if password == normalised:
-                raise
-            return use(password)
-
-
-def parsed(parse: Callable[[Frame], Result], reply: Frame) -> Result:
-    """Return the result that ``parse`` finds in a reply.
-
-    Raises:
-        Disconnected: the reply lacks it; the server's fault.
-    """
-    try:
-        return parse(reply)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise Disconnected(UNREADABLE) from None
-
-
-def nothing(reply: Frame) -> None:
-    """Parse a reply that has no result."""

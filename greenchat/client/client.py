@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from greenchat.client.base import BaseClient, nothing, parsed
-from greenchat.client.core.parsing import parse_entries, parse_group, parse_user
-from greenchat.client.core.pending import encode_frame
-from greenchat.client.core.pushes import Conversation, Entry, Frame, in_group, with_user
-from greenchat.protocol.msgids import MsgId
-
-CHAT_TIMEOUT = 30.0
-"""Seconds that a message waits, also for a lost connection to come back."""
-
-
-class StoredEntry(NamedTuple):
-    """An entry that the server has stored: its number in the conversation, and the server's time."""
-
-    conversation: Conversation
-    seq: int
-    time: str
-
-
-class HistoryPage(NamedTuple):
-    """A page of a history, oldest entry first; ``more`` is True if older ones exist."""
-
-    entries: list[Entry]
-    more: bool
+from greenchat.client.base import BaseClient
+from greenchat.client.core import calls
+from greenchat.client.core.calls import CHAT_TIMEOUT, HistoryPage, StoredEntry
+from greenchat.client.core.pushes import Conversation, Frame
 
 
 class Client(BaseClient):
@@ -100,7 +79,7 @@ class Client(BaseClient):
         Raises:
             NoSuchUser, Blocked, TooLarge: the message was not stored.
         """
-        return self._store(MsgId.ONE_CHAT, with_user(userid), {"toid": userid, "msg": text}, cid, timeout)
+        return self._do(timeout, calls.chat, userid, text, cid)
 
     def group_chat(
         self, groupid: int, text: str, *, cid: str | None = None, timeout: float = CHAT_TIMEOUT
@@ -110,8 +89,7 @@ class Client(BaseClient):
         Raises:
             NoSuchGroup, NotAMember, TooLarge: the message was not stored.
         """
-        fields = {"groupid": groupid, "msg": text}
-        return self._store(MsgId.GROUP_CHAT, in_group(groupid), fields, cid, timeout)
+        return self._do(timeout, calls.group_chat, groupid, text, cid)
 
     def recall(
         self, conversation: Conversation, target: int, *, timeout: float = CHAT_TIMEOUT
@@ -127,8 +105,7 @@ class Client(BaseClient):
             NotAllowed: another user sent the message, or it is too old.
             NoSuchMessage: the conversation has no such message, or it was recalled.
         """
-        fields = {conversation.kind: conversation.id, "target": target}
-        return self._store(MsgId.RECALL, conversation, fields, None, timeout)
+        return self._do(timeout, calls.recall, conversation, target)
 
     def history(
         self,
@@ -148,25 +125,14 @@ class Client(BaseClient):
             limit: number of entries, 1 to 200 (default: 50).
             timeout: seconds.
         """
-        with self._locked() as session:
-            me = session.require_login().info.id
-        wanted = {"before": before, "day": day, "limit": limit}
-        fields = {name: value for name, value in wanted.items() if value is not None}
-        return self._ask(
-            MsgId.HISTORY,
-            {conversation.kind: conversation.id, **fields},
-            timeout,
-            lambda reply: HistoryPage(parse_entries(reply["messages"], me), bool(reply["more"])),
-            idempotent=True,
-        )
+        return self._do(timeout, calls.history, conversation, before, day, limit)
 
     def typing(self, conversation: Conversation) -> None:
         """Tell the others of a conversation that the user is typing.
 
         Never waits; does nothing while the connection is away.
         """
-        field = "toid" if conversation.kind == "peerid" else "groupid"
-        frame = encode_frame({"msgid": int(MsgId.TYPING), field: conversation.id})
+        frame = calls.typing_frame(conversation)
         with self._locked() as session:
             session.send(frame)
 
@@ -186,9 +152,7 @@ class Client(BaseClient):
         Raises:
             NoSuchUser: no user has the name.
         """
-        return self._ask(
-            MsgId.FIND, {"name": name}, timeout, lambda reply: parse_user(reply["user"]), idempotent=True
-        )
+        return self._do(timeout, calls.find_user, name)
 
     def add_friend(self, userid: int, *, timeout: float | None = None) -> Frame:
         """Add a friend, whose state comes as pushes from now on; return ``{id, name, state}``.
@@ -196,28 +160,23 @@ class Client(BaseClient):
         Raises:
             NoSuchUser, NotAllowed: the user does not exist, or must not be added.
         """
-        fields = {"friendid": userid}
-        return self._ask(
-            MsgId.ADD_FRIEND, fields, timeout, lambda reply: parse_user(reply["friend"]), idempotent=True
-        )
+        return self._do(timeout, calls.add_friend, userid)
 
     def remove_friend(self, userid: int, *, timeout: float | None = None) -> None:
         """Remove a friend."""
-        self._ask(MsgId.REMOVE_FRIEND, {"friendid": userid}, timeout, nothing, idempotent=True)
+        self._do(timeout, calls.remove_friend, userid)
 
     def are_friends(self, userids: list[int], *, timeout: float | None = None) -> list[int]:
         """Return those of up to 1,000 users that are friends."""
-        return self._ask(
-            MsgId.ARE_FRIENDS, {"ids": userids}, timeout, lambda reply: list(reply["ids"]), idempotent=True
-        )
+        return self._do(timeout, calls.are_friends, userids)
 
     def block(self, userid: int, *, timeout: float | None = None) -> None:
         """Refuse messages from a user."""
-        self._ask(MsgId.BLOCK, {"userid": userid}, timeout, nothing, idempotent=True)
+        self._do(timeout, calls.block, userid)
 
     def unblock(self, userid: int, *, timeout: float | None = None) -> None:
         """Accept messages from a user again."""
-        self._ask(MsgId.UNBLOCK, {"userid": userid}, timeout, nothing, idempotent=True)
+        self._do(timeout, calls.unblock, userid)
 
     # -- Groups
 
@@ -227,10 +186,7 @@ class Client(BaseClient):
         Raises:
             NoSuchGroup: no group has the name.
         """
-        fields = {"groupname": name}
-        return self._ask(
-            MsgId.FIND, fields, timeout, lambda reply: parse_group(reply["group"]), idempotent=True
-        )
+        return self._do(timeout, calls.find_group, name)
 
     def create_group(self, name: str, desc: str = "", *, timeout: float | None = None) -> int:
         """Create a group, become its first member, and return its id.
@@ -238,8 +194,7 @@ class Client(BaseClient):
         Raises:
             GroupNameTaken: another group has the name.
         """
-        fields = {"groupname": name, "groupdesc": desc}
-        return self._ask(MsgId.CREATE_GROUP, fields, timeout, lambda reply: int(reply["groupid"]))
+        return self._do(timeout, calls.create_group, name, desc)
 
     def join_group(self, groupid: int, *, timeout: float | None = None) -> Frame:
         """Join a group; return it in the form of ``LoginInfo.groups``.
@@ -247,8 +202,7 @@ class Client(BaseClient):
         Raises:
             NoSuchGroup: no group has the id.
         """
-        fields = {"groupid": groupid}
-        return self._ask(MsgId.ADD_GROUP, fields, timeout, lambda reply: parse_group(reply["group"]))
+        return self._do(timeout, calls.join_group, groupid)
 
     def leave_group(self, groupid: int, *, timeout: float | None = None) -> None:
         """Leave a group.
@@ -256,7 +210,7 @@ class Client(BaseClient):
         Raises:
             NoSuchGroup, NotAMember: the user was not in it.
         """
-        self._ask(MsgId.LEAVE_GROUP, {"groupid": groupid}, timeout, nothing)
+        self._do(timeout, calls.leave_group, groupid)
 
     def group_info(
         self, groupid: int, *, after: int = 0, limit: int | None = None, timeout: float | None = None
@@ -269,20 +223,4 @@ class Client(BaseClient):
             limit: number of members, up to 500.
             timeout: seconds.
         """
-        fields = {"groupid": groupid, "after": after, **({} if limit is None else {"limit": limit})}
-        return self._ask(MsgId.GROUP_INFO, fields, timeout, _parse_group_info, idempotent=True)
-
-    def _store(
-        self, msgid: MsgId, conversation: Conversation, fields: Frame, cid: str | None, timeout: float
-    ) -> StoredEntry:
-        with self._locked() as session:
-            request = session.chat_request(
-                msgid, conversation, fields if cid is None else {"cid": cid, **fields}
-            )
-        reply = self._call(request, timeout)
-        return parsed(lambda stored: StoredEntry(conversation, stored["seq"], stored["time"]), reply)
-
-
-def _parse_group_info(reply: Frame) -> Frame:
-    users = [parse_user(user) for user in reply["users"]]
-    return {"group": parse_group(reply["group"]), "users": users, "more": reply["more"]}
+        return self._do(timeout, calls.group_info, groupid, after, limit)

@@ -1,25 +1,22 @@
-"""One connection to the server: frames in by iteration, frames out by a thread that also keeps time."""
+"""One connection to the server: bytes in, and frames out by a thread that also keeps time."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import simplejson
-
-from greenchat.client.core.pushes import Frame
+from greenchat.client.core.connections import READ_SIZE
 from greenchat.client.core.sender import ClientTransport
 from greenchat.client.dial import Socket
-from greenchat.client.tls import READ_SIZE
-from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE, Lines
+from greenchat.protocol.lines import NEWLINE
 
 
 class ClientConnection(ClientTransport):
     """Carry frames until either side ends the connection.
 
-    One thread iterates over ``frames`` and calls ``close`` at the end.  Any thread may call the others.
+    One thread calls ``read``, and ``close`` at the end.  Any thread may call the others.
 
     Args:
         sock: connected; its timeout is the longest silence of the server.
@@ -29,7 +26,6 @@ class ClientConnection(ClientTransport):
 
     def __init__(self, sock: Socket, tick: Callable[[], float | None]) -> None:
         self._socket = sock
-        self._decoder = Lines(MAX_SERVER_FRAME)
         self._tick = tick
         self._changed = threading.Condition()
         self._is_woken = False
@@ -39,22 +35,16 @@ class ClientConnection(ClientTransport):
         self._writer = threading.Thread(target=self._write, name="greenchat-writer", daemon=True)
         self._writer.start()
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield the server's frames until it ends the connection.
+    def read(self) -> bytes | OSError:
+        """Wait for bytes of the server; return none at the end, and the error if the connection broke.
 
-        Raises:
-            TimeoutError: the server was silent for longer than the read timeout.
-            OSError: the connection broke.
-            FrameTooLarge, ValueError, RecursionError: the server sent an invalid frame.
+        TimeoutError says that the server was silent for longer than the read timeout.
         """
-        while data := self._socket.recv(READ_SIZE):
-            for frame in self._decoder.feed(data):
-                decoded = simplejson.loads(frame)
-                if not isinstance(decoded, dict):
-                    raise ValueError("a frame is no JSON object")
-                yield decoded
-        if self._error:
-            raise self._error
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except OSError as error:
+            return error
+        return data or self._error or data
 
     def set_read_timeout(self, seconds: float) -> None:
         """Set the longest silence of the server, from the next read on."""
@@ -78,7 +68,7 @@ class ClientConnection(ClientTransport):
             self._wake()
 
     def abort(self) -> None:
-        """Drop the queued frames and end the connection; ``frames`` ends soon."""
+        """Drop the queued frames and end the connection; ``read`` returns soon."""
         with self._changed:
             self._outbox.clear()
             self._is_ended = True
@@ -87,7 +77,7 @@ class ClientConnection(ClientTransport):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End the connection, its writer and its socket; for the thread that has read ``frames``."""
+        """End the connection, its writer and its socket; for the thread that calls ``read``."""
         self.abort()
         self._writer.join()
         self._socket.close()
@@ -102,7 +92,7 @@ class ClientConnection(ClientTransport):
                 self._socket.sendall(data)
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            # The system reports a reset once, to either thread; the reader is the one that raises it.
+            # The system reports a reset once, to either thread; the reader is the one that tells it.
             self._error = error
             self.abort()
 

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 
-READ_SIZE = 65_536
+from greenchat.client.core.connections import READ_SIZE
 
 
 class TlsError(OSError):

@@ -13,8 +13,8 @@ import pytest
 
 from greenchat import errors
 from greenchat.client import Client, ConnectionEvent
+from greenchat.client.core.greeting import MAX_ANSWER, WrongProtocol
 from greenchat.client.dial import connect
-from greenchat.client.plain import MAX_ANSWER, WrongProtocol
 from tests.certificates import Pair
 from tests.client.conftest import SOON
 from tests.client.fake_server import DEADLINE

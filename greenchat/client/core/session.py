@@ -112,6 +112,10 @@ class ClientSession:
         """True if the server can be told of a logout, now or at the end of a renewal."""
         return self.is_online or self._is_renewing
 
+    def needs_connection(self, request: PendingRequest) -> bool:
+        """Return True if the shell must have a connection before it starts this request."""
+        return request.msgid in BEFORE_LOGIN and not (self.login or self.is_closed)
+
     def start(self, request: PendingRequest) -> None:
         """Send a request, now or when the connection is back.
 

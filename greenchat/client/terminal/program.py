@@ -13,9 +13,9 @@ from functools import partial
 from typing import NoReturn
 
 from greenchat.client import Client, ConnectionEvent, LoginInfo, Push
-from greenchat.client.connector import CONNECT_TIMEOUT
+from greenchat.client.core.connections import CONNECT_TIMEOUT
+from greenchat.client.core.greeting import WrongProtocol
 from greenchat.client.dial import connect
-from greenchat.client.plain import WrongProtocol
 from greenchat.client.terminal.commands import (
     CommandContext,
     LoginEnded,
