@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
 from greenchat.errors import RateLimited
 from greenchat.metrics import CONNECTIONS_REFUSED
-from greenchat.network.connection import Connection
 from greenchat.protocol.addresses import host_of, network_of
 
 REFUSED_AT_ONCE = 64
@@ -34,6 +34,7 @@ SWEEP_AGAIN = 0.1
 
 
 TOO_MANY = "too many connections to this server"
+TOO_MANY_HERE = "too many connections from your address"
 
 
 class TooManyConnections(Exception):
@@ -48,11 +49,25 @@ class TooManyConnections(Exception):
         self.refusal = refusal
 
 
+class Admitted(Protocol):
+    """A counted connection, as far as this module knows it."""
+
+    __slots__ = ()
+
+    @property
+    def address(self) -> str:
+        """``HOST:PORT`` of the client that it counts for."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """True if nobody is logged in on it."""
+
+
 class Admission:
     """Counts connections and refuses those over a limit.
 
     A connection is counted as soon as its address is known (``enter``), which is before a TLS handshake and
-    behind a PROXY header.  It is registered when it has a ``Connection`` object, and counted out when it
+    behind a PROXY header.  It is registered when an object stands for it, and counted out when it
     ends, at whatever stage.  A refused connection counts as well, for the short time that it exists.
 
     Args:
@@ -82,8 +97,8 @@ class Admission:
         self._refused_count = 0
         self._in_handshake = 0  # counted, and not registered yet
         self._addresses: dict[str, int] = {}
-        self._anonymous: set[Connection] = set()
-        self._refused: set[Connection] = set()
+        self._anonymous: set[Admitted] = set()
+        self._refused: set[Admitted] = set()
         self._swept = float("-inf")
         self._wave = 0
         self._wave_ends = float("-inf")
@@ -100,11 +115,12 @@ class Admission:
         if self._count - self._in_handshake + handshakes >= self._most + REFUSED_AT_ONCE:
             raise self._refused_at_once(self._error(TOO_MANY))
 
-    def enter(self, address: str) -> RateLimited | None:
+    def enter(self, address: str, shared: bool = False) -> RateLimited | None:
         """Count a new connection.
 
         Args:
             address: ``HOST:PORT`` of the client.
+            shared: it is a proxy's, for any number of clients: the limit of an address does not hold.
 
         Returns:
             The error with which to refuse it; None if it is admitted.
@@ -114,7 +130,7 @@ class Admission:
         """
         host = host_of(address)
         key = network_of(host)
-        refusal = self._refusal(key, host)
+        refusal = self._refusal(key, host, shared)
         if refusal is not None:
             if self._refused_count >= REFUSED_AT_ONCE:
                 raise self._refused_at_once(refusal)
@@ -125,17 +141,38 @@ class Admission:
         self._addresses[key] = self._addresses.get(key, 0) + 1
         return refusal
 
-    def register(self, connection: Connection, refusal: RateLimited | None) -> None:
+    def register(self, connection: Admitted, refusal: RateLimited | None) -> None:
         """Take the connection of a client that ``enter`` has counted."""
         self._in_handshake -= 1
         (self._anonymous if refusal is None else self._refused).add(connection)
 
-    def leave(self, connection: Connection) -> None:
+    def unregister(self, connection: Admitted) -> None:
+        """Take back ``register``: the connection stays counted, and another object will stand for it."""
+        self._forget(connection)
+        self._in_handshake += 1
+
+    def move(self, old: str, new: str, shared: bool) -> RateLimited | None:
+        """Count a connection for another client than so far: its proxy has named one.
+
+        Args:
+            old: ``HOST:PORT`` that it counts for.
+            new: the same from now on.
+            shared: as for ``enter``.
+
+        Returns:
+            The error with which to refuse the client, which has too many already; then nothing was moved.
+        """
+        key, host = network_of(host_of(new)), host_of(new)
+        if key != network_of(host_of(old)):
+            if not shared and self._is_full(key, host):
+                return self._error(TOO_MANY_HERE)
+            self._addresses[key] = self._addresses.get(key, 0) + 1
+            self._leave_address(old)
+        return None
+
+    def leave(self, connection: Admitted) -> None:
         """Count a connection out."""
-        self._anonymous.discard(connection)
-        refused = connection in self._refused
-        self._refused.discard(connection)
-        self._count_out(connection.address, refused)
+        self._count_out(connection.address, self._forget(connection))
 
     def leave_unregistered(self, address: str, refusal: RateLimited | None) -> None:
         """Count out a client that ``enter`` has counted and that never got a connection."""
@@ -145,6 +182,16 @@ class Admission:
     def _count_out(self, address: str, refused: bool) -> None:
         self._count -= 1
         self._refused_count -= refused
+        self._leave_address(address)
+
+    def _forget(self, connection: Admitted) -> bool:
+        """Drop the object that stands for a connection; return True if the connection is a refused one."""
+        self._anonymous.discard(connection)
+        refused = connection in self._refused
+        self._refused.discard(connection)
+        return refused
+
+    def _leave_address(self, address: str) -> None:
         key = network_of(host_of(address))
         left = self._addresses[key] - 1
         if left:
@@ -156,15 +203,20 @@ class Admission:
         CONNECTIONS_REFUSED.value += 1
         return TooManyConnections(refusal)
 
-    def _refusal(self, key: str, host: str) -> RateLimited | None:
+    def _refusal(self, key: str, host: str, shared: bool) -> RateLimited | None:
         here = self._addresses.get(key, 0)
-        if self._of_address and here >= self._of_address and not self._is_exempt(host):
-            return self._error("too many connections from your address")
+        if not shared and self._is_full(key, host):
+            return self._error(TOO_MANY_HERE)
         if self._count >= self._most and not self._give_way(here):
             return self._error(TOO_MANY)
         if self._too_many_anonymous() and not self._give_way(here):
             return self._error("too many connections to this server that are not logged in")
         return None
+
+    def _is_full(self, key: str, host: str) -> bool:
+        """Return True if an address has as many connections as it may have."""
+        here = self._addresses.get(key, 0)
+        return 0 < self._of_address <= here and not self._is_exempt(host)
 
     def _error(self, sentence: str) -> RateLimited:
         """Return the error for a refused client; a larger wave is spread over a longer time."""

@@ -21,7 +21,7 @@ from greenchat.network.admission import Admission, TooManyConnections
 from greenchat.network.connection import log_end
 from greenchat.network.tls import BrokenTls, Certificate
 from greenchat.network.transport import READABLE, Transport
-from greenchat.protocol.addresses import display, plain
+from greenchat.protocol.addresses import display, host_of, plain
 from greenchat.protocol.proxy import MAX_HEADER, BadProxyHeader, ProxyHeader, read_header
 
 Admit = Callable[[Transport, str, float, RateLimited | None], None]
@@ -44,6 +44,8 @@ class Handshakes:
             it would look like a client (proxy-protocol.txt, section 2).  None: there are no
             proxies, and a header is a bad frame.
         certificate: for TLS, which begins behind the header; None: there is no TLS.
+        forwarders: networks of proxies that are not held to the limit of an address: they name the client
+            of each request later.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Handshakes:
         timeout: float,
         proxies: Sequence[IPv4Network | IPv6Network] | None,
         certificate: Certificate | None,
+        forwarders: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
+        self._forwarders = forwarders
         self._admission = admission
         self._timeout = timeout
         self._proxies = proxies
@@ -75,11 +79,11 @@ class Handshakes:
             TooManyConnections: no handshake was begun; the caller closes the socket.
         """
         shown, now = display(address), monotonic()
-        if self._proxies is not None and not self._trusts(address[0]):
+        if self._proxies is not None and not _is_among(address[0], self._proxies):
             sock.close()
             log_end(shown, None, "not in proxy-from", now)
         elif self._proxies is None and self._certificate is None:
-            admit(sock, shown, now, self._admission.enter(shown))
+            admit(sock, shown, now, self._enter(shown))
         else:
             self._admission.check_handshakes(len(self._running))
             self._running.spawn(self._run, sock, shown, now, admit)
@@ -88,9 +92,9 @@ class Handshakes:
         """End all handshakes; their sockets are closed."""
         self._running.kill(block=False)
 
-    def _trusts(self, host: str) -> bool:
-        address = ip_address(plain(host))
-        return any(address in network for network in self._proxies or ())
+    def _enter(self, address: str) -> RateLimited | None:
+        shared = bool(self._forwarders) and _is_among(host_of(address), self._forwarders)
+        return self._admission.enter(address, shared)
 
     def _run(self, sock: Any, address: str, opened: float, admit: Admit) -> None:
         failure: str | None = "stopped"  # without another one only if the greenlet was killed
@@ -101,7 +105,7 @@ class Handshakes:
             with gevent.Timeout(self._timeout):
                 if self._proxies is not None:
                     address = _client(sock, address)
-                refusal = self._admission.enter(address)
+                refusal = self._enter(address)
                 entered = True
                 wanted = "TLS handshake"
                 if self._certificate is not None:
@@ -126,6 +130,11 @@ class Handshakes:
                 log_end(address, None, failure, opened)
         if not failure:
             admit(transport, address, opened, refusal)
+
+
+def _is_among(host: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    address = ip_address(plain(host))
+    return any(address in network for network in networks)
 
 
 def _client(sock: socket.socket, address: str) -> str:

@@ -150,6 +150,10 @@ class TlsSocket(Transport):
         """Return an option of the socket, as it does."""
         return self._sock.getsockopt(*option)
 
+    def getsockname(self) -> Any:
+        """Return the address at this end, as the socket does."""
+        return self._sock.getsockname()
+
     def fileno(self) -> int:
         """Return the file descriptor, for watchers."""
         return self._sock.fileno()

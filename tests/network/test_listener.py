@@ -22,7 +22,7 @@ from greenchat.metrics import (
     SENT_BYTES,
     SENT_FRAMES,
 )
-from greenchat.network import admission, listener
+from greenchat.network import acceptor, admission, listener
 from greenchat.network.connections import Connections
 from tests.network.support import Client, FakeSession, Served, echo, silent
 
@@ -136,14 +136,14 @@ def test_ipv4_and_ipv6_are_served(serve: Serve, host: str, peer: str, shown: str
 def test_accepted_sockets_inherit_the_options(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted: list[Any] = []
 
-    class Accepted(listener.PlainSocket):
+    class Accepted(acceptor.PlainSocket):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             accepted.append(self)
 
-    monkeypatch.setattr(listener, "PlainSocket", Accepted)
+    monkeypatch.setattr(acceptor, "PlainSocket", Accepted)
     serve().pair()
-    for level, option, value in listener.SOCKET_OPTIONS:
+    for level, option, value in acceptor.SOCKET_OPTIONS:
         assert accepted[0].getsockopt(level, option) == value
 
 
@@ -214,7 +214,7 @@ def test_a_server_out_of_file_descriptors_waits_and_goes_on(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listener, "BACK_OFF", 0.01)
+    monkeypatch.setattr(acceptor, "BACK_OFF", 0.01)
     served = serve()
     client, _ = served.pair()
     attempts: list[OSError] = []
