@@ -9,6 +9,7 @@ from setuptools import find_packages, setup
 
 REQUIRES = [
     "gevent>=24.10",
+    "h11>=0.16",
     "PyMySQL>=1.1.1",
     "redis>=5.0",
     "simplejson>=3.19",
@@ -47,7 +48,7 @@ setup(
     install_requires=REQUIRES,
     extras_require={"cluster": CLUSTER_REQUIRES, "test": [*CLUSTER_REQUIRES, *TEST_REQUIRES]},
     packages=find_packages(include=["greenchat", "greenchat.*"]),
-    package_data={"greenchat": ["py.typed"]},
+    package_data={"greenchat": ["py.typed", "web/*"]},
     entry_points={
         "console_scripts": [
             "greenchat-server = greenchat.server.__main__:main",

@@ -59,12 +59,20 @@ class Settings:
     admin: str = _setting(
         "", "HOST:PORT of the pages /metrics and /health, HOST:+N for N above PORT; off by default"
     )
+    web: str = _setting(
+        "", "HOST:PORT for browsers, WebSocket and HTTP, HOST:+N for N above PORT; off by default"
+    )
+    web_hosts: str = _setting("", "names and addresses that web clients may call this server by")
+    web_origins: str = _setting("", "origins of other pages that may use it, as https://chat.example")
+    web_proxy_protocol: bool = _setting(False, "every web connection begins with a PROXY header")
     log_level: str = _setting("info", f"one of {', '.join(LOG_LEVELS)}")
     foreign_variables: str = _setting(
         "", "variables GREENCHAT_* that are for other programs: names, with * for any characters"
     )
     proxy_protocol: bool = _setting(False, "every connection begins with a PROXY header, version 1 or 2")
-    proxy_from: str = _setting("127.0.0.0/8, ::1/128", "networks whose PROXY headers are believed")
+    proxy_from: str = _setting(
+        "127.0.0.0/8, ::1/128", "networks whose PROXY headers, and X-Forwarded-For of HTTP, are believed"
+    )
     tls_cert: str = _setting("", "file with the certificate (PEM); with it the port takes TLS only")
     tls_key: str = _setting("", "file with the certificate's key (PEM)")
 
@@ -135,6 +143,11 @@ class Settings:
     def proxies(self) -> list[IPv4Network | IPv6Network] | None:
         """The networks of the proxies that all connections come through; None: there are none."""
         return _networks("proxy_from", self.proxy_from) if self.proxy_protocol else None
+
+    @property
+    def web_proxies(self) -> list[IPv4Network | IPv6Network]:
+        """The networks of the proxies that may name the client of a web request."""
+        return _networks("proxy_from", self.proxy_from)
 
     @property
     def classic_zone(self) -> ZoneInfo | None:

@@ -153,6 +153,20 @@ RECEIVED_BYTES = Counter("received_bytes_total", "Bytes received from clients, w
 SENT_BYTES = Counter("sent_bytes_total", "Bytes that the kernel took for clients, without TLS.")
 OUTBOX_BYTES = Gauge("outbox_bytes", "Bytes in the outboxes of all connections, not yet taken by the kernel.")
 
+# -- HTTP
+
+HTTP_CONNECTIONS = Gauge(
+    "http_connections",
+    "Open connections that speak HTTP, by state: idle (between two requests), busy.",
+    ("state",),
+)
+HTTP_REQUESTS = LabelledCounter(
+    "http_requests_total",
+    "Answered HTTP requests by class of the status; 1xx are connections that became a WebSocket.",
+    "status",
+    ("1xx", "2xx", "3xx", "4xx", "5xx"),
+)
+
 # -- Users
 
 USERS_ONLINE = Gauge("users_online", "Users with at least one device logged in at this server.")

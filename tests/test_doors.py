@@ -105,9 +105,15 @@ FLOORS = (
         "network": Doors({"errors", "ports", "protocol", "metrics"}, {"gevent"}),
         "client/core": Doors({"errors", "model", "protocol"}, {"simplejson"}, pure=True),
     },
+    {
+        "http": Doors(
+            {"errors", "metrics", "ports", "protocol", "service/identity"}, {"gevent", "h11", "msgspec"}
+        )
+    },
     {"client": Doors({"errors", "protocol", "client/core"}, {"simplejson"})},
     {"client/terminal": Doors({"errors", "model", "client", "client/core"}, {"prompt_toolkit"})},
     {"client/__main__": Doors({"client/terminal"})},
+    {"web": Doors(pure=True)},
     {"server": Doors(EVERYTHING, EVERYTHING)},
 )
 """The rooms, by their paths; the lowest floor first.  A module that is named here is a room of its own."""
@@ -269,6 +275,8 @@ def test_a_patch_is_seen(source: str) -> None:
         ("bus/cluster", "from greenchat.bus.redis.registry import RedisRegistry"),
         ("bus/cluster", "import redis"),
         ("protocol", "import socket"),
+        ("http", "from greenchat.network.listener import ChatServer"),
+        ("network", "import h11"),
         ("errors", "import msgspec"),
     ],
 )

@@ -226,7 +226,8 @@ def test_the_package_ships_its_modules_and_its_types_and_nothing_else(tmp_path: 
     subprocess.run([sys.executable, *build], cwd=ROOT, check=True, capture_output=True, timeout=60)
     shipped = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "greenchat").rglob("*.py")}
-    assert shipped == modules | {"greenchat/py.typed"}
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "greenchat" / "web").iterdir() if path.is_file()}
+    assert shipped == modules | files | {"greenchat/py.typed"}
 
 
 def _requirements(lock: str) -> list[str]:

@@ -16,10 +16,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from greenchat.errors import ConfigError, StartupError
+from greenchat.errors import StartupError
 from greenchat.metrics import METRICS, Counter, Histogram, LabelledCounter, Metric
-
-MOST = 65_535
+from greenchat.server.ports import parse_address
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """All scrapers read it, whatever they ask for.  prometheus_client's own page chooses a format by the Accept
@@ -40,7 +39,7 @@ class AdminPages:
     """
 
     def __init__(self, address: str, server_port: int, trouble: Callable[[], str]) -> None:
-        self._address = _parse(address, server_port) if address else None
+        self._address = parse_address("admin", address, server_port) if address else None
         self._trouble = trouble
         self._registry = CollectorRegistry()
         self._registry.register(_Metrics())
@@ -94,20 +93,6 @@ def _family(metric: Metric) -> Family:
     for values, number in metric.read().items():
         gauge.add_metric(values, number)
     return gauge
-
-
-def _parse(address: str, server_port: int) -> tuple[str, int]:
-    host, _, digits = address.rpartition(":")
-    is_offset = digits.startswith("+")
-    number = digits.removeprefix("+")
-    if not host or not number.isdecimal() or int(number) > MOST:
-        raise ConfigError(f"admin: HOST:PORT or HOST:+N is needed, not {address!r}")
-    if is_offset and not server_port:
-        raise ConfigError(f"admin: {digits} counts from the server's port, which must not be 0 then")
-    port = int(number) + (server_port if is_offset else 0)
-    if port > MOST:
-        raise ConfigError(f"admin: {digits} above {server_port} is no port: at most {MOST}")
-    return host.strip("[]"), port
 
 
 def _plain(start_response: Any, status: str, trouble: str = "") -> Iterable[bytes]:

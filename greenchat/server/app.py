@@ -23,6 +23,7 @@ from greenchat.data import open_store
 from greenchat.errors import Away, Busy, ConfigError, StartupError
 from greenchat.model.instants import to_instant
 from greenchat.model.records import Node
+from greenchat.network.acceptor import Acceptor
 from greenchat.network.connections import Connections
 from greenchat.network.limits import Limits
 from greenchat.network.listener import ChatServer
@@ -30,11 +31,12 @@ from greenchat.network.tls import Certificate
 from greenchat.ports.store import Store
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.server.admin import AdminPages
-from greenchat.server.gauges import connect_gauges
+from greenchat.server.gauges import connect_gauges, connect_web_gauges
 from greenchat.server.offload import Offload
-from greenchat.server.ports import Port, ports
+from greenchat.server.ports import Port, ports, web_address
 from greenchat.server.process import affordable_connections, prepare, say_ready
 from greenchat.server.signals import StopSignals, on_hangup
+from greenchat.server.web import Web
 from greenchat.service.node_session import NodeSession
 from greenchat.service.service import Service
 from greenchat.service.session import Session
@@ -107,6 +109,7 @@ class App:
             max_devices=settings.max_devices,
             max_queue=settings.commit_queue,
         )
+        self._web_address = web_address(settings)
         self._admin = AdminPages(settings.admin, settings.port, self._trouble)
         self._certificate = _certificate(settings)
 
@@ -168,10 +171,14 @@ class App:
         )
         kind = "tls" if self._certificate else "tcp"
         connect_gauges(self._connections, kind, self._service.hub, self._store, self._bus)
-        self._listeners = [self._listen(port) for port in ports(settings)]
+        self._listeners: list[Acceptor] = [self._listen(port) for port in ports(settings)]
+        self._web = Web(settings, self._service, self._connections, self._trouble)
+        if self._web_address is not None:
+            connect_web_gauges(self._web.http)
+            self._listeners.append(self._started(self._web.listener(self._web_address, self._certificate)))
         self._connections.heartbeat.start()
 
-    def _listen(self, port: Port) -> ChatServer:
+    def _listen(self, port: Port) -> Acceptor:
         """Return a listener for a port, which accepts.
 
         Raises:
@@ -186,10 +193,13 @@ class App:
             certificate=self._certificate,
             patience=PATIENCE,
         )
+        return self._started(listener)
+
+    def _started(self, listener: Acceptor) -> Acceptor:
+        host, number = listener.address
         try:
             listener.start()
         except OSError as error:
-            host, number = port.address
             raise StartupError(f"cannot listen on {host}:{number}: {_reason(error)}") from None
         return listener
 
@@ -213,19 +223,26 @@ class App:
         self._service.draining = True
         for listener in self._listeners:
             listener.stop_accepting()
+        self._web.http.drain()
         for connection in connections:
             connection.pause()
         gevent.spawn(self._commit_and_leave).join(settings.shutdown_timeout)
         for listener in self._listeners:
             listener.handshakes.close()
         connections.close_all("shutdown", lambda: round(random.uniform(0, RETRY_SPREAD), 2))
-        gone = gevent.spawn(connections.wait_closed, settings.shutdown_timeout)
+        gone = gevent.spawn(self._wait_closed, settings.shutdown_timeout)
         gevent.wait([gone, gevent.spawn(signals.hurry.wait)], count=1)
         for listener in self._listeners:
             listener.stop()
         connections.heartbeat.stop()
         gevent.spawn(self._store.close).join(settings.shutdown_timeout)
         _log.info("stopped in a hurry" if signals.hurry.is_set() else "stopped")
+
+    def _wait_closed(self, timeout: float) -> None:
+        """Wait until no client of any kind is left, but not for longer than the timeout (seconds)."""
+        with gevent.Timeout(timeout, False):
+            self._connections.wait_closed()
+            self._web.http.wait_closed()
 
     def _commit_and_leave(self) -> None:
         """Mark this node's users offline; messages accepted before are committed first, or with it.

@@ -6,10 +6,20 @@ from collections import Counter
 from platform import python_version
 
 from greenchat import __version__, metrics
+from greenchat.http.server import HttpServer
 from greenchat.network.connections import Connections
 from greenchat.ports.bus import Bus
 from greenchat.ports.store import Store
 from greenchat.service.delivery.hub import Hub
+
+
+def connect_web_gauges(http: HttpServer) -> None:
+    """Let the gauges of HTTP read this."""
+
+    def by_state() -> dict[tuple[str, ...], int]:
+        return {("idle",): http.idle, ("busy",): len(http) - http.idle}
+
+    metrics.HTTP_CONNECTIONS.read = by_state
 
 
 def connect_gauges(connections: Connections, kind: str, hub: Hub, store: Store, bus: Bus) -> None:
