@@ -25,7 +25,7 @@ from greenchat.network.transport import Transport
 from greenchat.ports.peer import Peer
 from greenchat.protocol.framing import Framing
 from greenchat.protocol.lines import FrameTooLarge
-from greenchat.protocol.wire import Frames, Opening, OtherProtocol, Speech, Wire
+from greenchat.protocol.wire import Frames, Opening, OtherProtocol, Speech, StreamEnded, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -167,11 +167,7 @@ class Connection(Peer, Owner, Stranger):
         """
         if self._reason is not None:
             return
-        last_words = self.wire.bye(reason, retry_after)
-        if last_words:
-            self.outbox.send_last(b"".join(last_words))
-        self.outbox.seal()
-        self._end(reason)
+        self._part(reason, self.wire.bye(reason, retry_after))
 
     def pause(self) -> None:
         """Read no more from the peer until ``resume``; frames that were read already wait too."""
@@ -232,6 +228,12 @@ class Connection(Peer, Owner, Stranger):
         """End a connection that has sent nothing, without BYE, to make room for a new one."""
         self.outbox.seal()
         self._end("its room was needed")
+
+    def _part(self, reason: str, last_words: Frames) -> None:
+        if last_words:
+            self.outbox.send_last(b"".join(last_words))
+        self.outbox.seal()
+        self._end(reason)
 
     # -- For the supervision of heartbeats
 
@@ -321,10 +323,13 @@ class Connection(Peer, Owner, Stranger):
 
     def _take(self, data: bytes, receive: Callable[[bytes], None]) -> None:
         too_large: FrameTooLarge | None = None
+        ended: StreamEnded | None = None
         try:
             frames = self._framing.feed(data) if self._framing else self._hear(data)
         except FrameTooLarge as error:
             frames, too_large = error.frames, error
+        except StreamEnded as error:
+            frames, ended = error.frames, error
         except OtherProtocol:
             self.outbox.seal()
             self._end("another protocol")
@@ -342,6 +347,8 @@ class Connection(Peer, Owner, Stranger):
         if too_large is not None:
             self._say(self.wire.failed(too_large, None, None))
             self.close("protocol")
+        elif ended is not None and self._reason is None:
+            self._part(ended.reason, ended.last_words)
 
     def _hear(self, data: bytes) -> list[bytes]:
         """Find out which wire the peer speaks; then return the frames that it has sent so far.

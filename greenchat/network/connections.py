@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import gevent
 from gevent.event import Event
 
 from greenchat.errors import RateLimited
 from greenchat.network.admission import Admission
-from greenchat.network.connection import Connection
+from greenchat.network.connection import Connection, OpenSession
 from greenchat.network.heartbeat import Heartbeat
 from greenchat.network.limits import DEFAULTS, Limits
 from greenchat.network.outbox import Flusher
+from greenchat.network.shaper import shaper_of
 from greenchat.network.silent import SilentConnections
+from greenchat.network.transport import Transport
+from greenchat.protocol.websocket.framing import WebSocketFraming
+from greenchat.protocol.websocket.wire import WebSocketWire
+from greenchat.protocol.wire import Speech
 
 
 class Connections:
@@ -68,6 +74,51 @@ class Connections:
         """Take up a connection that has been admitted, or is to be refused."""
         self._live.add(connection)
         self.admission.register(connection, refusal)
+
+    def serve(self, connection: Connection, open_session: OpenSession) -> None:
+        """Serve a connection until it ends, then forget it; the body of its greenlet."""
+        try:
+            connection.run(open_session)
+        finally:
+            self.remove(connection)
+
+    def adopt(
+        self,
+        sock: Transport,
+        address: str,
+        opened: float,
+        received: bytes,
+        wire: WebSocketWire,
+        open_session: OpenSession,
+    ) -> None:
+        """Take over an HTTP client that has upgraded to WebSocket, and serve it in a greenlet of its own.
+
+        Does not switch.  The caller has written the answer to the upgrade (101) and does nothing more: it
+        neither watches nor closes the socket, nor does it leave the admission, which its listener entered.
+        Its greenlet should end, since what that has in memory would last as long as the connection.
+
+        Args:
+            sock: connected and non-blocking.
+            address: ``HOST:PORT`` of the client, with which the admission was entered.
+            opened: when the client came, on the monotonic clock.
+            received: bytes that came behind the upgrade.
+            wire: how the client is spoken to; shared with others.
+            open_session: makes the service's side of the connection.
+        """
+        limits = self.limits
+        framing = WebSocketFraming(limits.max_frame, received)
+        connection = Connection(
+            sock,
+            address,
+            opened,
+            self.flusher,
+            Speech(framing, wire),
+            limits.outbox_limit,
+            shaper_of(limits, address, opened),
+        )
+        framing.answer = connection.send
+        self.add(connection, None)
+        gevent.spawn(self.serve, connection, open_session)
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that has ended."""

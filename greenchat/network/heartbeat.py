@@ -30,9 +30,12 @@ LATE = 1.5
 class Heartbeat:
     """Count the missed beats of connections and close the silent ones.
 
-    Any byte is a beat.  Exempt are connections that are not logged in (they have ``login_timeout``), clients
-    of wires without heartbeats, and connections that are not read at the moment.  A connection that is not
-    read because it is behind counts as alive while it takes its output.
+    Any byte is a beat.  A client whose wire has pings is pinged after ``ping_after`` seconds of silence, and
+    again after as many; it misses a beat with each ping that it does not answer until the next.
+
+    Exempt are connections that are not logged in (they have ``login_timeout``), clients of wires without
+    heartbeats and pings, and connections that are not read at the moment.  A connection that is not read
+    because it is behind counts as alive while it takes its output.
 
     Args:
         connections: the live connections; read at each tick.
@@ -124,9 +127,25 @@ class Heartbeat:
             connection.missed = 0
         elif connection.silent() and not late:
             connection.missed += 1
-            if connection.missed >= self._max_missed and connection.wire.beats:
-                EVICTIONS.values["heartbeat"] += 1
-                connection.close("evicted")
+            wire = connection.wire
+            if wire.ping_after:
+                self._ping(connection, max(1, round(wire.ping_after / self._interval)))
+            elif wire.beats and connection.missed >= self._max_missed:
+                self._evict(connection)
+
+    def _ping(self, connection: Connection, ticks: int) -> None:
+        """Ping a silent client once in so many ticks; evict it if it has not answered enough of the pings."""
+        pings, rest = divmod(connection.missed, ticks)
+        if rest:
+            return
+        if pings > self._max_missed:
+            self._evict(connection)
+        else:
+            connection.send(connection.wire.ping)
+
+    def _evict(self, connection: Connection) -> None:
+        EVICTIONS.values["heartbeat"] += 1
+        connection.close("evicted")
 
     def _check_login(self, connection: Connection, now: float) -> None:
         if connection.anonymous_since is None:

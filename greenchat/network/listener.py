@@ -11,11 +11,9 @@ from greenchat.errors import RateLimited
 from greenchat.network.acceptor import Acceptor
 from greenchat.network.connection import Connection, OpenSession
 from greenchat.network.connections import Connections
-from greenchat.network.limits import Limits
-from greenchat.network.shaper import Shaper
+from greenchat.network.shaper import shaper_of
 from greenchat.network.tls import Certificate
 from greenchat.network.transport import Transport
-from greenchat.protocol.addresses import host_of
 from greenchat.protocol.wire import Opening, Speech
 
 
@@ -62,7 +60,7 @@ class ChatServer(Acceptor):
             self._connections.flusher,
             self._opening(address, limits.max_frame),
             limits.outbox_limit,
-            _shaper(limits, address, opened),
+            shaper_of(limits, address, opened),
             self._encrypts,
         )
         self._connections.add(connection, refusal)
@@ -72,13 +70,4 @@ class ChatServer(Acceptor):
 
     def handle(self, connection: Connection) -> None:
         """Serve one connection, then forget it; the body of its greenlet."""
-        try:
-            connection.run(self._open_session)
-        finally:
-            self._connections.remove(connection)
-
-
-def _shaper(limits: Limits, address: str, now: float) -> Shaper | None:
-    if not limits.byte_rate or limits.is_exempt(host_of(address)):
-        return None
-    return Shaper(limits.byte_rate, limits.byte_burst, now)
+        self._connections.serve(connection, self._open_session)

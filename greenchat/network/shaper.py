@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from greenchat.network.limits import Limits
+from greenchat.protocol.addresses import host_of
+
 LONGEST = 10.0
 """Seconds of a pause at most: nothing is heard of a peer meanwhile, not even that it has gone."""
 
@@ -43,3 +46,10 @@ class Shaper:
         if self.timer is not None:
             self.timer.close()
             self.timer = None
+
+
+def shaper_of(limits: Limits, address: str, now: float) -> Shaper | None:
+    """Return the shaper of a new connection; None where any amount is read."""
+    if not limits.byte_rate or limits.is_exempt(host_of(address)):
+        return None
+    return Shaper(limits.byte_rate, limits.byte_burst, now)

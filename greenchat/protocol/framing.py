@@ -16,5 +16,6 @@ class Framing(Protocol):
         Raises:
             FrameTooLarge: a frame is longer than its limit; the client's fault.  The stream is of no use
                 after it.
+            StreamEnded: the client has ended the stream by its framing's own means, or has broken its rules.
             OtherProtocol: the client speaks another protocol.
         """

@@ -229,10 +229,14 @@ class GroupItem(FoundGroup, kw_only=True):
 
 
 class HeartbeatTerms(Struct, gc=False):
-    """The interval at which the server expects a sign of life, and the number that may be missed."""
+    """The interval at which the server expects a sign of life, the number that may be missed, and who asks.
+
+    ``by`` is ``server`` where the server pings a silent client; without it the client sends heartbeats.
+    """
 
     interval: float
     max_missed: int
+    by: Literal["server"] | UnsetType = UNSET
 
 
 # -- Messages from the server

@@ -35,6 +35,22 @@ class OtherProtocol(Exception):
     """
 
 
+class StreamEnded(Exception):
+    """Raised if nothing more can be read of a client, by a framing that has words of its own for that.
+
+    Attributes:
+        reason: for the session and the log.
+        frames: the complete frames that came before, still to be handled.
+        last_words: with which the server ends the connection.
+    """
+
+    def __init__(self, reason: str, frames: list[bytes], last_words: Frames) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.frames = frames
+        self.last_words = last_words
+
+
 class Wire(Protocol):
     """The protocol of one client: frames to requests, and answers, entries and pushes to frames.
 
@@ -47,6 +63,8 @@ class Wire(Protocol):
         echoes: a chat to oneself is sent back as an entry: the client shows it only then.
         unhurried: a person types each request; the connection has ``silent_timeout`` to log in.
         pace: least seconds between two frames; 0 for none: frames are sent together.
+        ping: a frame that the client answers by itself; empty if it knows none.
+        ping_after: seconds of silence after which the server sends ``ping``; 0 if it never does.
     """
 
     __slots__ = ()
@@ -58,6 +76,8 @@ class Wire(Protocol):
     echoes: bool
     unhurried: bool
     pace: float
+    ping: bytes = b""
+    ping_after: float = 0.0
 
     def request(self, frame: bytes) -> Request:
         """Return the request in a frame.

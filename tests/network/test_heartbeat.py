@@ -20,7 +20,8 @@ from tests.network.support import FakeSession, Served, echo
 
 Serve = Callable[..., Served]
 
-CLASSIC = SimpleNamespace(beats=False)
+CLASSIC = SimpleNamespace(beats=False, ping_after=0.0)
+PINGED = SimpleNamespace(beats=False, ping_after=2.0, ping=b"?")
 
 
 class Peer(SimpleNamespace):
@@ -36,7 +37,7 @@ class Peer(SimpleNamespace):
     ) -> None:
         state = {
             "session": SimpleNamespace(user=user), "missed": 0, "anonymous_since": 0.0,
-            "silent": lambda: True, "wire": SimpleNamespace(beats=True), "reasons": [],
+            "silent": lambda: True, "wire": SimpleNamespace(beats=True, ping_after=0.0), "reasons": [],
             "reader": SimpleNamespace(heard=heard, busy=busy),
             "may_think": False, "address": "192.0.2.1:1", "make_room": lambda: self.reasons.append("room"),
             "take_more": lambda: None, "take_no_more": lambda: self.reasons.append("no more"),
@@ -73,6 +74,25 @@ def test_five_missed_beats_evict() -> None:
     clock = Clock(Peer())
     assert clock.tick(4) == []
     assert clock.tick() == ["evicted"]
+
+
+def test_a_silent_client_on_websocket_is_pinged_and_evicted_when_five_pings_were_not_answered() -> None:
+    sent: list[bytes] = []
+    clock = Clock(Peer(wire=PINGED, send=sent.append, heard=True))
+    assert (clock.tick(2), sent) == ([], [])
+    assert (clock.tick(), sent) == ([], [b"?"])
+    assert (clock.tick(8), sent) == ([], [b"?"] * 5)
+    assert clock.tick(2) == ["evicted"]
+    assert sent == [b"?"] * 5
+
+
+def test_a_client_that_answers_pings_stays() -> None:
+    sent: list[bytes] = []
+    clock = Clock(Peer(wire=PINGED, send=sent.append))
+    for _ in range(50):
+        clock.peer.reader.heard = clock.peer.missed > 2
+        assert clock.tick() == []
+    assert len(sent) > 10
 
 
 def test_the_interval_of_the_last_byte_is_not_missed() -> None:

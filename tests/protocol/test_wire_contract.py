@@ -28,6 +28,8 @@ from greenchat.protocol.classic.wire import NUL, ClassicWire
 from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE
 from greenchat.protocol.native import NATIVE
 from greenchat.protocol.opening import TcpOpening
+from greenchat.protocol.websocket.frames import CLOSE_CODES, close_frame, payload_of, text_frame
+from greenchat.protocol.websocket.wire import WebSocketWire
 from greenchat.protocol.wire import NOBODY, Frames, OtherProtocol, SharedEntry, SharedPush, Wire, fitting
 
 CLASSIC = ClassicClients(clock=lambda: 1_800_000_000.0)
@@ -108,6 +110,8 @@ def classic(first: bytes) -> Wire:
 LOGIN = b'{"msgid":1,"id":1,"password":"pw"}'
 OLD_LOGIN = b'{"msgid":1000,"id":1,"password":"pw"}'
 
+CLOSES = [close_frame(code, reason) for reason, code in CLOSE_CODES.items()]
+
 SPEAKERS = {
     "native": json_speaker(lambda: NATIVE, LOGIN, MAX_SERVER_FRAME, NEWLINE),
     "before its first frame": json_speaker(
@@ -115,6 +119,15 @@ SPEAKERS = {
     ),
     "classic": json_speaker(lambda: classic(LOGIN), LOGIN, MAX_FRAME, NUL),
     "classic, older": json_speaker(lambda: classic(OLD_LOGIN), OLD_LOGIN, MAX_FRAME, NUL),
+    "websocket": Speaker(
+        lambda: WebSocketWire(10.0, 5),
+        LOGIN,
+        MAX_SERVER_FRAME + 10,
+        lambda frame: frame in {text_frame(payload_of(frame)), *CLOSES},
+        lambda frames: entries_in([payload_of(frame) + NEWLINE for frame in frames]),
+        b'"cid":"c"',
+        True,
+    ),
     "of the page on wires": Speaker(
         lambda: of_the_page("TEXT"),
         b"login ann pw",
