@@ -330,7 +330,8 @@ class Connection(Peer, Owner, Stranger):
             frames, too_large = error.frames, error
         except StreamEnded as error:
             frames, ended = error.frames, error
-        except OtherProtocol:
+        except OtherProtocol as other:
+            self._say([other.answer] if other.answer else ())
             self.outbox.seal()
             self._end("another protocol")
             return

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import re
+
 from greenchat.errors import RequestError
 from greenchat.protocol.classic.clients import ClassicClients
 from greenchat.protocol.classic.dialects import ForeignDialect, check_beginning, is_message
 from greenchat.protocol.classic.wire import NUL, ClassicWire
 from greenchat.protocol.lines import NEWLINE, FrameTooLarge, Lines
 from greenchat.protocol.native import NATIVE, Native
-from greenchat.protocol.wire import Frames, Opening, Speech
+from greenchat.protocol.wire import Frames, Opening, OtherProtocol, Speech
+
+REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^ \r\n]+ HTTP/[0-9](\.[0-9])?\r?\n")
+"""The first line of an HTTP request (RFC 9112, 3)."""
+
+EXPLANATION = b"This port is for chat clients. Web clients have a port of their own: the one of --web.\n"
+
+
+class SpeaksHttp(OtherProtocol):
+    """Raised if a client begins with a line of HTTP.
+
+    A line of JSON in its body would be a request: a page anywhere could make a browser send it (a form with
+    ``enctype=text/plain``), past the browser's own rules.
+    """
+
+    answer = (
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
+        b"Connection: close\r\n\r\n%s" % (len(EXPLANATION), EXPLANATION)
+    )
 
 
 class TcpOpening(Native, Opening):
@@ -56,6 +76,8 @@ class TcpOpening(Native, Opening):
         self.said += data
         newline, nul = self.said.find(NEWLINE), self.said.find(NUL)
         if newline >= 0 and not 0 <= nul < newline:
+            if REQUEST_LINE.match(self.said):
+                raise SpeaksHttp
             return Speech(Lines(self._max_frame), NATIVE), self.said
         if nul >= 0:
             classic = ClassicWire(self._clients, self._address)

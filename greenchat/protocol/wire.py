@@ -29,10 +29,16 @@ Frames = Sequence[bytes]
 
 
 class OtherProtocol(Exception):
-    """Raised if a client speaks a protocol that this server does not; the message describes it.
+    """Raised if a client speaks a protocol that this port does not; the message describes it.
 
-    It has been logged.  The connection is to be closed without a word: the client would not understand it.
+    It has been logged.  The connection is to be closed, with nothing but the answer: the client would not
+    understand BYE.
+
+    Attributes:
+        answer: bytes that the client understands; none if there are no such.
     """
+
+    answer = b""
 
 
 class StreamEnded(Exception):
