@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 from greenchat.errors import GreenchatError
-from greenchat.http.stream import Socket
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -48,6 +47,10 @@ class Headers:
         parts = (part.strip() for line in self.all(name) for part in line.split(","))
         return [part for part in parts if part]
 
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over names and values, in the order sent."""
+        return iter(self._raw)
+
     def __contains__(self, name: str) -> bool:
         """Return True if the request has such a field."""
         wanted = name.encode("ascii")
@@ -69,6 +72,7 @@ class Call:
             none.
         host: the authority that the client asked for, in lower case (``chat.example:8080``); empty for a
             client of HTTP/1.0 that sends none.
+        version: of HTTP: ``1.1`` or ``1.0``.
         secure: TLS protects the way to the client, as far as this server or its proxy.
         service: what the handlers of all rows share.
         account: what the row's ``requires`` returned; None where it requires nothing.
@@ -82,6 +86,7 @@ class Call:
     body: bytes
     address: str
     host: str
+    version: str
     secure: bool
     service: Any
     account: Any = None
@@ -92,7 +97,7 @@ class TakenOver:
     """A socket that leaves HTTP: a WebSocket, or a stream of events.
 
     Attributes:
-        sock: non-blocking; whoever takes it over closes it.
+        sock: what the listener handed in, non-blocking; whoever takes it over closes it.
         address: ``HOST:PORT`` of the client, found out behind proxies.
         opened: when the client came, on the monotonic clock.
         received: bytes that were read behind the request.
@@ -100,7 +105,7 @@ class TakenOver:
             to be called in the same turn of the loop in which that counts the client.
     """
 
-    sock: Socket
+    sock: Any
     address: str
     opened: float
     received: bytes

@@ -250,6 +250,7 @@ class HttpConnection:
             body=b"",
             address=client.address,
             host=authority,
+            version=request.http_version.decode("ascii"),
             secure=client.secure,
             service=site.service,
         )

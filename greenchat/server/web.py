@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from greenchat.config import Settings
 from greenchat.http.answers import refused
-from greenchat.http.call import Route
+from greenchat.http.call import Call, Route, TakenOver
 from greenchat.http.limits import HttpLimits
 from greenchat.http.origin import Origins
 from greenchat.http.pages import page_routes
 from greenchat.http.routes import Routes
 from greenchat.http.server import HttpServer
 from greenchat.http.site import Site
+from greenchat.http.websocket import websocket_routes
 from greenchat.network.connections import Connections
 from greenchat.network.tls import Certificate
 from greenchat.network.web import WebListener
+from greenchat.protocol.websocket.wire import WebSocketWire
 from greenchat.service.service import Service
+from greenchat.service.session import Session
 
 AS_MANY_AS = 8
 """Connections whose requests an address may make over HTTP.  A limit of a connection would be none, since
 each request can have its own."""
+
+PING_AFTER = 10.0
+"""Seconds of silence after which a WebSocket is pinged (docs/protocol.md)."""
 
 
 class Web:
@@ -48,6 +55,7 @@ class Web:
             Routes(self._rows(trouble)), self._origins, service, _limits(settings), settings.web_proxies
         )
         self.http = HttpServer(site)
+        self._wire = WebSocketWire(PING_AFTER, settings.max_missed)
 
     def listener(self, address: tuple[str, int], certificate: Certificate | None) -> WebListener:
         """Return the listener for an address; it does not accept yet."""
@@ -65,6 +73,19 @@ class Web:
     def _rows(self, trouble: Callable[[], str]) -> Iterator[Route]:
         """Yield all rows of the table of routes."""
         yield from page_routes(trouble)
+        yield from websocket_routes(self._origins, self._adopt)
+
+    def _adopt(self, call: Call, taken: TakenOver) -> None:
+        """Serve a client that has upgraded to WebSocket; from now on it is a connection like any other."""
+        taken.hand_over()
+        self._connections.adopt(
+            taken.sock,
+            taken.address,
+            taken.opened,
+            taken.received,
+            self._wire,
+            partial(Session, self._service),
+        )
 
 
 def _limits(settings: Settings) -> HttpLimits:
