@@ -154,7 +154,8 @@ class HttpConnection:
             try:
                 event = self._h11.next_event()
             except h11.RemoteProtocolError as error:
-                status = error.error_status_hint
+                # What h11 finds too large behind the head is the line of a chunk, or the trailers.
+                status = 400 if self._method and error.error_status_hint == 431 else error.error_status_hint
                 raise HttpError(status, FAULTS.get(status, "this is no valid HTTP"), close=True) from None
             if event is not h11.NEED_DATA:
                 return event

@@ -68,7 +68,9 @@ def read_address(text: str) -> str | None:
     text = text.strip().strip('"')
     host, port = text, ""
     if text.startswith("["):
-        host, _, port = text[1:].partition("]")
+        host, end, port = text[1:].partition("]")
+        if not end:
+            return None
         port = port.removeprefix(":")
     elif text.count(":") == 1:
         host, port = text.split(":")

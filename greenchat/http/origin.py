@@ -45,7 +45,7 @@ class Origins:
             return
         parts = _AUTHORITY.fullmatch(authority)
         if parts is None:
-            raise HttpError(400, "the Host header is not valid")
+            raise HttpError(400, "the Host header is not valid", close=True)
         host = parts[1].strip("[]")
         if host == own or host in self._hosts or _is_loopback(host):
             return
