@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+
 MASK = b"\x37\xfa\x21\x3d"
 
 
@@ -30,7 +32,8 @@ def masked(opcode: int, payload: bytes = b"", *, final: bool = True, bits: int =
         head += b"\xfe" + struct.pack(">H", size)
     else:
         head += b"\xff" + struct.pack(">Q", size)
-    return head + MASK + bytes(byte ^ MASK[place % 4] for place, byte in enumerate(payload))
+    key = int.from_bytes((MASK * (size // 4 + 1))[:size], "big")
+    return head + MASK + (int.from_bytes(payload, "big") ^ key).to_bytes(size, "big")
 
 
 def frames_in(data: bytes) -> list[Frame]:

@@ -7,9 +7,13 @@ from typing import Any
 import gevent
 import pytest
 
+from greenchat.network.connections import Connections
+from greenchat.network.limits import Limits
 from greenchat.network.tls import Certificate
 from tests.certificates import Authority, Pair
-from tests.network.support import DEADLINE, FakeSession, Served, echo
+from tests.network import adopted
+from tests.network.adopted import Adopt, Adopted, Handler
+from tests.network.support import DEADLINE, FakeService, FakeSession, Served, echo
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +59,21 @@ def serve(tls: tuple[Certificate, ssl.SSLContext] | None) -> Iterator[Callable[.
     yield start
     for served in running:
         served.stop()
+
+
+@pytest.fixture
+def adopt() -> Iterator[Adopt]:
+    """Have connections taken over; they end with the test."""
+    running: list[tuple[Connections, Adopted]] = []
+
+    def start(handler: Handler = adopted.echo, received: bytes = b"", **limits: int) -> Adopted:
+        connections = Connections(Limits(**limits))  # type: ignore[arg-type]
+        client = Adopted(connections, FakeService(handler, 5), received)
+        running.append((connections, client))
+        return client
+
+    yield start
+    for connections, client in running:
+        client.sock.close()
+        connections.close_all("stopped", lambda: 0.0)
+        assert connections.wait_closed(DEADLINE)

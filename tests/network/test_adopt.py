@@ -3,85 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from time import monotonic
 
 import pytest
-from gevent import socket
 
-from greenchat.network.acceptor import PlainSocket
-from greenchat.network.connections import Connections
-from greenchat.network.limits import Limits
-from greenchat.protocol.websocket.frames import CLOSE, PING, PONG, TEXT, text_frame
-from greenchat.protocol.websocket.wire import WebSocketWire
-from tests.network.support import DEADLINE, FakeService, FakeSession
-from tests.websocket import Frame, frames_in, masked, read
-
-Handler = Callable[[FakeSession, bytes], None]
-
-
-def echo(session: FakeSession, frame: bytes) -> None:
-    session.peer.send(text_frame(frame))
-
-
-class Adopted:
-    """A client on one end of a TCP connection, whose other end ``Connections`` has taken over."""
-
-    def __init__(self, connections: Connections, service: FakeService, received: bytes = b"") -> None:
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.sock = socket.create_connection(listener.getsockname())
-        self._buffer = b""
-        accepted, _ = listener.accept()
-        listener.close()
-        theirs = PlainSocket(fileno=accepted.detach())
-        theirs.setblocking(False)
-        address = f"127.0.0.1:{self.sock.getsockname()[1]}"
-        connections.admission.enter(address)
-        wire = WebSocketWire(10.0, 5)
-        connections.adopt(theirs, address, monotonic(), received, wire, service.open_session)
-        self.session: FakeSession = service.sessions.get()
-
-    def send(self, *frames: bytes) -> None:
-        self.sock.sendall(b"".join(frames))
-
-    def frames(self, number: int) -> list[Frame]:
-        """Read so many frames."""
-        found: list[Frame] = []
-        while len(found) < number:
-            more, self._buffer = read(self._buffer)
-            found += more
-            if len(found) < number:
-                part = self.sock.recv(65_536)
-                assert part, found
-                self._buffer += part
-        return found
-
-    def rest(self) -> list[Frame]:
-        """Read to the end of the stream."""
-        while part := self.sock.recv(65_536):
-            self._buffer += part
-        return frames_in(self._buffer)
-
-
-Adopt = Callable[..., Adopted]
-
-
-@pytest.fixture
-def adopt() -> Iterator[Adopt]:
-    """Have connections taken over; they end with the test."""
-    running: list[tuple[Connections, Adopted]] = []
-
-    def start(handler: Handler = echo, received: bytes = b"", **limits: int) -> Adopted:
-        connections = Connections(Limits(**limits))  # type: ignore[arg-type]
-        client = Adopted(connections, FakeService(handler, 5), received)
-        running.append((connections, client))
-        return client
-
-    yield start
-    for connections, client in running:
-        client.sock.close()
-        connections.close_all("stopped", lambda: 0.0)
-        assert connections.wait_closed(DEADLINE)
+from tests.network.adopted import Adopt
+from tests.network.support import DEADLINE
+from tests.websocket import CLOSE, PING, PONG, TEXT, Frame, masked
 
 
 def test_texts_are_handed_to_the_session_and_answered(adopt: Adopt) -> None:
