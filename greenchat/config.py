@@ -56,6 +56,9 @@ class Settings:
         1.0, "seconds in which a client must show a sign of life", least=0.05, most=3_600
     )
     max_missed: int = _setting(5, "intervals in a row without one before a client is evicted", least=1)
+    websocket_ping: float = _setting(
+        10.0, "seconds of silence after which a client on WebSocket is pinged", least=0.05, most=3_600
+    )
     admin: str = _setting(
         "", "HOST:PORT of the pages /metrics and /health, HOST:+N for N above PORT; off by default"
     )

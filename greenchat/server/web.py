@@ -26,9 +26,6 @@ AS_MANY_AS = 8
 """Connections whose requests an address may make over HTTP.  A limit of a connection would be none, since
 each request can have its own."""
 
-PING_AFTER = 10.0
-"""Seconds of silence after which a WebSocket is pinged (docs/protocol.md)."""
-
 
 class Web:
     """The web side of a node.
@@ -55,7 +52,7 @@ class Web:
             Routes(self._rows(trouble)), self._origins, service, _limits(settings), settings.web_proxies
         )
         self.http = HttpServer(site)
-        self._wire = WebSocketWire(PING_AFTER, settings.max_missed)
+        self._wire = WebSocketWire(settings.websocket_ping, settings.max_missed)
 
     def listener(self, address: tuple[str, int], certificate: Certificate | None) -> WebListener:
         """Return the listener for an address; it does not accept yet."""
