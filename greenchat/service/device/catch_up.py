@@ -130,14 +130,20 @@ def _send_backlogs(reader: Reader, stream: Stream) -> bool:
     while (conversation := stream.next_to_catch_up()) is not None:
         if stream.is_holding or stream.is_reading:
             return False
-        _send_page(reader, stream, conversation)
+        send_page(reader, stream, conversation, partial(sendable, reader))
         if not reader.peer.drain():
             return True
     return True
 
 
-def _send_page(reader: Reader, stream: Stream, conversation: int) -> None:
+def send_page(reader: Reader, stream: Stream, conversation: int, fit: Fit) -> None:
     """Look up where a device stands in a conversation, and send the next page of its backlog.  May switch.
+
+    Args:
+        reader: the connection.
+        stream: the device's stream.
+        conversation: one that the server catches up on.
+        fit: returns as many of the first entries as may be sent now.
 
     Race: while the log was read, an entry may have been sent live, or word of a leaving have come.
     So it is used only if the conversation is still CATCHING_UP, with no switch after that look.
@@ -153,7 +159,7 @@ def _send_page(reader: Reader, stream: Stream, conversation: int) -> None:
     if stream.state(conversation) is not CATCHING_UP:
         return
     stream.count_page(conversation, max(joined, reached), head)
-    for sent in next_page(reader, conversation, partial(sendable, reader)):
+    for sent in next_page(reader, conversation, fit):
         reader.send_entry(conversation, sent.entry.seq, sent)
 
 

@@ -372,10 +372,14 @@ class Stream(DeviceStream):
             return []
         return [number for number, backlog in self._backlogs.items() if backlog.state is PAGING]
 
-    def next_to_catch_up(self) -> int | None:
-        """Return a conversation with a backlog that the server is to send; None if there is none."""
+    def next_to_catch_up(self, has_room: Callable[[int], bool] = lambda conversation: True) -> int | None:
+        """Return a conversation with a backlog that the server is to send; None if there is none.
+
+        Args:
+            has_room: returns False for a conversation of which nothing can be sent now.
+        """
         for conversation, backlog in self._backlogs.items():
-            if backlog.state is CATCHING_UP or backlog.state is CHECKING:
+            if backlog.state is CHECKING or (backlog.state is CATCHING_UP and has_room(conversation)):
                 return conversation
         return None
 

@@ -42,7 +42,7 @@ def login(caller: Caller, request: m.Login) -> None:
         claim = Credentials(request.id, request.name, request.password, request.token, request.device)
         proof = authenticate(caller.service, claim, caller.peer.address)
         try:
-            _come_online(caller, request, proof)
+            come_online(caller, request, proof)
         finally:
             proof.bill.pay()
     except RequestError as error:
@@ -51,7 +51,17 @@ def login(caller: Caller, request: m.Login) -> None:
     LOGINS.values["ok"] += 1
 
 
-def _come_online(caller: Caller, request: m.Login, proof: Proof) -> None:
+def come_online(caller: Caller, request: m.Login, proof: Proof) -> None:
+    """Make a device of a proved user online on a connection, and answer its login.  May switch.
+
+    Args:
+        caller: the connection; nobody is logged in on it.
+        request: the login, of which ``device`` and ``force`` count.
+        proof: of the user's identity.
+
+    Raises:
+        RequestError: as ``login``; the connection is logged out then.
+    """
     _enter(caller, proof.account, request)
     try:
         seats = _register(caller, proof.account, request)
