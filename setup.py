@@ -28,6 +28,7 @@ TEST_REQUIRES = [
     "mypy>=1.15",
     "coverage>=7.10",
     "codespell>=2.4",
+    "standardwebhooks>=1.1",
 ]
 
 
@@ -52,6 +53,7 @@ setup(
     entry_points={
         "console_scripts": [
             "greenchat-server = greenchat.server.__main__:main",
+            "greenchat-admin = greenchat.admin.program:main",
             "greenchat = greenchat.client.terminal.program:main",
         ]
     },

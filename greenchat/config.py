@@ -68,6 +68,7 @@ class Settings:
     web_hosts: str = _setting("", "names and addresses that web clients may call this server by")
     web_origins: str = _setting("", "origins of other pages that may use it, as https://chat.example")
     web_proxy_protocol: bool = _setting(False, "every web connection begins with a PROXY header")
+    control_socket: str = _setting("", "file of the socket for greenchat-admin; off by default")
     log_level: str = _setting("info", f"one of {', '.join(LOG_LEVELS)}")
     foreign_variables: str = _setting(
         "", "variables GREENCHAT_* that are for other programs: names, with * for any characters"
@@ -141,6 +142,17 @@ class Settings:
     max_devices: int = _setting(16, "devices of a user that are remembered", least=1)
     recall_seconds: float = _setting(120.0, "seconds in which a message can be recalled", least=0, most=1e9)
     token_days: float = _setting(30.0, "days that a login token lasts", least=0, most=36_500)
+
+    hook_http: bool = _setting(False, "outgoing hooks may have URLs with http: for tests")
+    hook_private: str = _setting("", "private networks that outgoing hooks may reach")
+    hook_days: float = _setting(
+        3.0, "days of failure after which an outgoing hook is switched off", least=0, most=365
+    )
+
+    @property
+    def hook_networks(self) -> list[IPv4Network | IPv6Network]:
+        """The networks that outgoing hooks may reach though they are not of the open internet."""
+        return _networks("hook_private", self.hook_private)
 
     @property
     def proxies(self) -> list[IPv4Network | IPv6Network] | None:
@@ -336,6 +348,7 @@ def _check(values: Mapping[str, Any]) -> None:
     if bool(values.get("tls_cert")) != bool(values.get("tls_key")):
         raise ConfigError("tls-cert and tls-key: both are needed, or neither")
     _zone(values.get("classic_timezone", ""))
+    _networks("hook_private", values.get("hook_private", ""))
     _networks("exempt", values.get("exempt", Settings.exempt))
     if not _networks("proxy_from", values.get("proxy_from", Settings.proxy_from)):
         raise ConfigError("proxy-from: may not be empty")

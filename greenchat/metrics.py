@@ -191,6 +191,25 @@ DELIVERY_SECONDS = Histogram(
     SECONDS,
 )
 
+# -- Hooks
+
+INCOMING_MESSAGES = LabelledCounter(
+    "incoming_hook_messages_total",
+    "Requests to incoming hooks by result: ok, or the name of the error.",
+    "result",
+    ("ok", "rate_limited", "busy"),
+)
+OUTGOING_HOOKS = Gauge("outgoing_hooks", "Outgoing hooks that are delivered by this server.")
+OUTGOING_DELIVERIES = LabelledCounter(
+    "outgoing_hook_deliveries_total",
+    "Requests of outgoing hooks by result: delivered (2xx) or failed.",
+    "result",
+    ("delivered", "failed"),
+)
+OUTGOING_SECONDS = Histogram(
+    "outgoing_hook_seconds", "Duration of a request of an outgoing hook, from its name's look-up on.", SECONDS
+)
+
 # -- The process
 
 LOOP_LAG = Histogram(

@@ -17,6 +17,7 @@ NAMES = [item.name for item in fields(Settings)]
 
 SPECIAL = {
     "log_level": "debug", "proxy_from": "10.0.0.0/8, fd00::/8", "exempt": "192.0.2.0/24",
+    "hook_private": "10.0.0.0/8, ::1/128",
     "classic_timezone": "Asia/Shanghai",
 }  # fmt: skip
 """Values of the settings that do not take any text."""

@@ -113,7 +113,11 @@ FLOORS = (
     {"client": Doors({"errors", "protocol", "client/core"}, {"simplejson"})},
     {"client/terminal": Doors({"errors", "model", "client", "client/core"}, {"prompt_toolkit"})},
     {"client/__main__": Doors({"client/terminal"})},
-    {"web": Doors(pure=True)},
+    {
+        "web": Doors(pure=True),
+        "outgoing": Doors({"errors", "model", "ports", "metrics"}, {"gevent", "h11"}),
+        "admin": Doors({"errors"}),
+    },
     {"server": Doors(EVERYTHING, EVERYTHING)},
 )
 """The rooms, by their paths; the lowest floor first.  A module that is named here is a room of its own."""

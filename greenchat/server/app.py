@@ -28,16 +28,21 @@ from greenchat.network.connections import Connections
 from greenchat.network.limits import Limits
 from greenchat.network.listener import ChatServer
 from greenchat.network.tls import Certificate
+from greenchat.outgoing.hooks import OutgoingHooks
+from greenchat.outgoing.sender import Terms
 from greenchat.ports.store import Store
 from greenchat.protocol.messages import HeartbeatTerms
 from greenchat.server.admin import AdminPages
+from greenchat.server.control import Control
 from greenchat.server.gauges import connect_gauges, connect_web_gauges
+from greenchat.server.hooks import HookCommands
 from greenchat.server.offload import Offload
 from greenchat.server.ports import Port, ports, web_address
 from greenchat.server.process import affordable_connections, prepare, say_ready
 from greenchat.server.signals import StopSignals, on_hangup
 from greenchat.server.web import Web
 from greenchat.service.node_session import NodeSession
+from greenchat.service.requests.hosting import ServiceHookHost
 from greenchat.service.service import Service
 from greenchat.service.session import Session
 
@@ -59,6 +64,9 @@ RETRY_SPREAD = 2.0
 
 CLUSTER_ID = "cluster_id"
 """The setting in the database that names the cluster: installations that share a Redis do not meet."""
+
+DAY = 86_400.0
+"""Seconds."""
 
 T = TypeVar("T")
 
@@ -169,14 +177,21 @@ class App:
             max_missed=settings.max_missed,
             login_timeout=settings.login_timeout,
         )
+        terms = Terms(settings.hook_http, settings.hook_networks, settings.hook_days * DAY)
+        self._hooks = OutgoingHooks(self._store, ServiceHookHost(self._service), terms)
+        commands = HookCommands(self._service, self._hooks, terms)
+        self._control = Control(settings.control_socket, commands.table)
+        if settings.control_socket:
+            self._control.start()
         kind = "tls" if self._certificate else "tcp"
-        connect_gauges(self._connections, kind, self._service.hub, self._store, self._bus)
+        connect_gauges(self._connections, kind, self._service.hub, self._store, self._bus, self._hooks)
         self._listeners: list[Acceptor] = [self._listen(port) for port in ports(settings)]
         self._web = Web(settings, self._service, self._connections, self._trouble)
         if self._web_address is not None:
             connect_web_gauges(self._web.http)
             self._listeners.append(self._started(self._web.listener(self._web_address, self._certificate)))
         self._connections.heartbeat.start()
+        self._hooks.start()
 
     def _listen(self, port: Port) -> Acceptor:
         """Return a listener for a port, which accepts.
@@ -221,11 +236,13 @@ class App:
         settings, connections = self._settings, self._connections
         _log.info("stopping: %d connections", len(connections))
         self._service.draining = True
+        self._control.stop()
         for listener in self._listeners:
             listener.stop_accepting()
         self._web.http.drain()
         for connection in connections:
             connection.pause()
+        self._hooks.stop(settings.shutdown_timeout / 2)
         gevent.spawn(self._commit_and_leave).join(settings.shutdown_timeout)
         for listener in self._listeners:
             listener.handshakes.close()

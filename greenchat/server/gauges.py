@@ -8,6 +8,7 @@ from platform import python_version
 from greenchat import __version__, metrics
 from greenchat.http.server import HttpServer
 from greenchat.network.connections import Connections
+from greenchat.outgoing.hooks import OutgoingHooks
 from greenchat.ports.bus import Bus
 from greenchat.ports.store import Store
 from greenchat.service.delivery.hub import Hub
@@ -22,7 +23,9 @@ def connect_web_gauges(http: HttpServer) -> None:
     metrics.HTTP_CONNECTIONS.read = by_state
 
 
-def connect_gauges(connections: Connections, kind: str, hub: Hub, store: Store, bus: Bus) -> None:
+def connect_gauges(
+    connections: Connections, kind: str, hub: Hub, store: Store, bus: Bus, hooks: OutgoingHooks
+) -> None:
     """Let the gauges read these; nothing is computed before a page is asked for.
 
     Args:
@@ -31,6 +34,7 @@ def connect_gauges(connections: Connections, kind: str, hub: Hub, store: Store, 
         hub: the sessions that are logged in here.
         store: the database.
         bus: the connection to the other nodes.  A bus without any others has no lag.
+        hooks: those that go out from here.
     """
 
     def by_state() -> dict[tuple[str, ...], int]:
@@ -46,6 +50,7 @@ def connect_gauges(connections: Connections, kind: str, hub: Hub, store: Store, 
     metrics.USERS_ONLINE.read = lambda: {(): len(hub.users())}
     metrics.DEVICES_ONLINE.read = lambda: {(): len(hub.sessions())}
     metrics.COMMIT_QUEUE.read = lambda: {(): store.queued}
+    metrics.OUTGOING_HOOKS.read = lambda: {(): len(hooks)}
     metrics.BUILD_INFO.read = lambda: {(__version__, python_version()): 1}
     if not bus.alone:
         metrics.BUS_AWAY.read = lambda: {(): bus.away}

@@ -11,6 +11,12 @@ from greenchat.protocol.addresses import host_of, network_of
 HOUR = 3_600.0
 """Seconds that a counter of registrations lasts."""
 
+MINUTE = 60.0
+"""Seconds that a counter of an incoming hook lasts."""
+
+HOOK_MESSAGES = 30
+"""Messages that an incoming hook takes in a minute, on all nodes together (docs/protocol.md)."""
+
 ROWS = 100
 """Rows that a login may read from the database for the price of a request.  15,000 rows, the most that
 LOGIN_ACK can show, cost 45 ms of SQLite and 300 ms of MariaDB (measured); a request costs 0.3 ms."""
@@ -107,6 +113,15 @@ class Throttle:
         for key in self._addresses("registered", address) if allowed else ():
             if self._counters.count(key, HOUR) > allowed:
                 raise RateLimited("too many accounts were registered from your address", retry_after=HOUR)
+
+    def check_hook(self, hookid: int) -> None:
+        """Refuse one more message of an incoming hook that has sent many.  May switch.
+
+        Raises:
+            RateLimited
+        """
+        if self._counters.count(f"hook:{hookid}", MINUTE) > HOOK_MESSAGES:
+            raise RateLimited(f"a hook takes {HOOK_MESSAGES} messages a minute", retry_after=MINUTE)
 
     def bucket(self, address: str, now: float) -> Bucket | None:
         """Return the token bucket for the requests of a connection; None for no limit."""

@@ -42,6 +42,21 @@ def create_group(caller: Caller, request: m.CreateGroup) -> m.Reply:
 def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
     """Join a group; its messages come from now on, to all of the user's sessions."""
     service, userid, groupid = caller.service, caller.id, request.groupid
+    join(service, userid, groupid)
+    group = group_item(service.store.group(userid, id=groupid))
+    if group.count <= SMALL_GROUP:
+        group.users = _members(caller, service.store.members(groupid, 0, SMALL_GROUP))
+    return m.JoinedAck(group=group)
+
+
+def join(service: Service, userid: int, groupid: int) -> None:
+    """Make a user a member of a group, and have its messages sent to all of the user's sessions.  May switch.
+
+    Raises:
+        NoSuchGroup
+        NotAllowed: there are too many groups, or members.
+        Busy: the database is away.
+    """
     with doubting(service, partial(_forget, service, userid, groupid)):
         joined, is_new = service.store.join_group(userid, groupid, service.now())
     # Also if it is not new but not known here: perhaps the answer of the database was lost when it was.
@@ -49,10 +64,6 @@ def add_group(caller: Caller, request: m.AddGroup) -> m.Reply:
         service.memberships.joined(userid, groupid, joined)
         announce(service.bus, Joined(userid, groupid, joined))
         service.recovery.check_user_soon(userid)
-    group = group_item(service.store.group(userid, id=groupid))
-    if group.count <= SMALL_GROUP:
-        group.users = _members(caller, service.store.members(groupid, 0, SMALL_GROUP))
-    return m.JoinedAck(group=group)
 
 
 def leave_group(caller: Caller, request: m.LeaveGroup) -> m.Reply:

@@ -1,0 +1,1 @@
+"""``greenchat-admin``: commands of an operator to a running server, over its Unix socket."""

@@ -1,0 +1,1 @@
+"""Deliveries from this server to other servers: outgoing hooks."""
