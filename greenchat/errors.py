@@ -7,9 +7,9 @@ The tree::
     │   ├── BadCredentials, NameTaken (1)   ├── GroupNameTaken (9)
     │   ├── AlreadyOnline (2)               ├── Blocked (10)
     │   ├── BadRequest (3)                  ├── RateLimited (11)
-    │   ├── UnknownMsgid (4)                ├── TooLarge (12)
-    │   ├── NotLoggedIn (5)                 ├── Busy (13)
-    │   │                                   │   └── Uncertain: it may have been done
+    │   │   └── CidUsed                     ├── TooLarge (12)
+    │   ├── UnknownMsgid (4)                ├── Busy (13)
+    │   ├── NotLoggedIn (5)                 │   └── Uncertain: it may have been done
     │   ├── NoSuchUser (6)                  ├── NotAllowed (14)
     │   ├── NoSuchGroup (7)                 ├── NoSuchMessage (15)
     │   └── NotAMember (8)                  └── AlreadyLoggedIn (16)
@@ -68,6 +68,12 @@ class AlreadyOnline(RequestError):
 
 class BadRequest(RequestError):
     """Raised if a field is missing, of the wrong type or out of its range."""
+
+
+class CidUsed(BadRequest):
+    """Raised if a ``cid`` was used before, for another message."""
+
+    message = "cid: used for another message"
 
 
 class UnknownMsgid(RequestError):

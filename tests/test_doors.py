@@ -57,6 +57,7 @@ SERVICE = (
         "service/session": _service("service", "device", "routes"),
         "service/node_session": _service("delivery", "service", "device"),
     },
+    {"service/visit": _service("service", "device", "requests", "session")},
 )
 """The floors of the service."""
 

@@ -161,6 +161,10 @@ class SqlStore(Store):
     def end_tokens(self, userid: int, device: str) -> None:
         self.write(accounts.end_tokens, userid, device)
 
+    def remember_device(self, userid: int, device: str, now: str) -> records.Account:
+        self.write_marks()  # the new device starts where they say
+        return self.write(devices.remember, self._max_devices, userid, device, now)
+
     def open_device(
         self,
         userid: int,
@@ -258,6 +262,9 @@ class SqlStore(Store):
 
     def group(self, userid: int, *, id: int | None = None, name: str | None = None) -> records.Group:
         return self.read(groups.group, userid, id, name)
+
+    def groups(self, userid: int) -> list[records.Group]:
+        return self.read(groups.groups_of, userid)
 
     def membership(self, groupid: int) -> records.Membership:
         return self.read(groups.membership, groupid)

@@ -51,7 +51,7 @@ class Delivery(Protocol):
         """Act on a failure: nothing was stored.
 
         Args:
-            error: ``Busy`` (the store's fault), ``BadRequest`` (the cid was used for another message),
+            error: ``Busy`` (the store's fault), ``CidUsed`` (the cid was used for another message),
                 ``NoSuchMessage`` (recall of what is recalled already), ``Blocked`` or ``NotAMember``.
         """
 
@@ -124,6 +124,16 @@ class Store(Protocol):
 
     def end_tokens(self, userid: int, device: str) -> None:
         """End the tokens of one device."""
+
+    def remember_device(self, userid: int, device: str, now: str) -> Account:
+        """Return the account with the generation of a device's tokens, and remember the device if it is new.
+
+        The device does not come online.  A new one starts where it would with its first login (see
+        ``open_device``), and takes the place of the longest unused one in the same way.
+
+        Raises:
+            BadCredentials: the user is gone.
+        """
 
     def open_device(
         self,
@@ -257,6 +267,9 @@ class Store(Protocol):
             NoSuchGroup
         """
 
+    def groups(self, userid: int) -> list[Group]:
+        """Return the groups that the user is in, by id."""
+
     def membership(self, groupid: int) -> Membership:
         """Return the members of a group.
 
@@ -302,7 +315,7 @@ class Store(Protocol):
         For a message that would be refused now.
 
         Raises:
-            BadRequest: the cid was used for another message.
+            CidUsed: the cid was used for another message.
         """
 
     @property

@@ -378,6 +378,10 @@ class StoredAck(Struct, tag_field="msgid", tag=11, kw_only=True, gc=False):
     time: str
 
 
+class RepeatedAck(StoredAck, tag=11, kw_only=True, gc=False):
+    """The same of what was stored before, with the same ``cid``: its first ``seq`` and ``time``."""
+
+
 class FriendAck(Ack, tag=11, kw_only=True):
     """The ACK of ADD_FRIEND."""
 
@@ -410,9 +414,9 @@ class SyncAck(Ack, tag=11, kw_only=True):
 
 
 class TokenAck(Ack, tag=11, kw_only=True):
-    """The ACK of CHANGE_PASSWORD."""
+    """The ACK of CHANGE_PASSWORD; without ``token`` where a cookie logs in."""
 
-    token: str
+    token: str | UnsetType = UNSET
 
 
 class GroupInfoAck(Ack, tag=11, kw_only=True):

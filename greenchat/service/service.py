@@ -63,6 +63,7 @@ class Service:
         draining: True once this node stops: its clients come back elsewhere.
         forgotten: how often all was dropped that other nodes may have changed.
         under_way: requests that are being handled.
+        when_set_back: called with each conversation that the database was set back in.
     """
 
     def __init__(
@@ -109,15 +110,14 @@ class Service:
             lambda conversation: self.sequencer.last(conversation),  # noqa: PLW0108 - it is built on this
         )
         self.sequencer = Sequencer(self.hub, store, self.memberships, bus.alone, later)
-        self.setback = Setback(
-            self.hub, store, self.sequencer, self.memberships.load, self.heads.forget, later
-        )
+        self.setback = Setback(self.hub, store, self.sequencer, self.memberships.load, self._set_back, later)
         self.router = Router(self.hub, bus, self.sequencer)
         self.recovery = Recovery(self.hub, store, bus, self.sequencer, node, later)
         self.presence = Presence(self.hub, self.router, store, node, later, lambda: self.draining)
         self.doubted_names = DoubtedNames(monotonic)
         self.draining = False
         self.under_way = 0
+        self.when_set_back: list[Callable[[int], None]] = [self.heads.forget]
         self.forgotten = 0
         self._millisecond = -1
         self._instant = ""
@@ -149,6 +149,10 @@ class Service:
         """Drop the cached answer to whether a receiver blocks a sender."""
         self.contacts.forget((sender, receiver))
         self.blockers.forget(sender)
+
+    def _set_back(self, conversation: int) -> None:
+        for forget in self.when_set_back:
+            forget(conversation)
 
     def forget_all(self) -> None:
         """Drop all caches of data that other nodes may have changed."""

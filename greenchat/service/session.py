@@ -83,3 +83,18 @@ class Session(Caller):
             self._bad_frames += 1
         if self._bad_frames >= MAX_BAD_FRAMES:
             self.peer.close("protocol")
+
+
+class CookieSession(Session):
+    """The session of a connection that came with a cookie: its logins need neither password nor token.
+
+    Args:
+        cookie: the token in it, as it came: it is looked at by each login.
+        service, peer, wire: as for ``Session``.
+    """
+
+    __slots__ = ("cookie",)
+
+    def __init__(self, cookie: str, service: Service, peer: Peer, wire: Wire) -> None:
+        super().__init__(service, peer, wire)
+        self.cookie = cookie

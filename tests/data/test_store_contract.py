@@ -392,6 +392,25 @@ class StoreContract:
             store.open_device(users[0], device, HERE, minute(n))
         assert all(generation(store, users[0], device) is not None for device in "abcd")
 
+    def test_a_device_is_remembered_without_coming_online(self, store: SqlStore, users: list[int]) -> None:
+        ann, chat = users[0], pair(users[0], users[1])
+        self.fill(store, chat, users[1], 5)
+        store.open_device(ann, "a", HERE, minute(0))
+        store.move_cursor(ann, "a", chat, 4, 0, 0)
+        store.close_device(ann, "a", HERE, minute(1))
+        account = store.remember_device(ann, "web", minute(2))
+        assert account == store.remember_device(ann, "web", minute(3)) == store.account(id=ann, device="web")
+        assert account.generation is not None
+        assert self.rows(store, f"""SELECT node FROM "Device" WHERE userid = {ann} AND device = 'web'""") == [
+            (None,)
+        ]
+        assert self.backlog(store, ann, "web") == [(chat, 4, 5)]
+        assert store.remember_device(ann, "b", minute(4)).generation != account.generation
+        store.remember_device(ann, "c", minute(5))  # one more than is remembered
+        assert generation(store, ann, "a") is None
+        with pytest.raises(BadCredentials):
+            store.remember_device(999, "web", minute(6))
+
     # -- friends
 
     def test_a_friend_is_added_once_one_sided_and_removed(self, store: SqlStore, users: list[int]) -> None:
@@ -473,7 +492,8 @@ class StoreContract:
         assert store.members(group, ann, 10) == members[1:]
         assert store.members(group, 0, 1) == members[:1]
         state = store.open_device(ann, "", HERE, NOW)
-        assert state.groups == [Group(group, "tea", "at five", 2, "normal")]
+        assert state.groups == store.groups(ann) == [Group(group, "tea", "at five", 2, "normal")]
+        assert store.groups(users[2]) == []
         assert state.members == {group: members}
 
     def test_a_login_tells_numbers_from_texts_and_has_all_in_order(self, store: SqlStore) -> None:

@@ -13,7 +13,7 @@ from greenchat.data.engine.query import pieces
 from greenchat.data.engine.statements import Statements
 from greenchat.data.queries.permission import lock_heads, raise_heads, refusals
 from greenchat.data.schema import Message
-from greenchat.errors import BadRequest, NoSuchMessage, RequestError
+from greenchat.errors import CidUsed, NoSuchMessage, RequestError
 from greenchat.model.kinds import KINDS
 from greenchat.model.records import First, NewEntry
 
@@ -123,7 +123,7 @@ def append_any(db: Connection, sql: Statements, messages: Sequence[NewEntry]) ->
         first = known.get((message.sender, message.cid)) if message.cid is not None else None
         if first is not None:
             if not _same(first, message):
-                outcomes[place] = BadRequest("cid: used for another message")
+                outcomes[place] = CidUsed()
             elif first.place < 0:
                 outcomes[place] = Stored(first.seq, first.time, True)
             else:
@@ -153,11 +153,11 @@ def first_stored(db: Connection, message: NewEntry) -> First | None:
     """Return where a message was stored before, by its cid; None if it was not.
 
     Raises:
-        BadRequest: the cid was used for another message.
+        CidUsed: the cid was used for another message.
     """
     for first in _known(db, [message]).values():
         if not _same(first, message):
-            raise BadRequest("cid: used for another message")
+            raise CidUsed
         return First(first.seq, first.time)
     return None
 

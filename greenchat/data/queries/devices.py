@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from greenchat.data.engine.query import Query, pieces
+from greenchat.data.queries.accounts import account
 from greenchat.data.queries.login import login_state
 from greenchat.data.schema import Conversation, Cursor, Device, GroupUser, User, insert_new
 from greenchat.errors import AlreadyOnline, BadCredentials
@@ -147,6 +148,19 @@ def open_device(
     since = later(now, state.since)
     _TAKE.run(db, u=userid, d=device, n=node.name, i=node.incarnation, t=since)
     return state._replace(since=since)
+
+
+def remember(db: Connection, max_devices: int, userid: int, device: str, now: str) -> records.Account:
+    """Return an account with the generation of a device's tokens, and add the device if it is new."""
+    # The user's row first, as in ``open_device``.
+    db.execute(_LOCK_USERS, {"users": [userid]}).all()
+    found = account(db, userid, None, device)
+    if found is not None and found.generation is None:
+        _add(db, max_devices, userid, device, now)
+        found = account(db, userid, None, device)
+    if found is None:
+        raise BadCredentials
+    return found
 
 
 def last_login(db: Connection, userid: int, device: str) -> str | None:

@@ -74,6 +74,14 @@ _PAGE = (
 )
 
 
+_GROUPS_OF = Query(
+    select(AllGroup.c.id, AllGroup.c.groupname, AllGroup.c.groupdesc, AllGroup.c.size, GroupUser.c.grouprole)
+    .join_from(GroupUser, AllGroup, AllGroup.c.id == GroupUser.c.groupid)
+    .where(GroupUser.c.userid == bindparam("u"))
+    .order_by(AllGroup.c.id)
+)
+
+
 def create_group(db: Connection, limit: int, userid: int, name: str, desc: str, now: str) -> int:
     """Create a group with the user as its creator, and return its id; a user may be in ``limit`` groups."""
     try:
@@ -143,6 +151,11 @@ def group(db: Connection, userid: int, id: int | None, name: str | None) -> reco
     place = db.execute(_MY_PLACE, {"g": row.id, "u": userid}).first()
     groupid, groupname, desc, count = row
     return records.Group(groupid, groupname, desc, count, "normal" if place is None else place.grouprole)
+
+
+def groups_of(db: Connection, userid: int) -> list[records.Group]:
+    """Return the groups that a user is in, by id."""
+    return [records.Group(*row) for row in _GROUPS_OF.run(db, u=userid)]
 
 
 def membership(db: Connection, groupid: int) -> records.Membership:

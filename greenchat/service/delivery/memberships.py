@@ -33,6 +33,7 @@ class Memberships:
         last: returns the last seq of a conversation that was handed out here, 0 if that is not known.
 
     Attributes:
+        changes: the number of joinings and leavings that this node has heard of.
         get: ``get(groupid, default=None)`` returns the cached members of a group, else the default.
         load: ``load(groupid)`` returns the members of a group, read if they are not cached.  May switch;
             raises ``NoSuchGroup`` or ``Busy``.
@@ -53,6 +54,7 @@ class Memberships:
         self._bus = bus
         self._last = last
         self._known: Cache[int, Membership] = Cache(load, GROUPS, self._note)
+        self.changes = 0
         self._read_last: dict[int, Membership] = {}  # though it may be forgotten since
         # Read for each message to a group, so without a method between.
         self.get = self._known.get
@@ -133,6 +135,7 @@ class Memberships:
         Race: an entry may commit after the joining and be handed out before this call.  The streams send it
         from the log, in its order.  Does not switch.
         """
+        self.changes += 1
         self._follow(groupid, {userid: joined})
         membership = self._changeable(groupid)
         if membership is not None:
@@ -145,6 +148,7 @@ class Memberships:
         Race: the user may have joined again at another node.  The streams look that up before they send
         anything.
         """
+        self.changes += 1
         membership = self._changeable(groupid)
         if membership is not None:
             membership.pop(userid, None)

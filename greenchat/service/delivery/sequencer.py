@@ -314,7 +314,7 @@ class Sequencer:
                 return  # the sender has left since, or joined again
         own: SharedEntry | None = None
         for session in get(sender, ()):
-            if session is origin:
+            if origin is not None and session.stream is origin.stream:
                 session.stream.deliver_own(entry)
             else:
                 own = own or SharedEntry(entry, sender)

@@ -25,6 +25,7 @@ class Caller(Online, Reader, Outlet):
     """The service's state of a connection.
 
     Attributes:
+        cookie: the token in the cookie that the connection came with, for its logins; None without one.
         claim: the login's place in the order of the device's logins.
         service: the state that all sessions of this node share.
         peer: the other end.
@@ -52,6 +53,7 @@ class Caller(Online, Reader, Outlet):
         "wire",
     )
 
+    cookie: str | None = None
     login_number: int
     peer: Peer
     service: Service

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+KEPT = 10_000
+"""Devices of which ``KeptReceipts`` knows; the one that was not used for longest is forgotten first, and may
+be offered messages of its own again."""
+
 
 class Receipt:
     """The entries of a conversation that a device has, as seqs; 0 is none (see ``ports.Store.move_cursor``).
@@ -79,7 +83,39 @@ class Receipts:
             self._userid, self._device, conversation, receipt.received, receipt.own_from, seq
         )
 
+    def forget(self, conversation: int) -> None:
+        """Forget how far the device has a conversation."""
+        self._receipts.pop(conversation, None)
+
     def reached(self, conversation: int, cursor: int) -> int:
         """Return up to which seq the device has a conversation, given its cursor in the database."""
         receipt = self._receipts.get(conversation)
         return cursor if receipt is None else receipt.after(cursor)
+
+
+class KeptReceipts:
+    """The receipts of devices that write and acknowledge without being online.
+
+    Each of their requests goes on where the last one ended: for the store, the newest move of a cursor
+    counts, and a move tells all that the device has.
+
+    Args:
+        store: has the cursors.
+    """
+
+    def __init__(self, store: Cursors) -> None:
+        self._store = store
+        self._kept: dict[tuple[int, str], Receipts] = {}
+
+    def of(self, userid: int, device: str) -> Receipts:
+        """Return the receipts of a device."""
+        receipts = self._kept.pop((userid, device), None) or Receipts(self._store, userid, device)
+        self._kept[userid, device] = receipts
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return receipts
+
+    def forget(self, conversation: int) -> None:
+        """Forget how far the devices have a conversation: the database was set back."""
+        for receipts in self._kept.values():
+            receipts.forget(conversation)

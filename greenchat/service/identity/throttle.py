@@ -139,15 +139,32 @@ class Throttle:
         Raises:
             RateLimited: its recent logins cost too much.
         """
-        fresh = self.bucket(address, now)
-        if fresh is None:
+        bucket = self._account(userid, address, now)
+        if bucket is None:
             return LoginBill(None, 0)
-        bucket = self._accounts[userid] = self._accounts.pop(userid, fresh)
-        if len(self._accounts) > ACCOUNTS:
-            del self._accounts[next(iter(self._accounts))]
         reserved = min(RESERVED, self._limits.request_burst)
         bucket.check(now, reserved, "this account has logged in too often just now")
         return LoginBill(bucket, reserved)
+
+    def check_request(self, userid: int, address: str, now: float) -> None:
+        """Take the price of a request that comes by no connection from its account's bucket.
+
+        Raises:
+            RateLimited: its recent requests and logins cost too much.
+        """
+        bucket = self._account(userid, address, now)
+        if bucket is not None:
+            bucket.check(now)
+
+    def _account(self, userid: int, address: str, now: float) -> Bucket | None:
+        """Return the bucket of an account on this node; None for no limit."""
+        fresh = self.bucket(address, now)
+        if fresh is None:
+            return None
+        bucket = self._accounts[userid] = self._accounts.pop(userid, fresh)
+        if len(self._accounts) > ACCOUNTS:
+            del self._accounts[next(iter(self._accounts))]
+        return bucket
 
     def share(self, account: str, address: str) -> Share:
         """Return the owner of a hash in the hashing queue; each account of an exempt address is one.

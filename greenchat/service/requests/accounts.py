@@ -73,7 +73,7 @@ def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
     old = password_forms("old", request.old, service.limits.max_password)
     account = service.store.account(id=userid, device=device)
     if account is not None and account.generation is not None and _is_set(caller, account, new):
-        return _changed(service, userid, device, account.generation)
+        return _changed(caller, userid, device, account.generation)
     if account is None or not prove(service, address, f"{userid}", account, old):
         note(service, address, "change of the password failed", userid, caller.name, device)
         raise BadCredentials("old: this is not your password")
@@ -87,7 +87,7 @@ def change_password(caller: Caller, request: m.ChangePassword) -> m.Reply:
         raise
     note(service, address, "password changed", userid, account.name, device)
     _end_others(caller, userid)
-    return _changed(service, userid, device, generation)
+    return _changed(caller, userid, device, generation)
 
 
 def _is_set(caller: Caller, account: Account, new: str) -> bool:
@@ -101,8 +101,10 @@ def _is_set(caller: Caller, account: Account, new: str) -> bool:
     return prove(caller.service, caller.peer.address, f"{account.id}", account, [new]) is not None
 
 
-def _changed(service: Service, userid: int, device: str, generation: int) -> m.Reply:
-    return m.TokenAck(token=service.tokens.issue(userid, device, generation))
+def _changed(caller: Caller, userid: int, device: str, generation: int) -> m.Reply:
+    if caller.cookie is not None:  # its token has ended, and scripts are to see none
+        return m.TokenAck()
+    return m.TokenAck(token=caller.service.tokens.issue(userid, device, generation))
 
 
 def _end_others(caller: Caller, userid: int) -> None:

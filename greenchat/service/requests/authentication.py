@@ -67,7 +67,7 @@ class Proof:
         self.account = account
         self.bill = bill
 
-    def has_changed(self, state: LoginState) -> bool:
+    def has_changed(self, state: LoginState | Account) -> bool:
         """Return True if the password or token has been changed since, as a later read shows.  May switch."""
         account, credentials, service = self.account, self._credentials, self._service
         if credentials.token is not None:
@@ -109,6 +109,19 @@ def authenticate(service: Service, credentials: Credentials, address: str) -> Pr
         account = _by_password(service, credentials, password, address)
     bill = service.throttle.bill(account.id, address, service.monotonic())
     return Proof(service, credentials, address, account, bill)
+
+
+def bearer(service: Service, token: str, address: str) -> tuple[Account, str]:
+    """Return the account and the device of a token.  May switch.
+
+    Nothing is paid for it: a request that comes with a token pays for itself.
+
+    Raises:
+        BadCredentials: it is none, or it has ended.
+        Busy: the database is away.
+    """
+    account = _by_token(service, Credentials(token=token), token, address)
+    return account, service.tokens.read(token).device
 
 
 def _by_password(service: Service, credentials: Credentials, password: str, address: str) -> Account:

@@ -35,7 +35,10 @@ def _known(caller: Caller, request: m.History) -> tuple[int, int]:
     """Return a value that changes with each leaving and joining, and when an event about one may be lost."""
     if request.groupid is None:
         return 0, 0
-    return caller.stream.joined(request.groupid), caller.service.forgotten
+    service, stream = caller.service, caller.stream
+    # Of a caller that is not online, the stream hears of nothing.
+    place = service.memberships.changes if stream.is_over else stream.joined(request.groupid)
+    return place, service.forgotten
 
 
 def sync(caller: Caller, request: m.Sync) -> m.Reply:

@@ -11,7 +11,7 @@ from functools import partial
 
 from greenchat.errors import AlreadyOnline, Busy, NoSuchMessage, NoSuchUser, RequestError
 from greenchat.model.conversations import group_of
-from greenchat.model.records import Hook, LoginState
+from greenchat.model.records import Account, Hook, LoginState
 from greenchat.ports.hooks import HookDevice, HookHost, Parcel, Sink
 from greenchat.ports.peer import Peer
 from greenchat.protocol import messages as m
@@ -228,7 +228,7 @@ class HostedProof(Proof):
 
     __slots__ = ()
 
-    def has_changed(self, state: LoginState) -> bool:
+    def has_changed(self, state: LoginState | Account) -> bool:
         """Return False: there are no credentials that could change."""
         return False
 

@@ -6,6 +6,7 @@ from greenchat.errors import (
     AlreadyLoggedIn,
     AlreadyOnline,
     BadCredentials,
+    BadRequest,
     Busy,
     NotAllowed,
     RequestError,
@@ -39,8 +40,7 @@ def login(caller: Caller, request: m.Login) -> None:
         if caller.user is not None:
             raise AlreadyLoggedIn
         check_printable("device", request.device)
-        claim = Credentials(request.id, request.name, request.password, request.token, request.device)
-        proof = authenticate(caller.service, claim, caller.peer.address)
+        proof = authenticate(caller.service, _claim(caller, request), caller.peer.address)
         try:
             come_online(caller, request, proof)
         finally:
@@ -49,6 +49,22 @@ def login(caller: Caller, request: m.Login) -> None:
         LOGINS.values[error.error] += 1
         raise
     LOGINS.values["ok"] += 1
+
+
+def _claim(caller: Caller, request: m.Login) -> Credentials:
+    """Return the claim of a login; the cookie of a connection stands for password and token.
+
+    Raises:
+        BadRequest: there is a cookie, and one of the two as well.
+        BadCredentials: the cookie's token has ended.
+    """
+    id, name, token = request.id, request.name, caller.cookie
+    if token is None:
+        return Credentials(id, name, request.password, request.token, request.device)
+    if request.password is not None or request.token is not None:
+        raise BadRequest("password and token: neither is taken here, since the connection came with a cookie")
+    request.device = request.device or caller.service.tokens.read(token).device
+    return Credentials(id, name, None, token, request.device)
 
 
 def come_online(caller: Caller, request: m.Login, proof: Proof) -> None:

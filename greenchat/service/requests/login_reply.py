@@ -53,7 +53,7 @@ def _ack(caller: Caller, state: LoginState, token: str) -> m.LoginAck:
     return m.LoginAck(
         id=UNSET if caller.user is None else caller.user,
         name=caller.name,
-        token=token,
+        token=token if caller.cookie is None else UNSET,
         heartbeat=service.heartbeat,
         server=service.node.name,
         friends=friends,

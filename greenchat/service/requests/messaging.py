@@ -98,7 +98,7 @@ def _refuse(caller: Caller, request: m.Request, message: NewEntry, refusal: Requ
     The ACK may have been lost, and its sender have lost the right to write since.
 
     Raises:
-        RequestError: the refusal; BadRequest if the cid was used for another message.
+        RequestError: the refusal; CidUsed if the cid was used for another message.
     """
     first = None
     if message.cid is not None and not isinstance(refusal, Busy):
@@ -134,7 +134,8 @@ class EntryDelivery(WeightedDelivery):
         caller, service = self._caller, self._caller.service
         conversation, sender, cid, kind, body, _ = self._message
         caller.flow.done(self.weight)
-        for frame in caller.wire.reply(self._request, m.StoredAck(seq=seq, time=time)):
+        ack = m.RepeatedAck(seq=seq, time=time) if repeated else m.StoredAck(seq=seq, time=time)
+        for frame in caller.wire.reply(self._request, ack):
             caller.peer.send(frame)
         if sender == caller.user and conversation != caller.stream.echoed:
             caller.stream.receipts.sent(conversation, seq)  # the device has it by the ACK

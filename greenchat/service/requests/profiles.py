@@ -46,3 +46,18 @@ def group_item(group: Group) -> GroupItem:
     return GroupItem(
         id=group.id, groupname=group.name, groupdesc=group.desc, count=group.count, role=group.role
     )
+
+
+def friends_and_groups(caller: Caller) -> tuple[list[UserItem], list[GroupItem]]:
+    """Return the friends and groups of the caller's user as LOGIN_ACK shows them, without members.
+
+    May switch.
+
+    Raises:
+        Busy: the database is away.
+    """
+    store, userid = caller.service.store, caller.id
+    groups = [group_item(group) for group in store.groups(userid)]
+    friends = store.friends(userid)
+    online = visibly_online(caller, [friend.id for friend in friends])
+    return user_items(friends, online), groups
