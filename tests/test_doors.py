@@ -111,7 +111,8 @@ FLOORS = (
             {"errors", "metrics", "ports", "protocol", "service/identity"}, {"gevent", "h11", "msgspec"}
         )
     },
-    {"client": Doors({"errors", "protocol", "client/core"}, {"simplejson"})},
+    {"client": Doors({"errors", "protocol", "client/core"})},
+    {"client/aio": Doors({"errors", "protocol", "client/core", "client"})},
     {"client/terminal": Doors({"errors", "model", "client", "client/core"}, {"prompt_toolkit"})},
     {"client/__main__": Doors({"client/terminal"})},
     {
@@ -267,6 +268,9 @@ def test_a_patch_is_seen(source: str) -> None:
         ("client", "import prompt_toolkit"),
         ("client", "from greenchat.client.terminal.names import quote"),
         ("client/core", "import threading"),
+        ("client/core", "import asyncio"),
+        ("client/core", "from greenchat.client.connection import ClientConnection"),
+        ("client", "from greenchat.client.aio import Client"),
         ("service", "import gevent.event"),
         ("service", "import socket"),
         ("service", "import sqlite3"),

@@ -6,7 +6,7 @@ import socket
 import ssl
 
 from greenchat.client.plain import PlainClientSocket
-from greenchat.client.tls import TlsClientSocket, TlsError
+from greenchat.client.tls import NO_TLS_ANSWER, TlsClientSocket, TlsError
 
 Socket = PlainClientSocket | TlsClientSocket
 
@@ -34,7 +34,7 @@ def connect(host: str, port: int, timeout: float, context: ssl.SSLContext | None
         return sock
     except TimeoutError:
         sock.close()
-        raise TlsError("the server does not answer as one with TLS does") from None
+        raise TlsError(NO_TLS_ANSWER) from None
     except BaseException:
         sock.close()
         raise

@@ -9,6 +9,10 @@ import threading
 
 from greenchat.client.core.connections import READ_SIZE
 
+CLOSED_IN_HANDSHAKE = "the server closed the connection during the TLS handshake"
+
+NO_TLS_ANSWER = "the server does not answer as one with TLS does"
+
 
 class TlsError(OSError):
     """Raised if there is no TLS with the server; the text is a sentence for people, without a full stop."""
@@ -45,7 +49,7 @@ class TlsClientSocket:
             self._flush()
             data = sock.recv(READ_SIZE)
             if not data:
-                raise TlsError("the server closed the connection during the TLS handshake")
+                raise TlsError(CLOSED_IN_HANDSHAKE)
             self._incoming.write(data)
         self._flush()
 
@@ -98,7 +102,7 @@ class TlsClientSocket:
         except ssl.SSLError as error:
             with contextlib.suppress(OSError):  # the alert; the server may have gone
                 self._flush()
-            raise _tls_error(error) from None
+            raise tls_error(error) from None
         return True
 
     def _flush(self) -> None:
@@ -117,11 +121,17 @@ class TlsClientSocket:
         except ssl.SSLZeroReturnError:  # close_notify, after this side has sent its own
             self._is_ended = True
         except ssl.SSLError as error:
-            raise TlsError(f"TLS with the server broke: {_reason(error)}") from None
+            raise tls_broke(error) from None
         return b"".join(parts)
 
 
-def _tls_error(error: ssl.SSLError) -> TlsError:
+def tls_broke(error: ssl.SSLError) -> TlsError:
+    """Return the error of a connection on which TLS failed."""
+    return TlsError(f"TLS with the server broke: {_reason(error)}")
+
+
+def tls_error(error: ssl.SSLError) -> TlsError:
+    """Return the error of a handshake that failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message.removesuffix(".")
         return UntrustedCertificate(f"the server's certificate is not trusted: {reason}")

@@ -3,12 +3,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, cast
 
 import pytest
 
 from greenchat.client import Backoff, Client
+from tests.client.blocking import BlockingClient
 from tests.client.fake_server import FakeServer, Peer
+
+New = Callable[..., Client]
 
 SOON = Backoff(base=0.01, cap=0.05)
 
@@ -27,11 +31,27 @@ def run() -> Iterator[Callable[..., Future[Any]]]:
         yield pool.submit
 
 
+@pytest.fixture(params=["threads", "asyncio"])
+def new(request: pytest.FixtureRequest) -> Iterator[New]:
+    """Return the constructor of a client.  Both clients run the same contract."""
+    if request.param == "threads":
+        yield Client
+        return
+    with ExitStack() as made:
+
+        def make(*args: Any, **named: Any) -> Client:
+            client = BlockingClient(*args, **named)
+            made.callback(client.shut_down)
+            return cast("Client", client)
+
+        yield make
+
+
 @pytest.fixture
-def client(server: FakeServer, run: Any) -> Iterator[Client]:
+def client(new: New, server: FakeServer, run: Any) -> Iterator[Client]:
     """A client; closed before the pool waits for its calls, and no thread of it may be left."""
     before = set(threading.enumerate())
-    with Client("127.0.0.1", server.port, backoff=SOON) as made:
+    with new("127.0.0.1", server.port, backoff=SOON) as made:
         yield made
         server.close()
     left = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("greenchat")]

@@ -23,6 +23,7 @@ from greenchat.client import (
     with_user,
 )
 from greenchat.protocol.messages import MsgId
+from tests.client.conftest import New
 from tests.client.fake_server import TIME, FakeServer, Peer, chat_from
 
 Run = Callable[..., Future[Any]]
@@ -385,10 +386,10 @@ def test_undelivered_pages_are_asked_for_until_there_are_no_more(
 
 @pytest.mark.parametrize("page", [[], [chat_from(2, 1)], [{"msgid": 6, "seq": "?"}]])
 def test_a_page_without_progress_is_followed_by_a_pause(
-    server: FakeServer, run: Run, page: list[dict[str, Any]]
+    new: New, server: FakeServer, run: Run, page: list[dict[str, Any]]
 ) -> None:
     """ "More" and nothing new, for ever: 3,500 requests a second once."""
-    with Client("127.0.0.1", server.port, backoff=Backoff(0.05, 1000)) as client:
+    with new("127.0.0.1", server.port, backoff=Backoff(0.05, 1000)) as client:
         login = run(client.login, "ann", "secret")
         peer = server.accept()
         peer.welcome(offlinemsg=[chat_from(2, 1)], more=True, heartbeat={"interval": 0.1, "max_missed": 500})
@@ -437,7 +438,7 @@ def test_own_messages_that_are_offered_again_are_no_news(client: Client, peer: P
 
 
 def test_a_callback_may_make_requests_and_its_errors_harm_nothing(
-    server: FakeServer, run: Run, caplog: pytest.LogCaptureFixture
+    new: New, server: FakeServer, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     answered = threading.Event()
 
@@ -448,7 +449,7 @@ def test_a_callback_may_make_requests_and_its_errors_harm_nothing(
             client.chat(push.sender, "thanks")
             answered.set()
 
-    with Client("127.0.0.1", server.port, on_push=on_push) as client:
+    with new("127.0.0.1", server.port, on_push=on_push) as client:
         login = run(client.login, "ann", "secret")
         peer = server.accept()
         peer.welcome()
@@ -525,8 +526,10 @@ def test_close_tells_the_server_what_was_done(client: Client, peer: Peer, run: R
     closed.result(10)
 
 
-def test_close_ends_even_where_the_server_keeps_the_connection(server: FakeServer, run: Run) -> None:
-    client = Client("127.0.0.1", server.port)
+def test_close_ends_even_where_the_server_keeps_the_connection(
+    new: New, server: FakeServer, run: Run
+) -> None:
+    client = new("127.0.0.1", server.port)
     login = run(client.login, "ann", "secret")
     peer = server.accept()
     peer.welcome()
@@ -535,23 +538,23 @@ def test_close_ends_even_where_the_server_keeps_the_connection(server: FakeServe
     assert peer.at_end()
 
 
-def test_a_callback_may_close_the_client(server: FakeServer, run: Run) -> None:
+def test_a_callback_may_close_the_client(new: New, server: FakeServer, run: Run) -> None:
     done = threading.Event()
 
     def on_push(push: Any) -> None:
         client.close()
         done.set()
 
-    client = Client("127.0.0.1", server.port, on_push=on_push)
+    client = new("127.0.0.1", server.port, on_push=on_push)
     login = run(client.login, "ann", "secret")
     server.accept().welcome()
     assert done.wait(10)
     login.exception(10)
 
 
-def test_no_server_is_told_in_a_word(server: FakeServer) -> None:
+def test_no_server_is_told_in_a_word(new: New, server: FakeServer) -> None:
     server.close()
-    with Client("127.0.0.1", server.port) as client, pytest.raises(errors.Disconnected, match="refused"):
+    with new("127.0.0.1", server.port) as client, pytest.raises(errors.Disconnected, match="refused"):
         client.login("ann", "secret")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import doctest
 import importlib
 import inspect
@@ -21,7 +22,7 @@ import pytest
 
 import greenchat.client
 from greenchat import client as library
-from greenchat.client import Client, ConnectionEvent, Message, Push, in_group, with_user
+from greenchat.client import Client, ConnectionEvent, Message, Push, aio, in_group, with_user
 from lab import ROOT
 from lab.servers.node import environment
 from tests.system.server import DEADLINE, Server
@@ -189,6 +190,75 @@ def test_the_examples_of_pushes_and_acknowledge_handle_each_message_once(server:
     with Client("127.0.0.1", server.port) as again:
         again.login("ann", "secret")
         assert not [push for push in again.pushes(0) if isinstance(push, Message)]
+
+
+def in_coroutine(example: str) -> str:
+    """Return a program that runs an example of coroutines, with its names as globals."""
+    return f"async def example():\n    global client\n{textwrap.indent(example, '    ')}"
+
+
+def run_coroutine(example: str, server: Server, names: dict[str, Any]) -> None:
+    run(in_coroutine(example), server, names)
+    asyncio.run(names["example"]())
+
+
+def test_the_example_of_the_asyncio_package_answers(server: Server, ann: Client) -> None:
+    (example,) = in_docstring(aio)
+    with Client("127.0.0.1", server.port) as echo:
+        echo.register("echo", "secret")
+    ran = subprocess.Popen(
+        [sys.executable, "-c", example.replace("6000", str(server.port))], env=environment()
+    )
+    try:
+        ann.login("ann", "secret")
+        list(ann.pushes(0))
+        ann.chat(ann.find_user("echo")["id"], "Hello")
+        while next_message(ann).text != "Hello":
+            pass
+    finally:
+        ran.kill()
+        ran.wait(DEADLINE)
+
+
+def test_the_examples_of_the_asyncio_client_save_and_print(server: Server, ann: Client) -> None:
+    loop, callback = in_docstring(aio.Client)
+    saved: list[str] = []
+    printed: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
+    save = handle(saved, until="two")
+
+    async def save_soon(push: Push) -> None:
+        save(push)
+
+    database = SimpleNamespace(save=save_soon)
+    names: dict[str, Any] = {"Client": aio.Client, "Message": Message, "Push": Push, "database": database}
+    names["print"] = lambda *words: printed.put_nowait(words)
+    with pytest.raises(Enough):
+        run_coroutine(loop, server, names)
+    assert saved == ["one", "two"]
+    names["printed"] = printed
+    wait_for_two = "\ntwo = [await printed.get() for _ in range(2)]\nawait client.close()\n"
+    run_coroutine(f"{callback}{wait_for_two}assert two == [('bob', 'two'), ('bob', 'three')]", server, names)
+
+
+def test_the_examples_of_asyncio_pushes_and_acknowledge_handle_each_message_once(
+    server: Server, ann: Client
+) -> None:
+    got: list[str] = []
+    keep = handle(got, until="two")
+
+    async def keep_soon(push: Push) -> None:
+        keep(push)
+
+    (two_loops,) = in_docstring(aio.Client.pushes)
+    (by_hand,) = in_docstring(aio.Client.acknowledge)
+    names: dict[str, Any] = {"handle": keep_soon, "aio": aio, "Enough": Enough}
+    log_in = 'client = aio.Client("127.0.0.1", 6000)\nawait client.login("ann", "secret")\n'
+    first = "await anext(client.pushes())\nawait client.acknowledge()\n"
+    until_enough = f"try:\n{textwrap.indent(two_loops, '    ')}\nexcept Enough:\n    pass\n"
+    run_coroutine(log_in + first + until_enough + by_hand, server, names)
+    assert got == ["one", "two", "three"]
+    ann.login("ann", "secret")
+    assert not [push for push in ann.pushes(0) if isinstance(push, Message)]
 
 
 def rows(heading: str) -> dict[str, str]:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from greenchat import errors
-from greenchat.client import Client, ConnectionEvent
+from greenchat.client import ConnectionEvent
 from greenchat.client.core.greeting import MAX_ANSWER, WrongProtocol
 from greenchat.client.dial import connect
 from tests.certificates import Pair
-from tests.client.conftest import SOON
+from tests.client.conftest import SOON, New
 from tests.client.fake_server import DEADLINE
 
 Run = Callable[..., Future[Any]]
@@ -40,10 +40,12 @@ def drain(sock: socket.socket) -> bytes:
     return data
 
 
-def test_a_server_with_tls_gets_no_password(listener: socket.socket, certificate: Pair, run: Run) -> None:
+def test_a_server_with_tls_gets_no_password(
+    new: New, listener: socket.socket, certificate: Pair, run: Run
+) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
-    with Client("127.0.0.1", listener.getsockname()[1]) as client:
+    with new("127.0.0.1", listener.getsockname()[1]) as client:
         login = run(client.login, "ann", "secret")
         accepted = listener.accept()[0]
         with pytest.raises(ssl.SSLError):
@@ -65,9 +67,9 @@ def test_a_server_with_tls_gets_no_password(listener: socket.socket, certificate
     ],
 )
 def test_who_does_not_speak_our_protocol_gets_no_password(
-    listener: socket.socket, run: Run, answer: bytes, said: str
+    new: New, listener: socket.socket, run: Run, answer: bytes, said: str
 ) -> None:
-    with Client("127.0.0.1", listener.getsockname()[1]) as client:
+    with new("127.0.0.1", listener.getsockname()[1]) as client:
         login = run(client.login, "ann", "secret")
         accepted = listener.accept()[0]
         accepted.settimeout(DEADLINE)
@@ -102,10 +104,12 @@ def test_a_greeting_in_pieces_and_what_follows_it_are_read(listener: socket.sock
     accepted.close()
 
 
-def test_a_server_that_lets_us_not_in_may_say_when_to_come(listener: socket.socket, run: Run) -> None:
+def test_a_server_that_lets_us_not_in_may_say_when_to_come(
+    new: New, listener: socket.socket, run: Run
+) -> None:
     """Too many connections: ERROR and BYE come instead of the echo, and their time is kept."""
     bye = {"msgid": 24, "reason": "evicted", "retry_after": 0.01}
-    with Client("127.0.0.1", listener.getsockname()[1], backoff=SOON) as client:
+    with new("127.0.0.1", listener.getsockname()[1], backoff=SOON) as client:
         login = run(client.login, "ann", "secret")
         accepted = listener.accept()[0]
         accepted.sendall(b'{"msgid":14,"errno":11,"error":"rate_limited","errmsg":"too many"}\n')

@@ -14,7 +14,7 @@ import pytest
 from greenchat import errors
 from greenchat.client import Client, ConnectionEvent, Message, Push
 from greenchat.protocol.messages import MsgId
-from tests.client.conftest import SOON
+from tests.client.conftest import SOON, New
 from tests.client.fake_server import FakeServer, Peer, chat_from
 
 Run = Callable[..., Future[Any]]
@@ -39,7 +39,9 @@ def test_a_push_is_acknowledged_when_the_next_one_is_asked_for(client: Client, p
     assert peer.get(MsgId.RECEIVED)["seq"] == 2
 
 
-def test_what_the_program_failed_on_is_not_acknowledged_and_comes_again(server: FakeServer, run: Run) -> None:
+def test_what_the_program_failed_on_is_not_acknowledged_and_comes_again(
+    new: New, server: FakeServer, run: Run
+) -> None:
     def fail_on_the_second(client: Client) -> None:
         with client:
             client.login("ann", "secret")
@@ -47,7 +49,7 @@ def test_what_the_program_failed_on_is_not_acknowledged_and_comes_again(server: 
                 if isinstance(push, Message) and push.seq == 2:
                     raise RuntimeError("a bug of the application")
 
-    failing = run(fail_on_the_second, Client("127.0.0.1", server.port))
+    failing = run(fail_on_the_second, new("127.0.0.1", server.port))
     peer = server.accept()
     peer.welcome(offlinemsg=[chat_from(2, 1), chat_from(2, 2)])
     assert received_until_the_end(peer) == [1]
@@ -55,13 +57,15 @@ def test_what_the_program_failed_on_is_not_acknowledged_and_comes_again(server: 
     assert isinstance(failing.exception(10), RuntimeError)
 
 
-def test_a_with_block_that_ends_in_order_acknowledges_the_last(server: FakeServer, run: Run) -> None:
+def test_a_with_block_that_ends_in_order_acknowledges_the_last(
+    new: New, server: FakeServer, run: Run
+) -> None:
     def take_one(client: Client) -> None:
         with client:
             client.login("ann", "secret")
             assert next_message(client).seq == 1
 
-    taking = run(take_one, Client("127.0.0.1", server.port))
+    taking = run(take_one, new("127.0.0.1", server.port))
     peer = server.accept()
     peer.welcome(offlinemsg=[chat_from(2, 1)])
     assert received_until_the_end(peer) == [1]
@@ -96,10 +100,10 @@ class Failing:
 
 
 def test_what_a_callback_failed_on_comes_again_at_the_next_login_and_stalls_nothing(
-    server: FakeServer, run: Run, caplog: pytest.LogCaptureFixture
+    new: New, server: FakeServer, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing = Failing()
-    with Client("127.0.0.1", server.port, on_push=failing, backoff=SOON) as client:
+    with new("127.0.0.1", server.port, on_push=failing, backoff=SOON) as client:
         login = run(client.login, "ann", "secret")
         peer = server.accept()
         peer.welcome()
@@ -136,6 +140,7 @@ def test_what_was_queued_when_the_login_ended_comes_at_the_next(client: Client, 
         pass
 
 
+@pytest.mark.parametrize("new", ["threads"], indirect=True)
 def test_a_forked_child_that_ends_does_not_cut_the_parent(client: Client, peer: Peer, run: Run) -> None:
     child = os.fork()
     if child == 0:

@@ -18,7 +18,7 @@ from greenchat import errors
 from greenchat.client import Backoff, Client, ConnectionEvent, ConnectionLost, Message, with_user
 from greenchat.protocol.messages import MsgId
 from lab import ROOT
-from tests.client.conftest import SOON
+from tests.client.conftest import SOON, New
 from tests.client.fake_server import TIME, FakeServer, Peer, chat_from
 
 Run = Callable[..., Future[Any]]
@@ -82,10 +82,7 @@ def test_messages_of_a_conversation_are_sent_again_in_their_order(
     peer.cut()
     peer = server.accept()
     login = peer.get(MsgId.LOGIN)
-    others = [run(client.chat, 2, "2", cid="second")]
-    wait_until_queued(client, "second")
-    others.append(run(client.chat, 2, "3", cid="third"))
-    wait_until_queued(client, "third")
+    others = [queued(client, run, "2", "second"), queued(client, run, "3", "third")]
     peer.send(
         {
             "msgid": 2,
@@ -104,15 +101,19 @@ def test_messages_of_a_conversation_are_sent_again_in_their_order(
         assert call.result(10).seq == seq
 
 
-def wait_until_queued(client: Client, cid: str) -> None:
-    """Wait until another request with this cid is refused, because one waits."""
+def queued(client: Client, run: Run, text: str, cid: str) -> Future[Any]:
+    """Send a message, and return its call once another one with this cid is refused, because it waits."""
     while True:
-        try:
-            client.chat(9, "probe", cid=cid, timeout=0.001)
-        except errors.BadRequest:
-            return
-        except TimeoutError:
-            pass
+        call = run(client.chat, 2, text, cid=cid)
+        while not call.done():
+            try:
+                client.chat(9, "probe", cid=cid, timeout=0.001)
+            except errors.BadRequest:
+                return call
+            except TimeoutError:
+                pass
+        with pytest.raises(errors.BadRequest):  # it came while the probe waited
+            call.result()
 
 
 def test_a_busy_server_is_asked_again_and_nothing_overtakes(client: Client, peer: Peer, run: Run) -> None:
@@ -239,9 +240,9 @@ def test_a_refusal_that_may_pass_is_no_end(
 
 
 @contextmanager
-def renewing(server: FakeServer, run: Run) -> Iterator[tuple[Client, Peer]]:
+def renewing(new: New, server: FakeServer, run: Run) -> Iterator[tuple[Client, Peer]]:
     """Have a client that is logged in and renews its token soon."""
-    with Client("127.0.0.1", server.port, backoff=SOON, renew_after=0.01) as client:
+    with new("127.0.0.1", server.port, backoff=SOON, renew_after=0.01) as client:
         login = run(client.login, "ann", "secret")
         peer = server.accept()
         peer.welcome(heartbeat={"interval": 0.05, "max_missed": 500})
@@ -249,8 +250,8 @@ def renewing(server: FakeServer, run: Run) -> Iterator[tuple[Client, Peer]]:
         yield client, peer
 
 
-def test_an_aged_token_is_renewed_and_no_request_notices(server: FakeServer, run: Run) -> None:
-    with renewing(server, run) as (client, first):
+def test_an_aged_token_is_renewed_and_no_request_notices(new: New, server: FakeServer, run: Run) -> None:
+    with renewing(new, server, run) as (client, first):
         group = run(client.create_group, "g")
         request = first.get(MsgId.CREATE_GROUP)
         for _ in range(4):
@@ -272,8 +273,8 @@ def test_an_aged_token_is_renewed_and_no_request_notices(server: FakeServer, run
         server.close()
 
 
-def test_a_logout_during_a_renewal_ends_the_token(server: FakeServer, run: Run) -> None:
-    with renewing(server, run) as (client, first):
+def test_a_logout_during_a_renewal_ends_the_token(new: New, server: FakeServer, run: Run) -> None:
+    with renewing(new, server, run) as (client, first):
         left = run(first.echo)
         peer = server.accept()
         assert not client.online
@@ -287,8 +288,8 @@ def test_a_logout_during_a_renewal_ends_the_token(server: FakeServer, run: Run) 
         assert client.login_info is None
 
 
-def test_a_renewal_that_fails_goes_on_as_a_lost_connection(server: FakeServer, run: Run) -> None:
-    with renewing(server, run) as (client, first):
+def test_a_renewal_that_fails_goes_on_as_a_lost_connection(new: New, server: FakeServer, run: Run) -> None:
+    with renewing(new, server, run) as (client, first):
         left = run(first.echo)
         peer = server.accept()
         peer.refuse(peer.get(MsgId.LOGIN), 13, "busy", msgid=2)
@@ -371,8 +372,8 @@ def test_logout_while_away_ends_the_attempts(server: FakeServer, client: Client,
         client.find_user("bob")
 
 
-def test_close_while_coming_back_is_prompt(server: FakeServer, run: Run) -> None:
-    client = Client("127.0.0.1", server.port, backoff=Backoff(1000, 1000))
+def test_close_while_coming_back_is_prompt(new: New, server: FakeServer, run: Run) -> None:
+    client = new("127.0.0.1", server.port, backoff=Backoff(1000, 1000))
     login = run(client.login, "ann", "secret")
     peer = server.accept()
     peer.welcome()

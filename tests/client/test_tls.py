@@ -18,7 +18,7 @@ from greenchat.client.tls import TlsClientSocket, TlsError, UntrustedCertificate
 from greenchat.errors import Disconnected
 from greenchat.protocol.messages import MsgId
 from tests.certificates import Authority, Pair
-from tests.client.conftest import SOON
+from tests.client.conftest import SOON, New
 from tests.client.fake_server import DEADLINE, FakeServer, Peer, chat_from
 
 Run = Callable[..., Future[Any]]
@@ -45,8 +45,8 @@ def server(ours: ssl.SSLContext) -> Iterator[FakeServer]:
 
 
 @pytest.fixture
-def client(server: FakeServer, context: ssl.SSLContext, run: Run) -> Iterator[Client]:
-    with Client("localhost", server.port, tls=context, backoff=SOON) as made:
+def client(new: New, server: FakeServer, context: ssl.SSLContext, run: Run) -> Iterator[Client]:
+    with new("localhost", server.port, tls=context, backoff=SOON) as made:
         yield made
         server.close()
 
@@ -173,9 +173,9 @@ def test_what_comes_with_the_end_of_the_handshake_is_read(
     ],
 )
 def test_a_server_that_will_not_is_told_in_a_sentence(
-    listener: socket.socket, context: ssl.SSLContext, run: Run, answer: bytes, said: str
+    new: New, listener: socket.socket, context: ssl.SSLContext, run: Run, answer: bytes, said: str
 ) -> None:
-    with Client("localhost", listener.getsockname()[1], tls=context) as client:
+    with new("localhost", listener.getsockname()[1], tls=context) as client:
         login = run(client.login, "ann", "secret")
         accepted = listener.accept()[0]
         accepted.recv(65_536)
