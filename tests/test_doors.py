@@ -108,7 +108,8 @@ FLOORS = (
     },
     {
         "http": Doors(
-            {"errors", "metrics", "ports", "protocol", "service/identity"}, {"gevent", "h11", "msgspec"}
+            {"errors", "metrics", "model", "ports", "protocol", "service/identity"},
+            {"gevent", "h11", "msgspec"},
         )
     },
     {"client": Doors({"errors", "protocol", "client/core"})},

@@ -1,9 +1,11 @@
-"""The port between the service and outgoing hooks: a hook is a device that this server plays itself."""
+"""The ports between the service and hooks: an outgoing hook is a device that this server plays itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from greenchat.errors import RequestError
 from greenchat.model.records import Hook
 
 
@@ -89,4 +91,31 @@ class HookHost(Protocol):
             AlreadyOnline: it is online at another node, or here.
             NoSuchUser: there is no such bot.
             RequestError: this server stops, too many devices of the bot are online, or the like.
+        """
+
+
+class IncomingHooks(Protocol):
+    """The service, as HTTP sees it for incoming hooks."""
+
+    __slots__ = ()
+
+    def find(self, code: str) -> Hook | None:
+        """Return the hook with a code, and count a request to it; None if there is none.  May switch.
+
+        Raises:
+            RateLimited: there were too many requests.
+            Busy: the database is away.
+        """
+
+    def post(self, hook: Hook, text: str, done: Callable[[RequestError | None], None]) -> None:
+        """Store a text as a message of a hook's bot.  May switch.
+
+        Args:
+            hook: as ``find`` has returned it.
+            text: 1 to ``max_message`` characters.
+            done: called once, without switching: with None after the commit, or with the reason why there
+                was none.
+
+        Raises:
+            RequestError: the bot may not write there; then ``done`` is not called.
         """

@@ -8,6 +8,7 @@ from functools import partial
 from greenchat.config import Settings
 from greenchat.http.answers import refused
 from greenchat.http.call import Call, Route, TakenOver
+from greenchat.http.hooks import hook_routes
 from greenchat.http.limits import HttpLimits
 from greenchat.http.origin import Origins
 from greenchat.http.pages import page_routes
@@ -19,6 +20,7 @@ from greenchat.network.connections import Connections
 from greenchat.network.tls import Certificate
 from greenchat.network.web import WebListener
 from greenchat.protocol.websocket.wire import WebSocketWire
+from greenchat.service.requests.hooks import ServiceIncomingHooks
 from greenchat.service.service import Service
 from greenchat.service.session import Session
 
@@ -70,6 +72,7 @@ class Web:
     def _rows(self, trouble: Callable[[], str]) -> Iterator[Route]:
         """Yield all rows of the table of routes."""
         yield from page_routes(trouble)
+        yield from hook_routes(ServiceIncomingHooks(self._service), self._settings.max_message)
         yield from websocket_routes(self._origins, self._adopt)
 
     def _adopt(self, call: Call, taken: TakenOver) -> None:

@@ -21,6 +21,7 @@ from greenchat.metrics import MESSAGES_STORED
 from greenchat.model.conversations import group_of, of_group, of_pair, peer_of
 from greenchat.model.kinds import TEXT
 from greenchat.model.records import Contact, Entry, Hook, NewEntry, NewHook
+from greenchat.ports.hooks import IncomingHooks
 from greenchat.service.device.caller import Caller
 from greenchat.service.device.flow import WeightedDelivery
 from greenchat.service.requests.groups import join
@@ -170,42 +171,41 @@ def _bot(service: Service, name: str, use_account: bool) -> int:
 # -- Incoming messages
 
 
-def incoming(service: Service, code: str) -> Hook | None:
-    """Return the incoming hook with a code, and count a request to it; None if there is none.  May switch.
-
-    Raises:
-        RateLimited: there were too many requests.
-        Busy: the database is away.
-    """
-    hook = service.store.hook(key_of(code))
-    if hook is None or hook.url:
-        return None
-    service.throttle.check_hook(hook.id)
-    return hook
-
-
-def post(service: Service, hook: Hook, text: str, done: Callable[[RequestError | None], None]) -> None:
-    """Store a text as a message of a hook's bot.  May switch.
+class ServiceIncomingHooks(IncomingHooks):
+    """Post the messages of incoming hooks at this node.
 
     Args:
         service: of this node.
-        hook: an incoming hook.
-        text: 1 to ``max_message`` characters.
-        done: called once, without switching: after the commit, or with the reason why there was none.
-
-    Raises:
-        RequestError: the bot may not write there; then ``done`` is not called.
     """
-    caller = Caller(service, HookPeer(f"hook-{hook.id}", NoSink()), HOOK_WIRE)
-    groupid = group_of(hook.conversation)
-    if groupid is not None:
-        service.memberships.of_member(hook.userid, groupid)
-    else:
-        contact = service.contacts.load((hook.userid, peer_of(hook.conversation, hook.userid)))
-        if contact is not Contact.OPEN:
-            raise NoSuchUser if contact is Contact.NO_RECEIVER else Blocked
-    message = NewEntry(hook.conversation, hook.userid, None, TEXT.name, text, service.now())
-    caller.flow.append(message, HookDelivery(caller, hook, message, done))
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    # docs of the public methods: ports.IncomingHooks
+
+    def find(self, code: str) -> Hook | None:
+        hook = self._service.store.hook(key_of(code))
+        if hook is None or hook.url:
+            return None
+        self._service.throttle.check_hook(hook.id)
+        return hook
+
+    def post(self, hook: Hook, text: str, done: Callable[[RequestError | None], None]) -> None:
+        service, conversation = self._service, hook.conversation
+        caller = Caller(service, HookPeer(f"hook-{hook.id}", NoSink()), HOOK_WIRE)
+        groupid = group_of(conversation)
+        if groupid is not None:
+            service.memberships.of_member(hook.userid, groupid)
+        else:
+            pair = hook.userid, peer_of(conversation, hook.userid)
+            contact = service.contacts.get(pair)
+            # A refusal is read anew: the event of another node, where a block ended, may be lost.
+            if contact is None or (contact is not Contact.OPEN and not service.bus.alone):
+                contact = service.contacts.reload(pair)
+            if contact is not Contact.OPEN:
+                raise NoSuchUser if contact is Contact.NO_RECEIVER else Blocked
+        message = NewEntry(conversation, hook.userid, None, TEXT.name, text, service.now())
+        caller.flow.append(message, HookDelivery(caller, hook, message, done))
 
 
 class HookDelivery(WeightedDelivery):
@@ -215,7 +215,7 @@ class HookDelivery(WeightedDelivery):
         caller: stands for the bot; it is no session.
         hook: the hook.
         message: of the bot.
-        done: as for ``post``.
+        done: as for ``IncomingHooks.post``.
 
     Attributes:
         weight: of one message: a hook's own limit is far below that of a connection.
