@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -89,14 +90,47 @@ def set_up(checkout: Checkout) -> list[str]:
         (["7000"], "7000"),
         (["7000", "--log-level", "debug"], "7000 --log-level debug"),
         (["--host", "::"], "--host ::"),
-        (["0", "--config", "a b.toml"], "0 --config a b.toml"),
+        (["--log-level", "--webs"], "--log-level --webs"),
     ],
 )
-def test_run_passes_its_arguments_to_the_server(
+def test_run_passes_its_arguments_to_the_server_and_adds_a_web_port(
     checkout: Checkout, arguments: list[str], server: str
 ) -> None:
     status, out, _ = checkout.run(*arguments)
-    assert (status, out) == (0, f"-P -m greenchat.server {server}".strip())
+    before, web, port = out.partition(" --web 127.0.0.1:")
+    assert (status, before, web) == (0, f"-P -m greenchat.server {server}".strip(), " --web 127.0.0.1:")
+    assert int(port) >= 8080
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["0", "--config", "a b.toml"],
+        ["--config=a"],
+        ["--web", "127.0.0.1:1"],
+        ["--web=127.0.0.1:1", "7000"],
+        ["--web="],
+        ["--help"],
+        ["--version"],
+    ],
+)
+def test_run_adds_no_web_port_where_the_caller_chooses(checkout: Checkout, arguments: list[str]) -> None:
+    assert checkout.run(*arguments)[1] == "-P -m greenchat.server " + " ".join(arguments)
+
+
+@pytest.mark.parametrize("variable", ["GREENCHAT_WEB", "GREENCHAT_CONFIG"])
+def test_run_adds_no_web_port_where_the_environment_chooses(checkout: Checkout, variable: str) -> None:
+    checkout.env[variable] = ""
+    assert checkout.run("7000")[1] == "-P -m greenchat.server 7000"
+
+
+def test_a_web_port_that_is_taken_is_skipped(checkout: Checkout) -> None:
+    def port() -> int:
+        return int(checkout.run()[1].rpartition(":")[2])
+
+    first = port()
+    with socket.create_server(("127.0.0.1", first)):
+        assert port() > first
 
 
 def test_the_first_run_sets_up_and_says_so_in_one_line_of_stderr(checkout: Checkout) -> None:
@@ -166,7 +200,9 @@ def test_a_venv_whose_python_is_gone_is_set_up_anew(checkout: Checkout) -> None:
 def test_starts_at_the_same_time_set_up_once(checkout: Checkout) -> None:
     starts = [checkout.start(str(port)) for port in range(7001, 7005)]
     told = [start.communicate(timeout=30)[0].strip() for start in starts]
-    assert told == [f"-P -m greenchat.server {port}" for port in range(7001, 7005)]
+    assert [line.partition(" --web")[0] for line in told] == [
+        f"-P -m greenchat.server {port}" for port in range(7001, 7005)
+    ]
     assert checkout.done() == set_up(checkout)
 
 

@@ -219,13 +219,22 @@ class App:
         return listener
 
     def ready_line(self) -> str:
-        """Return the line that is printed when the server is ready; a password in a URL is masked."""
+        """Return the line that is printed when the server is ready; a password in a URL is masked.
+
+        A second line names the way in for web clients, if there is one.
+        """
         settings = self._settings
         store = make_url(settings.store).render_as_string(hide_password=True)
         bus = make_url(settings.bus).render_as_string(hide_password=True)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"{host}:{self._listeners[0].server_port}"
-        return f"greenchat {__version__} listening on {address} store={store} bus={bus} node={settings.node}"
+        line = f"greenchat {__version__} listening on {address} store={store} bus={bus} node={settings.node}"
+        if self._web_address is None:
+            return line
+        name, _ = self._web_address
+        name = f"[{name}]" if ":" in name else name
+        scheme = "https" if self._certificate else "http"
+        return f"{line}\nweb client: {scheme}://{name}:{self._listeners[-1].server_port}"
 
     def stop(self, signals: StopSignals) -> None:
         """Accept nothing more, commit the queue, mark this node's users offline, say BYE, leave.

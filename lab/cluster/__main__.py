@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from time import sleep
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from lab import ROOT
 from lab.cluster.smoke_test import SmokeTestFailed, smoke_test
@@ -37,22 +37,42 @@ class Stopped(BaseException):
     """Raised where the program is when it is told to stop."""
 
 
+class Ports(NamedTuple):
+    """The ports of a cluster.
+
+    Attributes:
+        clients: where chat clients come to.
+        web: where web clients come to.
+        first: of the first server; the others follow.
+        web_above: the web port of a server is so far above its own.
+    """
+
+    clients: int
+    web: int
+    first: int
+    web_above: int
+
+
 class Cluster:
     """The programs of a cluster, each in a folder of its own.
 
     Args:
         folder: for all of it.  One that had a cluster before has its database still.
         nodes: how many servers.
-        port: where clients come to.
-        first_port: of the first server; the others follow.
+        ports: where clients come to, and where they find the servers.
     """
 
-    def __init__(self, folder: Path, nodes: int, port: int, first_port: int) -> None:
+    def __init__(self, folder: Path, nodes: int, ports: Ports) -> None:
         self.mariadb = MariaDb(_within(folder, "mariadb"))
         self.redis = Redis(_within(folder, "redis"))
-        settings = {"GREENCHAT_STORE": self.mariadb.url(), "GREENCHAT_BUS": self.redis.url()}
-        self.servers = supervisord.Supervisord(_within(folder, "servers"), nodes, first_port, settings)
-        self.nginx = nginx.Nginx(_within(folder, "nginx"), self.servers.ports, port)
+        settings = {
+            "GREENCHAT_STORE": self.mariadb.url(),
+            "GREENCHAT_BUS": self.redis.url(),
+            "GREENCHAT_WEB": f"127.0.0.1:+{ports.web_above}",
+        }
+        self.servers = supervisord.Supervisord(_within(folder, "servers"), nodes, ports.first, settings)
+        web = nginx.Front(ports.web, [port + ports.web_above for port in self.servers.ports])
+        self.nginx = nginx.Nginx(_within(folder, "nginx"), self.servers.ports, ports.clients, web)
         self._installed = folder / "installed"
 
     @contextmanager
@@ -109,6 +129,7 @@ class Cluster:
             [
                 "The cluster is ready. Chat in it, from two terminals or more:",
                 f"  cd {ROOT} && .venv/bin/python -m greenchat.client 127.0.0.1 {self.nginx.port}",
+                f"web client: http://127.0.0.1:{self.nginx.web.port}" if self.nginx.web else "",
                 "",
                 f"  {'127.0.0.1':<12} {'port':>5} {'pid':>8}  log",
                 *(f"  {what:<12} {port:>5} {pid:>8}  {log}" for what, port, pid, log in rows),
@@ -144,28 +165,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> None:
     for program in ("mariadbd", "mariadb-install-db", "redis-server", "nginx", "supervisord"):
         find(program)
-    port, first_port = given.port or free_port(), given.first_port or free_ports(given.nodes)
-    try:
-        need_ports([port, *range(first_port, first_port + given.nodes)])
-    except LabError as error:
-        raise LabError(f"{error}; take others with --port and --first-port") from None
+    ports = _ports(given)
     with _folder(given.keep) as folder:
-        cluster = Cluster(folder, given.nodes, port, first_port)
+        cluster = Cluster(folder, given.nodes, ports)
         _say(f"starting MariaDB, Redis, nginx, and {_servers(given.nodes)} under supervisord …")
         with cluster.running():
             if given.check:
-                smoke_test(cluster.servers, cluster.nginx.port, partial(print, flush=True))
+                smoke_test(cluster.servers, cluster.nginx.port, ports.web, partial(print, flush=True))
                 return
             end = "stays" if given.keep else "is removed then; --keep FOLDER keeps one"
             print(cluster.description(), f"Ctrl-C stops all of it. {folder} {end}.", sep="\n\n", flush=True)
             cluster.watch()
 
 
+def _ports(given: argparse.Namespace) -> Ports:
+    """Return the ports that were asked for.
+
+    Raises:
+        LabError: one of them is taken.
+    """
+    nodes, above = given.nodes, nginx.WEB_ABOVE
+    first = given.first_port
+    if not first:
+        first, above = free_ports(2 * nodes), nodes
+    ports = Ports(given.port or free_port(), given.web_port or free_port(), first, above)
+    try:
+        servers = range(first, first + nodes)
+        need_ports([ports.clients, ports.web, *servers, *(port + above for port in servers)])
+    except LabError as error:
+        raise LabError(f"{error}; take others with --port, --web-port and --first-port") from None
+    return ports
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/cluster",
         description="Run a whole cluster on this machine: private MariaDB and Redis, servers under"
-        " supervisord (conf/supervisord.conf), nginx in front (conf/nginx_stream.conf).",
+        " supervisord (conf/supervisord.conf), nginx in front (conf/nginx_stream.conf and nginx_http.conf).",
         allow_abbrev=False,
     )
     parser.add_argument("nodes", metavar="N", nargs="?", type=_nodes, default=3, help="servers (default: 3)")
@@ -173,6 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep", metavar="FOLDER", type=Path, help="keep the data here, for the next time")
     ports: list[tuple[str, int, str]] = [
         ("--port", nginx.PORT, "where clients come to"),
+        ("--web-port", nginx.WEB_PORT, "where web clients come to"),
         ("--first-port", nginx.FIRST_SERVER, "of the first server, the others follow"),
     ]
     for option, default, what in ports:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from itertools import permutations
 from secrets import token_hex
 from time import monotonic, sleep
+from urllib.request import urlopen
 
 from greenchat.client import Client, ConnectionEvent, LoginInfo, Message, Push
 from greenchat.errors import GreenchatError
@@ -70,12 +71,13 @@ class Person:
         raise SmokeTestFailed(f"{self.name}, on {self.login.server}, {complaint} within {DEADLINE:.0f} s")
 
 
-def smoke_test(servers: Supervisord, port: int, say: Callable[[str], None]) -> None:
+def smoke_test(servers: Supervisord, port: int, web_port: int, say: Callable[[str], None]) -> None:
     """Hold a conversation across all servers, kill one of them, and see that nothing is missing.
 
     Args:
         servers: that nobody else uses.
-        port: of nginx.
+        port: of nginx, for chat clients.
+        web_port: the same, for web clients.
         say: told a line for each thing that went well.
 
     Raises:
@@ -89,6 +91,7 @@ def smoke_test(servers: Supervisord, port: int, say: Callable[[str], None]) -> N
                 people.append(Person(port, f"person{number + 1}-{run}"))
                 closing.callback(people[-1].client.close)
             killed = people[0].login.server
+            say(f"ok: {_web(web_port)}")
             for step in (_spread, _chat, _group, _offline, _kill):
                 say(f"ok: {step(people, servers)}")
             say(f"ok: {_newcomer(port, killed)}")
@@ -149,6 +152,13 @@ def _kill(people: list[Person], servers: Supervisord) -> str:
         f"{killed} was killed: after {heard:.1f} s its client had gone on by itself on {victim.login.server}"
         f" and missed nothing, after {again:.1f} s supervisord had started it again"
     )
+
+
+def _web(port: int) -> str:
+    with urlopen(f"http://127.0.0.1:{port}/ready", timeout=DEADLINE) as answer:
+        if answer.read() != b"ok\n":
+            raise SmokeTestFailed("web clients find no server that is ready")
+    return "web clients find a server that is ready"
 
 
 def _newcomer(port: int, wanted: str) -> str:

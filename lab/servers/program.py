@@ -31,8 +31,8 @@ EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 HELD = 256
 """Ports that a process holds at most: each costs an open file."""
 
-LOWEST, HIGHEST = 10_000, 65_535
-"""Ports that the lab takes."""
+LOWEST, HIGHEST = 10_100, 65_535
+"""Ports that the lab takes.  Browsers refuse 10080, and so does the setting ``web``."""
 
 
 class LabError(Exception):

@@ -29,7 +29,10 @@ DEADLINE = 20.0
 
 Frame = dict[str, Any]
 
-READY = re.compile(r"greenchat (\S+) listening on (\S+):(\d+) store=(\S+) bus=(\S+) node=(\S+)\n")
+READY = re.compile(
+    r"greenchat (\S+) listening on (\S+):(\d+) store=(\S+) bus=(\S+) node=(\S+)\n"
+    r"(?:web client: https?://\S+:(\d+)\n)?"
+)
 
 ENDED = r"INFO greenchat\.network\.connection: \S+ user=(-|\d+) ended: [a-z _]+ after \d+\.\d s"
 
@@ -111,6 +114,7 @@ class Server:
     Attributes:
         host, port: where clients come to.
         ready: the ready line.
+        web: the port where web clients come to; 0: there is none.
         log: all that it wrote to stderr.
     """
 
@@ -151,6 +155,7 @@ class Server:
             raise AssertionError(f"not ready: {self.ready!r}\n{self.log.read_text()}")
         self.host = match[2].strip("[]")
         self.port = self.port or int(match[3])
+        self.web = int(match[7] or 0)
 
     def _first_line(self) -> str:
         assert self.process.stdout

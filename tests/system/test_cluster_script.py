@@ -26,7 +26,7 @@ from tests.servers import need
 DEADLINE = 120.0
 """Seconds that a start or an end may take: a whole cluster on a busy machine."""
 
-FREE = ("--port", "0", "--first-port", "0")
+FREE = ("--port", "0", "--web-port", "0", "--first-port", "0")
 
 
 class Script:
@@ -165,6 +165,8 @@ def test_the_data_can_be_kept(run: Run, folder: Path) -> None:
     ports = (
         "--port",
         str(free_port()),
+        "--web-port",
+        str(free_port()),
         "--first-port",
         str(free_ports(1)),
     )  # of the logs of the first time, too
@@ -192,7 +194,7 @@ def test_a_program_that_ends_by_itself_ends_it_all_with_one_line(run: Run) -> No
 def test_a_port_that_is_taken_is_told_in_one_line(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        script = run("1", "--port", str(port), "--first-port", "0")
+        script = run("1", "--port", str(port), "--web-port", "0", "--first-port", "0")
         told = complaint(script)
         assert told.startswith(f"port {port} of 127.0.0.1 cannot be had: address already in use; take others")
 

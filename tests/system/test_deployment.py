@@ -17,7 +17,7 @@ from greenchat.client import Client, ConnectionEvent, Message
 from lab import ROOT
 from lab.cluster.smoke_test import smoke_test
 from lab.servers.mariadb import MariaDb
-from lab.servers.nginx import Nginx
+from lab.servers.nginx import Front, Nginx
 from lab.servers.program import DEADLINE, find, free_port, free_ports
 from lab.servers.redis import Redis
 from lab.servers.supervisord import Supervisord
@@ -44,16 +44,18 @@ def test_the_least_rights_are_enough_for_a_cluster(mariadb: MariaDb) -> None:
         settings = {
             "GREENCHAT_STORE": f"mysql+pymysql://least:PASSWORD@127.0.0.1:{mariadb.port}/chat",
             "GREENCHAT_BUS": f"redis://greenchat:PASSWORD@127.0.0.1:{redis.port}/0",
+            "GREENCHAT_WEB": "127.0.0.1:+2",
         }
         folders = [Path(started.enter_context(tempfile.TemporaryDirectory())) for _ in range(2)]
-        servers = Supervisord(folders[0], 2, free_ports(2), settings)
-        nginx = Nginx(folders[1], servers.ports, free_port())
+        servers = Supervisord(folders[0], 2, free_ports(4), settings)
+        web = Front(free_port(), [port + 2 for port in servers.ports])
+        nginx = Nginx(folders[1], servers.ports, free_port(), web)
         for program in (nginx, servers):
             started.callback(program.stop)
             program.start()
         for port in servers.ports:
             servers.wait_for(port)
-        smoke_test(servers, nginx.port, print)
+        smoke_test(servers, nginx.port, web.port, print)
         ask_about_friends(nginx.port)
         servers.stop_server(servers.ports[0])
         wait_for_key(root, "greenchat:*:clean:*")  # the other one has cleaned up
