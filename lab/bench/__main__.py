@@ -15,10 +15,10 @@ from typing import Any
 from greenchat import __version__
 from lab import machine
 from lab.bench.bench import Bench, Skipped
-from lab.bench.figures import Row
+from lab.bench.figures import Row, add_tcp
 from lab.bench.report import Progress, complain, load_json, show, table, write_json
 from lab.bench.scenarios import ALL, GROWTH, STANDARD
-from lab.bench.site import Lab, a_lab
+from lab.bench.site import TCP, WEBSOCKET, Lab, a_lab
 from lab.servers.program import LabError
 
 FAULTY, UNUSABLE = 1, 2
@@ -34,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
         names = chosen(options.only, options.growth)
         earlier = load_json(options.compare) if options.compare else None
         with a_lab(options.cluster, options.server) as lab:
-            rows = run(names, lab, options.seconds or (1.0 if options.quick else 5.0), options.quick)
+            seconds = options.seconds or (1.0 if options.quick else 5.0)
+            rows = run(names, lab, seconds, options.quick, options.wire)
     except (LabError, OSError, ValueError) as error:
         complain(str(error))
         return UNUSABLE
@@ -44,8 +45,11 @@ def main(arguments: Sequence[str]) -> int:
     return FAULTY if any(row.faults for row in rows) else 0
 
 
-def run(names: Sequence[str], lab: Lab, seconds: float, quick: bool) -> list[Row]:
-    """Run scenarios, show how it goes, and return all rows."""
+def run(names: Sequence[str], lab: Lab, seconds: float, quick: bool, wire: str = TCP) -> list[Row]:
+    """Run scenarios, show how it goes, and return all rows.
+
+    Those over WebSocket have each scenario run over TCP right before, and say what it took there.
+    """
     progress = Progress(sys.stderr, len(names))
     bench = Bench(lab, seconds, quick, machine.raise_file_limit(), progress.tell)
     os.sched_setaffinity(0, [lab.cores.load])
@@ -53,6 +57,9 @@ def run(names: Sequence[str], lab: Lab, seconds: float, quick: bool) -> list[Row
     for name in names:
         progress.begin(name)
         try:
+            lab.wire = TCP
+            beside = ALL[name].run(bench, name) if wire == WEBSOCKET else []
+            lab.wire = wire
             found = ALL[name].run(bench, name)
         except Skipped as reason:
             progress.end(f"skipped: it {reason}")
@@ -60,6 +67,7 @@ def run(names: Sequence[str], lab: Lab, seconds: float, quick: bool) -> list[Row
             rows.append(Row(name, 0.0, "", faults={str(error): 1}))
             progress.end(f"failed: {error}")
         else:
+            add_tcp(found, beside)
             _add_complaints(bench, found)
             rows += found
             progress.end(", ".join(map(show, found)))
@@ -108,6 +116,12 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--growth", action="store_true", help="does it cost more with more around it? 5 minutes, 2 GB of disk"
     )
+    parser.add_argument(
+        "--wire",
+        choices=(TCP, WEBSOCKET),
+        default=TCP,
+        help="what the clients speak; with websocket each is run over TCP too, and shown beside it",
+    )
     parser.add_argument("--only", metavar="NAMES", help="these alone, as in w1,login*")
     parser.add_argument("--seconds", type=float, metavar="S", help="how long each is measured (default: 5)")
     parser.add_argument("--quick", action="store_true", help="1 s each and small crowds: a look, no figures")
@@ -129,6 +143,7 @@ def _about(lab: Lab, options: argparse.Namespace) -> dict[str, Any]:
         "kind": lab.kind,
         "quick": options.quick,
         "seconds": options.seconds,
+        "wire": options.wire,
         "options": options.server,
         "machine": machine.describe(),
     }

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lab.bench.figures import Reading, Span
-from lab.bench.loop import Loop
-from lab.bench.site import Lab, Site
+from lab.bench.loop import Connection, Loop
+from lab.bench.site import WEBSOCKET, Lab, Site
+from lab.bench.websocket import WebSocketConnection
 
 HEARTBEAT = 30.0
 """Seconds between heartbeats, where the scenario is not about them."""
@@ -76,8 +77,10 @@ class Bench:
     def loop(self, site: Site, *options: object, heartbeat: float = HEARTBEAT) -> Iterator[Loop]:
         """Start the servers, and a load generator for the block."""
         self.tell("starting")
+        if site.wire == WEBSOCKET:
+            options = ("--websocket-ping", heartbeat, *options)
         site.start("--heartbeat-interval", heartbeat, "--login-timeout", 60, *options)
-        with Loop(heartbeat) as loop:
+        with Loop(heartbeat, WebSocketConnection if site.wire == WEBSOCKET else Connection) as loop:
             yield loop
         self.complaints += site.complaints
 

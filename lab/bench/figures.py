@@ -118,6 +118,13 @@ def with_span(row: Row, span: Span, faults: Mapping[str, int] | None = None) -> 
     return row
 
 
+def add_tcp(rows: Sequence[Row], beside: Sequence[Row]) -> None:
+    """Add to rows the figure of the same over TCP, and its faults."""
+    for row, other in zip(rows, beside, strict=False):
+        row.more["tcp"] = other.figure
+        row.faults |= {f"{fault} over TCP": number for fault, number in other.faults.items()}
+
+
 def ratios(rows: Sequence[Row], earlier: Mapping[str, Any]) -> dict[str, float]:
     """Return, for each row that an earlier run has too, figure by earlier figure.
 

@@ -84,10 +84,19 @@ class Connection:
             raise LoadError("the server closed a connection")
         if self._tail:
             data = self._tail + data
+        lines, self._tail = self.split(data)
+        if lines:
+            self.heard(self._loop.batch(lines))
+
+    def split(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the complete lines, and what comes behind them."""
         end = data.rfind(b"\n") + 1
-        self._tail = data[end:]
-        if end:
-            self.heard(self._loop.batch(data[:end] if self._tail else data))
+        return data[:end], data[end:]
+
+    def beat(self) -> None:
+        """Show life after a silent interval."""
+        self.send(wire.HEARTBEAT_FRAME)
+        self.flush()
 
 
 class Loop:
@@ -95,9 +104,11 @@ class Loop:
 
     Args:
         heartbeat: seconds of silence after which a connection sends a HEARTBEAT.
+        kind: the class of its connections.
     """
 
-    def __init__(self, heartbeat: float) -> None:
+    def __init__(self, heartbeat: float, kind: type[Connection] = Connection) -> None:
+        self._kind = kind
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
         self._slots: list[list[Connection]] = [[] for _ in range(_SLOTS)]
@@ -126,7 +137,7 @@ class Loop:
             sock.connect(address)
         except BlockingIOError:
             pass
-        connection = Connection(self, sock, heard)
+        connection = self._kind(self, sock, heard)
         self._connections[sock.fileno()] = connection
         self._slots[next(self._slot) % _SLOTS].append(connection)
         self._epoll.register(sock.fileno(), select.EPOLLIN)
@@ -204,6 +215,5 @@ class Loop:
         self._slots.append(slot)
         for connection in slot:
             if connection.silent:
-                connection.send(wire.HEARTBEAT_FRAME)
-                connection.flush()
+                connection.beat()
             connection.silent = True

@@ -72,12 +72,15 @@ def table(rows: Sequence[Row], earlier: Mapping[str, Any] | None = None) -> str:
     """
     with_database = any("with_database" in row.more for row in rows)
     head = ["what", "figure", "unit", *(["with database's CPU"] if with_database else [])]
+    with_tcp = any("tcp" in row.more for row in rows)
+    head += ["over TCP", "to TCP"] if with_tcp else []
     head += ["a second", "server", "load", "others", *(["to earlier"] if earlier else [])]
     found = ratios(rows, earlier) if earlier else {}
     lines = [head]
     for row in rows:
         line = [row.name, number(row.figure) + ("" if not row.faults else " (!)"), row.unit]
         line += [_more(row, "with_database", number)] if with_database else []
+        line += [_more(row, "tcp", number), _to_tcp(row)] if with_tcp else []
         line += [_more(row, "per_second", number), _more(row, "server_share", _percent)]
         line += [_more(row, "load_share", _percent), _more(row, "noise", _percent)]
         line += [_ratio(row, found)] if earlier else []
@@ -106,6 +109,11 @@ def _more(row: Row, name: str, form: Any) -> str:
 
 def _percent(share: float) -> str:
     return f"{share:.0%}"
+
+
+def _to_tcp(row: Row) -> str:
+    tcp = row.more.get("tcp", 0)
+    return f"× {row.figure / tcp:.2f}" if tcp else ""
 
 
 def _ratio(row: Row, found: Mapping[str, float]) -> str:

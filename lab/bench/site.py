@@ -13,11 +13,14 @@ from lab.bench.figures import Reading
 from lab.fill import Filling
 from lab.servers.mariadb import MariaDb
 from lab.servers.node import Node
-from lab.servers.program import private
+from lab.servers.program import free_port, private
 from lab.servers.redis import Redis
 
 Member = tuple[str, str]
 """The name of a node, and the URL of its bus."""
+
+
+TCP, WEBSOCKET = "tcp", "websocket"
 
 
 class Site:
@@ -30,8 +33,10 @@ class Site:
         options: of each server.
         database: the processes of the database and the bus.
         cores: those for servers and load.
+        wire: what its clients speak.
 
     Attributes:
+        wire: as given.
         fill: fills the database; until ``start``.
     """
 
@@ -43,7 +48,9 @@ class Site:
         options: Sequence[object],
         database: Sequence[int],
         cores: machine.Cores,
+        wire: str = TCP,
     ) -> None:
+        self.wire = wire
         self._folder = folder
         self._store = store
         self._nodes = nodes
@@ -51,6 +58,7 @@ class Site:
         self._database = database
         self._cores = cores
         self._servers: list[Node] = []
+        self._addresses: list[tuple[str, int]] = []
         self.fill = Filling(store)
 
     def start(self, *options: object) -> None:
@@ -59,16 +67,18 @@ class Site:
         for number, (name, bus) in enumerate(self._nodes):
             folder = self._folder / name
             folder.mkdir()
-            server = Node(folder, name, self._store, bus, *self._options, *options)
+            web = free_port() if self.wire == WEBSOCKET else 0
+            more = ("--web", f"{Node.host}:{web}") if web else ()
+            server = Node(folder, name, self._store, bus, *self._options, *more, *options)
             core = self._cores.servers[number % len(self._cores.servers)]
             with machine.on_cores([core]):
                 server.start()
             self._servers.append(server)
+            self._addresses.append((server.host, web or server.port))
 
     def address(self, number: int) -> tuple[str, int]:
         """Return where the client of this number comes to: they are spread over the nodes."""
-        server = self._servers[number % len(self._servers)]
-        return server.host, server.port
+        return self._addresses[number % len(self._addresses)]
 
     @property
     def pids(self) -> list[int]:
@@ -102,8 +112,12 @@ class Lab:
 
     Args:
         options: of every server.
+
+    Attributes:
+        wire: what the clients of the next site speak.
     """
 
+    wire = TCP
     kind = "one server, SQLite"
 
     def __init__(self, options: Sequence[str]) -> None:
@@ -123,7 +137,13 @@ class Lab:
 
     def _site(self, folder: Path) -> Site:
         return Site(
-            folder, f"sqlite:///{folder / 'chat.db'}", [("one", "local://")], self._options, [], self.cores
+            folder,
+            f"sqlite:///{folder / 'chat.db'}",
+            [("one", "local://")],
+            self._options,
+            [],
+            self.cores,
+            self.wire,
         )
 
 
@@ -142,7 +162,7 @@ class ClusterLab(Lab):
         nodes = [(name, self._redis.url()) for name in ("one", "two")]
         pids = [self._mariadb.pid, self._redis.pid]
         store = self._mariadb.fresh("chat_bench")
-        return Site(folder, store, nodes, self._options, pids, self.cores)
+        return Site(folder, store, nodes, self._options, pids, self.cores, self.wire)
 
 
 @contextmanager

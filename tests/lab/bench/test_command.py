@@ -50,6 +50,16 @@ def test_a_quick_run_measures_writes_and_compares(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("bench-*.json"))) == 1
 
 
+def test_websocket_is_measured_beside_tcp(tmp_path: Path) -> None:
+    only = ("--wire", "websocket", "--only", "w16,group-10,offline,heartbeat-1", "--json", "it.json")
+    done = bench(tmp_path, "--quick", "--seconds", "0.3", *only)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    rows = json.loads((tmp_path / "it.json").read_text())["rows"]
+    assert [row["name"] for row in rows if "tcp" not in row["more"]] == []
+    assert [row for row in rows if row["faults"]] == []
+    assert "over TCP" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
