@@ -112,6 +112,15 @@ FLOORS = (
             {"gevent", "h11", "msgspec"},
         )
     },
+    {
+        "http/api": Doors(
+            {
+                *("errors", "model", "ports", "protocol", "http"),
+                *("service/requests", "service/service", "service/session", "service/visit"),
+            },
+            {"gevent", "msgspec"},
+        )
+    },
     {"client": Doors({"errors", "protocol", "client/core"})},
     {"client/aio": Doors({"errors", "protocol", "client/core", "client"})},
     {"client/terminal": Doors({"errors", "model", "client", "client/core"}, {"prompt_toolkit"})},

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from greenchat.errors import GreenchatError
+from greenchat.errors import GreenchatError, RequestError
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -173,6 +173,8 @@ class Route:
         price: requests that a call counts as in the bucket of its address; 0: it is not counted.
         max_body: bytes of the body; 0: the call takes none.
         any_host: answered whatever the Host header says.
+        failure: returns the answer to a call that failed, even if its client is over a limit; None: as
+            problem+json.
     """
 
     method: str
@@ -182,6 +184,7 @@ class Route:
     price: float = 1.0
     max_body: int = 0
     any_host: bool = False
+    failure: Failure | None = None
     segments: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -189,3 +192,5 @@ class Route:
 
 
 Handler = Callable[[Call], Response]
+
+Failure = Callable[[RequestError | HttpError], Response]

@@ -40,6 +40,9 @@ PIECE = 65_536
 MAX_FIELDS = 100
 """Fields of a query."""
 
+REFUSED_SECONDS = 2.0
+"""Seconds for which the request of a client over a limit is waited for: its row may have words of its own."""
+
 NO_BODY = frozenset({204, 304})
 """Statuses of answers that have no body, and so no length either (RFC 9110, 8.6)."""
 
@@ -115,8 +118,7 @@ class HttpConnection:
         taken: Callable[[], None] | None = None
         try:
             if self._visitor.refusal is not None:
-                self._unread = True
-                self.stream.write(refused(self._visitor.refusal))
+                self._refuse(self._visitor.refusal)
                 return None
             deadline = self._visitor.opened + self._site.limits.first_seconds
             while taken is None and not self._close and self._begin(deadline):
@@ -128,6 +130,16 @@ class HttpConnection:
             if taken is None:
                 self.stream.close(linger=self._unread)
         return taken
+
+    def _refuse(self, refusal: RateLimited) -> None:
+        """Tell a client why it may not stay: in the way of its request, if that comes soon."""
+        self._unread = True
+        try:
+            self._begin(monotonic() + REFUSED_SECONDS)
+        except TimeUp:
+            self.stream.write(refused(refusal))
+        else:
+            self._exchange()
 
     # -- Reading
 
@@ -164,8 +176,11 @@ class HttpConnection:
             self._h11.receive_data(self.stream.read(deadline))
 
     def _head(self) -> h11.Request:
+        seconds = self._site.limits.head_seconds
+        if self._visitor.refusal is not None:
+            seconds = min(seconds, REFUSED_SECONDS)
         try:
-            request = self._event(monotonic() + self._site.limits.head_seconds)
+            request = self._event(monotonic() + seconds)
         except TimeUp:
             raise HttpError(408, "the head of the request did not come in time", close=True) from None
         assert isinstance(request, h11.Request)
@@ -208,10 +223,11 @@ class HttpConnection:
         try:
             call = self._call()
             route = self._route(call)
+            self._check_limits(call, route.price)
             response = self._answer(route, call)
         except (HttpError, RequestError) as error:
             self._close |= self._unread or (isinstance(error, HttpError) and error.close)
-            response = problem(error)
+            response = (route.failure if route and route.failure else problem)(error)
         except (TimeUp, Gone):
             raise
         except Exception:
@@ -239,9 +255,6 @@ class HttpConnection:
             self._body(0)  # h11 wants to be asked for the end of the request
         authority, path, query = _split(request.target.decode("ascii"), headers.get("host"))
         client = client_of(self._peer, self._visitor.encrypted, headers, site.proxies)
-        refusal = self._visitor.move(client.address) if client.address != self._peer else None
-        if refusal is not None:
-            raise limited(refusal)
         return Call(
             method=request.method.decode("ascii"),
             path=path,
@@ -257,7 +270,7 @@ class HttpConnection:
         )
 
     def _route(self, call: Call) -> Route:
-        """Return the row for a call that may come here at all, and is not one too many."""
+        """Return the row for a call that may come here at all."""
         site = self._site
         route: Route | None = None
         missing: HttpError | None = None
@@ -267,11 +280,24 @@ class HttpConnection:
             missing = error
         if route is None or not route.any_host:
             site.origins.check_host(call.host, self._visitor.local_host)
-        site.check_rate(call.address, 1.0 if route is None else route.price)
         if route is None:
+            self._check_limits(call, 1.0)
             assert missing is not None
             raise missing
         return route
+
+    def _check_limits(self, call: Call, price: float) -> None:
+        """Check that a client has not too many connections, nor makes too many requests.
+
+        Raises:
+            HttpError: 429
+        """
+        refusal = self._visitor.refusal
+        if refusal is None and call.address != self._peer:
+            refusal = self._visitor.move(call.address)
+        if refusal is not None:
+            raise limited(refusal)
+        self._site.check_rate(call.address, price)
 
     def _answer(self, route: Route, call: Call) -> Response:
         if route.requires is not None:

@@ -47,7 +47,7 @@ class Origins:
         if parts is None:
             raise HttpError(400, "the Host header is not valid", close=True)
         host = parts[1].strip("[]")
-        if host == own or host in self._hosts or _is_loopback(host):
+        if host == own or host in self._hosts or is_loopback(host):
             return
         raise HttpError(421, "this server has another name (web_hosts lists those it answers to)")
 
@@ -92,7 +92,14 @@ class Origins:
         return bool(call.host) and parts.netloc.removesuffix(f":{port}") == call.host.removesuffix(f":{port}")
 
 
-def _is_loopback(host: str) -> bool:
+def host_in(authority: str) -> str:
+    """Return the host of an authority, without its port; empty if there is none."""
+    parts = _AUTHORITY.fullmatch(authority)
+    return "" if parts is None else parts[1].strip("[]")
+
+
+def is_loopback(host: str) -> bool:
+    """Return True for a name or address of this machine that only this machine has."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -13,24 +13,29 @@ Adopt = Callable[[Call, TakenOver], None]
 """Serves a client that speaks WebSocket from now on.  Does not switch."""
 
 
-def websocket_routes(origins: Origins, adopt: Adopt) -> Iterator[Route]:
+HasCookie = Callable[[Call], bool]
+"""Returns True for a call with the cookie of a session."""
+
+
+def websocket_routes(origins: Origins, adopt: Adopt, has_cookie: HasCookie) -> Iterator[Route]:
     """Yield the row.
 
     Args:
         origins: says which pages may open a WebSocket.
         adopt: takes the socket.
+        has_cookie: a program without one needs no origin.
     """
-    yield Route("GET", "/ws", partial(_upgrade, origins, adopt))
+    yield Route("GET", "/ws", partial(_upgrade, origins, adopt, has_cookie))
 
 
-def _upgrade(origins: Origins, adopt: Adopt, call: Call) -> Response:
+def _upgrade(origins: Origins, adopt: Adopt, has_cookie: HasCookie, call: Call) -> Response:
     try:
         if call.method != "GET" or call.version < "1.1":
             raise BadHandshake(426, "WebSocket begins with a GET of HTTP/1.1", [(b"Upgrade", b"websocket")])
         headers = upgrade(call.headers)
     except BadHandshake as error:
         raise HttpError(error.status, str(error), _text(error.headers)) from None
-    origins.check_upgrade(call, with_cookie="cookie" in call.headers)
+    origins.check_upgrade(call, with_cookie=has_cookie(call))
     return Response(101, _text(headers), takeover=partial(adopt, call))
 
 

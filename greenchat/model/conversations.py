@@ -40,7 +40,10 @@ def peer_of(conversation: int, userid: int) -> int:
 
 # -- The names of conversations and entries outside the wire protocol: in HTTP and in hooks
 
-_NAME = re.compile(r"g([1-9]\d{0,9})|u([1-9]\d{0,9})-([1-9]\d{0,9})", re.ASCII)
+NAME_PATTERN = "g([1-9][0-9]{0,9})|u([1-9][0-9]{0,9})-([1-9][0-9]{0,9})"
+"""A regular expression of all names of conversations, and of few texts besides."""
+
+_NAME = re.compile(NAME_PATTERN)
 _ENTRY = re.compile(r"(.+)-([1-9]\d{0,18})", re.ASCII)
 
 

@@ -105,20 +105,29 @@ class Connections:
             wire: how the client is spoken to; shared with others.
             open_session: makes the service's side of the connection.
         """
+        framing = WebSocketFraming(self.limits.max_frame, received)
+        framing.answer = self._adopt(sock, address, opened, Speech(framing, wire), open_session).send
+
+    def adopt_stream(
+        self, sock: Transport, address: str, opened: float, speech: Speech, open_session: OpenSession
+    ) -> None:
+        """Take over an HTTP client whose answer is a stream without an end, in the same way.
+
+        Args:
+            sock, address, opened, open_session: as for ``adopt``.
+            speech: how the client is spoken to; its framing makes the client's requests, or none.
+        """
+        self._adopt(sock, address, opened, speech, open_session)
+
+    def _adopt(
+        self, sock: Transport, address: str, opened: float, speech: Speech, open_session: OpenSession
+    ) -> Connection:
         limits = self.limits
-        framing = WebSocketFraming(limits.max_frame, received)
-        connection = Connection(
-            sock,
-            address,
-            opened,
-            self.flusher,
-            Speech(framing, wire),
-            limits.outbox_limit,
-            shaper_of(limits, address, opened),
-        )
-        framing.answer = connection.send
+        shaper = shaper_of(limits, address, opened)
+        connection = Connection(sock, address, opened, self.flusher, speech, limits.outbox_limit, shaper)
         self.add(connection, None)
         gevent.spawn(self.serve, connection, open_session)
+        return connection
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that has ended."""

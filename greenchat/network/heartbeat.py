@@ -138,7 +138,7 @@ class Heartbeat:
         pings, rest = divmod(connection.missed, ticks)
         if rest:
             return
-        if pings > self._max_missed:
+        if pings > self._max_missed and connection.wire.pongs:
             self._evict(connection)
         else:
             connection.send(connection.wire.ping)

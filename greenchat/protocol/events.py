@@ -12,11 +12,14 @@ no id, so a receipt by ``Last-Event-ID`` is always about an entry::
 
 from __future__ import annotations
 
+import random
+
 from msgspec import UNSET
 
 from greenchat.errors import RequestError
 from greenchat.model.conversations import entry_name
 from greenchat.model.records import Entry
+from greenchat.protocol.framing import Framing
 from greenchat.protocol.messages import Answer, LoginAck, PresencePush, Push, ReadPush, Request, TypingPush
 from greenchat.protocol.native import FORMS, Native, encode
 from greenchat.protocol.wire import Fit, Frames, SharedEntry, new_slot
@@ -27,6 +30,12 @@ KEEP_ALIVE = b":\n\n"
 REPLACED_RETRY = 3_600_000
 """Milliseconds after which a replaced stream comes back.  Another one of the same device is open: if it came
 back at once, the two would replace each other for ever."""
+
+BUSY_RETRY = 5_000
+"""Milliseconds after which a client comes back that could not be let in."""
+
+RETRY = (1_000, 3_000)
+"""Milliseconds after which a client comes back whose stream broke: between the two, lest all come at once."""
 
 TYPES: dict[type[Push], str] = {PresencePush: "presence", TypingPush: "typing", ReadPush: "read"}
 """The types of the events that are no entries."""
@@ -40,30 +49,24 @@ def retry(milliseconds: int) -> bytes:
 
 
 class EventStream(Native):
-    """Send events to one client, which sends nothing: the server pages for it.
+    """Send events to clients, which send nothing: the server pages for them.  One object serves all."""
 
-    Attributes:
-        refusal: the error of the login; None if it was let in.
-    """
-
-    __slots__ = ("refusal",)
+    __slots__ = ()
 
     slot = new_slot()
-    pages = beats = False
-
-    def __init__(self) -> None:
-        self.refusal: RequestError | None = None
+    pages = beats = pongs = False
+    ping = KEEP_ALIVE
+    ping_after = 15.0
 
     # docs of the public methods: protocol.wire.Wire
 
     def reply(self, request: Request, answer: Answer) -> Frames:
         if isinstance(answer, LoginAck):  # of what only a client of another wire has a use for, nothing
             answer.token = answer.heartbeat = answer.offlinemsg = answer.more = UNSET
-        return (_event("login", encode(answer)),)
+        return (retry(random.randint(*RETRY)) + b"\n" + _event("login", encode(answer)),)
 
     def failed(self, error: RequestError, re: int | None, cid: str | None) -> Frames:
-        self.refusal = error
-        return ()
+        return (refusal(error),)
 
     def login_room(self, request: Request, ack: LoginAck) -> Fit:
         def fit(entries: list[SharedEntry]) -> list[SharedEntry]:
@@ -91,7 +94,32 @@ class EventStream(Native):
         return (seconds + _event("bye", frame.rstrip()),)
 
     def refused(self, error: RequestError, first: bytes | None) -> Frames:
-        return ()
+        return (refusal(error),)
+
+
+EVENTS = EventStream()
+
+
+class LoginFirst(Framing):
+    """Say one frame in place of a client that sends nothing, and drop what it sends all the same.
+
+    Args:
+        first: the frame.
+    """
+
+    __slots__ = ("_first",)
+
+    def __init__(self, first: bytes) -> None:
+        self._first = [first]
+
+    def feed(self, data: bytes) -> list[bytes]:
+        frames, self._first = self._first, []
+        return frames
+
+
+def refusal(error: RequestError) -> bytes:
+    """Return the whole stream of a client that is to come back later: other answers stop it for good."""
+    return b": " + error.error.encode() + b"\n" + retry(BUSY_RETRY) + END
 
 
 def _event(kind: str, data: bytes) -> bytes:

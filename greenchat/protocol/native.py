@@ -238,10 +238,10 @@ def _explain(frame: bytes, error: Exception) -> MalformedFrame:
         return MalformedFrame(BadRequest("msgid: an integer is needed"), cid=cid)
     if msgid not in REQUESTS:
         return MalformedFrame(UnknownMsgid(f"there is no request with msgid {msgid}"), msgid, cid)
-    return MalformedFrame(_field_error(str(error)), msgid, cid)
+    return MalformedFrame(field_error(str(error)), msgid, cid)
 
 
-def _field_error(text: str) -> RequestError:
+def field_error(text: str) -> RequestError:
     """Turn msgspec's sentence, ``Expected … - at `$.field```, into ours."""
     sentence, _, place = text.partition(" - at ")
     field = place.strip("`").removeprefix("$.")

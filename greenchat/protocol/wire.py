@@ -70,6 +70,7 @@ class Wire(Protocol):
         unhurried: a person types each request; the connection has ``silent_timeout`` to log in.
         pace: least seconds between two frames; 0 for none: frames are sent together.
         ping: a frame that the client answers by itself; empty if it knows none.
+        pongs: the client answers ``ping``; without it, silence ends no connection.
         ping_after: seconds of silence after which the server sends ``ping``; 0 if it never does.
     """
 
@@ -83,6 +84,7 @@ class Wire(Protocol):
     unhurried: bool
     pace: float
     ping: bytes = b""
+    pongs: bool = True
     ping_after: float = 0.0
 
     def request(self, frame: bytes) -> Request:

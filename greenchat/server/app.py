@@ -186,7 +186,7 @@ class App:
         kind = "tls" if self._certificate else "tcp"
         connect_gauges(self._connections, kind, self._service.hub, self._store, self._bus, self._hooks)
         self._listeners: list[Acceptor] = [self._listen(port) for port in ports(settings)]
-        self._web = Web(settings, self._service, self._connections, self._trouble)
+        self._web = Web(settings, self._service, self._connections, self._trouble, cluster)
         if self._web_address is not None:
             connect_web_gauges(self._web.http)
             self._listeners.append(self._started(self._web.listener(self._web_address, self._certificate)))

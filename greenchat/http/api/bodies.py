@@ -1,0 +1,166 @@
+"""The bodies of the calls, both ways: they are decoded by these types, and OpenAPI is made of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from greenchat.errors import BadRequest
+from greenchat.http.call import Call, HttpError
+from greenchat.model.conversations import NAME_PATTERN
+from greenchat.model.records import MAX_ID
+from greenchat.protocol.messages import (
+    Device,
+    GroupChatPush,
+    GroupItem,
+    Id,
+    MemberItem,
+    OneChatPush,
+    RecallPush,
+    Seq,
+    UserItem,
+)
+from greenchat.protocol.native import field_error
+
+T = TypeVar("T", bound=Struct)
+
+MAX_BODY = 65_536
+"""Bytes of the body of a call, as of a frame."""
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+Conversation = Annotated[str, Meta(pattern=f"^({NAME_PATTERN})$", examples=["g12", "u7-9"])]
+"""The name of a conversation: ``g12`` is group 12, ``u7-9`` users 7 and 9."""
+
+
+# -- From clients
+
+
+class NewSession(Struct):
+    """A login by password, for a device that does not come online by it."""
+
+    name: str
+    password: str
+    device: Device = ""
+
+
+class Place(Struct, kw_only=True):
+    """A conversation, by one of these."""
+
+    user: str | None = None
+    user_id: Id | None = None
+    group: str | None = None
+    group_id: Id | None = None
+
+
+class NewMessage(Place, kw_only=True):
+    """A message to a user or a group, named by one of the four fields."""
+
+    text: str
+
+
+class HistoryQuery(Place, kw_only=True):
+    """A page of a conversation's past, named by one of the four."""
+
+    before: Seq | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] | None = None
+
+
+class MembersQuery(Struct, kw_only=True):
+    """A page of a group's members, by id."""
+
+    after: Annotated[int, Meta(ge=0, le=MAX_ID)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=500)] | None = None
+
+
+class Receipt(Struct):
+    """All entries of a conversation up to ``seq`` have arrived at this device."""
+
+    conversation: Conversation
+    seq: Seq
+
+
+# -- To clients
+
+
+class Stored(Struct):
+    """A message is committed, as entry ``seq`` of its conversation."""
+
+    seq: int
+    time: str
+    conversation: Conversation
+
+
+class Page(Struct):
+    """Entries of a conversation, oldest first; ``more`` says that there are older ones."""
+
+    messages: list[OneChatPush | GroupChatPush | RecallPush]
+    more: bool
+
+
+class Me(Struct):
+    """The user and device of the caller, with friends and groups."""
+
+    id: int
+    name: str
+    device: str
+    friends: list[UserItem]
+    groups: list[GroupItem]
+
+
+class GroupPage(Struct):
+    """A group, and a page of its members."""
+
+    group: GroupItem
+    users: list[MemberItem]
+    more: bool
+
+
+class Problem(Struct):
+    """The reason why a call failed (RFC 9457); ``errno`` and ``error`` are those of the wire protocol."""
+
+    status: int
+    title: str
+    errno: int
+    error: str
+    detail: str
+
+
+# -- Reading
+
+
+def body_of(call: Call, kind: type[T]) -> T:
+    """Return the body of a call.
+
+    Raises:
+        HttpError: 415: it is no JSON.
+        BadRequest, TooLarge: it is not as it must be; the sentence names the field.
+    """
+    # A form of another site's page cannot send this type.
+    if call.headers.get("content-type").partition(";")[0].strip().lower() != "application/json":
+        raise HttpError(415, "Content-Type: application/json is needed")
+    try:
+        return msgspec.json.decode(call.body, type=kind)
+    except msgspec.ValidationError as error:
+        raise field_error(str(error)) from None
+    except _UNREADABLE:
+        raise BadRequest("the body is not valid JSON (UTF-8, RFC 8259)") from None
+
+
+def query_of(call: Call, kind: type[T]) -> T:
+    """Return the query of a call; fields that ``kind`` does not have are passed over.
+
+    Raises:
+        BadRequest, TooLarge: as ``body_of``.
+    """
+    numbers = {field.name for field in msgspec.structs.fields(kind) if "int" in str(field.type)}
+    found: dict[str, Any] = {
+        name: int(value) if name in numbers and value.isascii() and value.isdecimal() else value
+        for name, value in call.query.items()
+    }
+    try:
+        return msgspec.convert(found, kind)
+    except msgspec.ValidationError as error:
+        raise field_error(str(error)) from None
