@@ -21,7 +21,7 @@ from tests.network.support import FakeSession, Served, echo
 Serve = Callable[..., Served]
 
 CLASSIC = SimpleNamespace(beats=False, ping_after=0.0)
-PINGED = SimpleNamespace(beats=False, ping_after=2.0, ping=b"?")
+PINGED = SimpleNamespace(beats=False, ping_after=2.0, pongs=True, ping=b"?")
 
 
 class Peer(SimpleNamespace):
@@ -84,6 +84,13 @@ def test_a_silent_client_on_websocket_is_pinged_and_evicted_when_five_pings_were
     assert (clock.tick(8), sent) == ([], [b"?"] * 5)
     assert clock.tick(2) == ["evicted"]
     assert sent == [b"?"] * 5
+
+
+def test_a_reader_of_events_is_pinged_and_never_evicted_for_its_silence() -> None:
+    sent: list[bytes] = []
+    reader = SimpleNamespace(beats=False, ping_after=2.0, pongs=False, ping=b":")
+    assert Clock(Peer(wire=reader, send=sent.append)).tick(100) == []
+    assert len(sent) == 50
 
 
 def test_a_client_that_answers_pings_stays() -> None:

@@ -63,9 +63,9 @@ class Memory:
     def __init__(self) -> None:
         self._sent: dict[Device, Sent] = {}
 
-    def __len__(self) -> int:
-        """Return the number of devices."""
-        return len(self._sent)
+    def devices(self) -> list[tuple[Device, Sent]]:
+        """Return the devices, each with the entries of its newest stream."""
+        return list(self._sent.items())
 
     def begin(self, device: Device, sent: Sent) -> None:
         """Take a stream for the device's newest."""
