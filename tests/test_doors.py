@@ -58,6 +58,7 @@ SERVICE = (
         "service/node_session": _service("delivery", "service", "device"),
     },
     {"service/visit": _service("service", "device", "requests", "session")},
+    {"service/incoming": _service("service", "device", "requests", "visit")},
 )
 """The floors of the service."""
 

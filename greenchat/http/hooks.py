@@ -60,7 +60,7 @@ def _post(hooks: IncomingHooks, max_message: int, call: Call) -> Response:
     try:
         payload = payload_of(call.headers.get("content-type"), call.body)
         stored: AsyncResult[RequestError | None] = AsyncResult()
-        hooks.post(call.account, text_of(payload, max_message), stored.set)
+        hooks.post(call.account, text_of(payload, max_message), call.address, stored.set)
         try:
             error = stored.get(timeout=SECONDS)
         except gevent.Timeout:

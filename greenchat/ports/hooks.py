@@ -107,15 +107,13 @@ class IncomingHooks(Protocol):
             Busy: the database is away.
         """
 
-    def post(self, hook: Hook, text: str, done: Callable[[RequestError | None], None]) -> None:
+    def post(self, hook: Hook, text: str, address: str, done: Callable[[RequestError | None], None]) -> None:
         """Store a text as a message of a hook's bot.  May switch.
 
         Args:
             hook: as ``find`` has returned it.
             text: 1 to ``max_message`` characters.
+            address: ``HOST:PORT`` of the client.
             done: called once, without switching: with None after the commit, or with the reason why there
                 was none.
-
-        Raises:
-            RequestError: the bot may not write there; then ``done`` is not called.
         """

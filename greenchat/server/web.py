@@ -27,7 +27,7 @@ from greenchat.network.tls import Certificate
 from greenchat.network.web import WebListener
 from greenchat.protocol.websocket.wire import WebSocketWire
 from greenchat.protocol.wire import Speech
-from greenchat.service.requests.hooks import ServiceIncomingHooks
+from greenchat.service.incoming import ServiceIncomingHooks
 from greenchat.service.service import Service
 from greenchat.service.session import CookieSession, Session
 

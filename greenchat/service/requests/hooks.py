@@ -1,31 +1,16 @@
-"""Hooks: make, list and remove them for the operator, and post what comes in."""
+"""Hooks: make and list them for the operator."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from greenchat.errors import (
-    BadRequest,
-    Blocked,
-    NameTaken,
-    NoSuchGroup,
-    NoSuchUser,
-    NotAllowed,
-    NotAMember,
-    RequestError,
-)
-from greenchat.metrics import MESSAGES_STORED
+from greenchat.errors import BadRequest, NameTaken, NoSuchGroup, NoSuchUser, NotAllowed
 from greenchat.model.conversations import group_of, of_group, of_pair, peer_of
-from greenchat.model.kinds import TEXT
-from greenchat.model.records import Contact, Entry, Hook, NewEntry, NewHook
-from greenchat.ports.hooks import IncomingHooks
-from greenchat.service.device.caller import Caller
-from greenchat.service.device.flow import WeightedDelivery
+from greenchat.model.records import Hook, NewHook
 from greenchat.service.requests.groups import join
-from greenchat.service.requests.hosting import HOOK_WIRE, HookPeer, NoSink
 from greenchat.service.requests.names import new_name
 from greenchat.service.service import Service
 
@@ -55,9 +40,6 @@ class Listed(NamedTuple):
     hook: Hook
     target: str
     failures: list[str]
-
-
-# -- For the operator
 
 
 def add_incoming(service: Service, bot: str, target: Target, use_account: bool) -> tuple[Hook, str]:
@@ -166,94 +148,3 @@ def _bot(service: Service, name: str, use_account: bool) -> int:
             " or say --account if the hook is to act for that account"
         )
     return account.id
-
-
-# -- Incoming messages
-
-
-class ServiceIncomingHooks(IncomingHooks):
-    """Post the messages of incoming hooks at this node.
-
-    Args:
-        service: of this node.
-    """
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    # docs of the public methods: ports.IncomingHooks
-
-    def find(self, code: str) -> Hook | None:
-        hook = self._service.store.hook(key_of(code))
-        if hook is None or hook.url:
-            return None
-        self._service.throttle.check_hook(hook.id)
-        return hook
-
-    def post(self, hook: Hook, text: str, done: Callable[[RequestError | None], None]) -> None:
-        service, conversation = self._service, hook.conversation
-        caller = Caller(service, HookPeer(f"hook-{hook.id}", NoSink()), HOOK_WIRE)
-        groupid = group_of(conversation)
-        if groupid is not None:
-            service.memberships.of_member(hook.userid, groupid)
-        else:
-            pair = hook.userid, peer_of(conversation, hook.userid)
-            contact = service.contacts.get(pair)
-            # A refusal is read anew: the event of another node, where a block ended, may be lost.
-            if contact is None or (contact is not Contact.OPEN and not service.bus.alone):
-                contact = service.contacts.reload(pair)
-            if contact is not Contact.OPEN:
-                raise NoSuchUser if contact is Contact.NO_RECEIVER else Blocked
-        message = NewEntry(conversation, hook.userid, None, TEXT.name, text, service.now())
-        caller.flow.append(message, HookDelivery(caller, hook, message, done))
-
-
-class HookDelivery(WeightedDelivery):
-    """Delivers a message of an incoming hook after its commit.
-
-    Args:
-        caller: stands for the bot; it is no session.
-        hook: the hook.
-        message: of the bot.
-        done: as for ``IncomingHooks.post``.
-
-    Attributes:
-        weight: of one message: a hook's own limit is far below that of a connection.
-    """
-
-    __slots__ = ("_caller", "_done", "_hook", "_message", "weight")
-
-    def __init__(
-        self,
-        caller: Caller,
-        hook: Hook,
-        message: NewEntry,
-        done: Callable[[RequestError | None], None],
-    ) -> None:
-        self._caller = caller
-        self._hook = hook
-        self._message = message
-        self._done = done
-        self.weight = 1
-
-    def stored(self, seq: int, time: str, repeated: bool) -> None:
-        """Deliver it to everybody."""
-        caller, service = self._caller, self._caller.service
-        caller.flow.done(self.weight)
-        conversation, sender, cid, kind, body, _ = self._message
-        MESSAGES_STORED.value += 1
-        entry = Entry(conversation, seq, sender, self._hook.name, cid, kind, body, time)
-        members = service.memberships.get(-conversation) if conversation < 0 else {}
-        service.router.post(entry, members, caller)
-        self._done(None)
-
-    def failed(self, error: RequestError) -> None:
-        """Tell the poster; there is nothing to deliver."""
-        caller, conversation = self._caller, self._message.conversation
-        caller.flow.done(self.weight)
-        if isinstance(error, Blocked | NotAMember):
-            if conversation < 0:
-                caller.service.memberships.forget(-conversation)
-            else:
-                caller.service.forget_block(self._hook.userid, peer_of(conversation, self._hook.userid))
-        self._done(error)

@@ -60,26 +60,6 @@ class HookWire(Native):
 HOOK_WIRE = HookWire()
 
 
-class NoSink(Sink):
-    """The sink of a bot that is sent nothing."""
-
-    @property
-    def is_open(self) -> bool:
-        return True
-
-    def room(self, conversation: int) -> int:
-        return 0
-
-    def take(self, parcel: Parcel) -> None:
-        """Do nothing."""
-
-    def wait_room(self, seconds: float) -> None:
-        """Do nothing."""
-
-    def ended(self, reason: str) -> None:
-        """Do nothing."""
-
-
 class HookPeer(Peer):
     """The connection of a device that has none.
 
