@@ -48,6 +48,7 @@ class Checkout:
         stand_in.write_text(PYTHON)
         stand_in.chmod(0o755)
         self.env = {"PATH": f"{stand_in.parent}:/usr/bin:/bin", "LOG": str(self.log)}
+        self.env["GREENCHAT_CONTROL_SOCKET"] = ""  # the caller chooses: none
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -122,6 +123,13 @@ def test_run_adds_no_web_port_where_the_caller_chooses(checkout: Checkout, argum
 def test_run_adds_no_web_port_where_the_environment_chooses(checkout: Checkout, variable: str) -> None:
     checkout.env[variable] = ""
     assert checkout.run("7000")[1] == "-P -m greenchat.server 7000"
+
+
+def test_run_makes_a_socket_for_the_operator_unless_the_caller_chooses(checkout: Checkout) -> None:
+    del checkout.env["GREENCHAT_CONTROL_SOCKET"]
+    assert checkout.run("7000")[1].endswith(" --control-socket greenchat-%p.sock")
+    for chosen in (["--control-socket", "x"], ["--control-socket=x"], ["--config", "x"], ["--help"]):
+        assert "%p" not in checkout.run("7000", *chosen)[1]
 
 
 def test_a_web_port_that_is_taken_is_skipped(checkout: Checkout) -> None:
@@ -220,6 +228,7 @@ def test_without_a_python_of_its_age_it_says_what_it_needs(checkout: Checkout) -
 @pytest.mark.parametrize(
     "name",
     [
+        "scripts/admin",
         "scripts/run",
         "scripts/test",
         "scripts/check",

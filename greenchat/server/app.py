@@ -180,7 +180,7 @@ class App:
         terms = Terms(settings.hook_http, settings.hook_networks, settings.hook_days * DAY)
         self._hooks = OutgoingHooks(self._store, ServiceHookHost(self._service), terms)
         commands = HookCommands(self._service, self._hooks, terms)
-        self._control = Control(settings.control_socket, commands.table)
+        self._control = Control(settings.control_socket.replace("%p", str(settings.port)), commands.table)
         if settings.control_socket:
             self._control.start()
         kind = "tls" if self._certificate else "tcp"

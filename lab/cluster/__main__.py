@@ -65,7 +65,9 @@ class Cluster:
     def __init__(self, folder: Path, nodes: int, ports: Ports) -> None:
         self.mariadb = MariaDb(_within(folder, "mariadb"))
         self.redis = Redis(_within(folder, "redis"))
+        self._folder = folder.absolute()
         settings = {
+            "GREENCHAT_CONTROL_SOCKET": self._socket("%p"),
             "GREENCHAT_STORE": self.mariadb.url(),
             "GREENCHAT_BUS": self.redis.url(),
             "GREENCHAT_WEB": f"127.0.0.1:+{ports.web_above}",
@@ -74,6 +76,10 @@ class Cluster:
         web = nginx.Front(ports.web, [port + ports.web_above for port in self.servers.ports])
         self.nginx = nginx.Nginx(_within(folder, "nginx"), self.servers.ports, ports.clients, web)
         self._installed = folder / "installed"
+
+    def _socket(self, port: object) -> str:
+        """Return the path of a server's socket for operators."""
+        return str(self._folder / f"control-{port}.sock")
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -135,6 +141,7 @@ class Cluster:
                 *(f"  {what:<12} {port:>5} {pid:>8}  {log}" for what, port, pid, log in rows),
                 "",
                 "Look into it:",
+                f"  {ROOT / 'scripts' / 'admin'} --socket {self._socket(servers.ports[0])} hook list",
                 f"  {programs / 'supervisorctl'} -s {servers.url} status",
                 f"  mariadb --socket={self.mariadb.folder / 'sock'} --user=root chat",
                 f"  REDISCLI_AUTH={PASSWORD} redis-cli -p {self.redis.port}",
