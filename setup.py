@@ -28,6 +28,7 @@ TEST_REQUIRES = [
     "mypy>=1.15",
     "coverage>=7.10",
     "codespell>=2.4",
+    "schemathesis>=4.32",
     "standardwebhooks>=1.1",
 ]
 

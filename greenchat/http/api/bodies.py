@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from greenchat.errors import BadRequest
 from greenchat.http.call import Call, HttpError
@@ -24,12 +24,15 @@ from greenchat.protocol.messages import (
 )
 from greenchat.protocol.native import field_error
 
-T = TypeVar("T", bound=Struct)
+S = TypeVar("S", bound=Struct)
+T = TypeVar("T")
 
 MAX_BODY = 65_536
 """Bytes of the body of a call, as of a frame."""
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+Text = Annotated[str, Meta(min_length=1)]
 
 Conversation = Annotated[str, Meta(pattern=f"^({NAME_PATTERN})$", examples=["g12", "u7-9"])]
 """The name of a conversation: ``g12`` is group 12, ``u7-9`` users 7 and 9."""
@@ -41,38 +44,38 @@ Conversation = Annotated[str, Meta(pattern=f"^({NAME_PATTERN})$", examples=["g12
 class NewSession(Struct):
     """A login by password, for a device that does not come online by it."""
 
-    name: str
-    password: str
+    name: Text
+    password: Text
     device: Device = ""
 
 
 class Place(Struct, kw_only=True):
     """A conversation, by one of these."""
 
-    user: str | None = None
-    user_id: Id | None = None
-    group: str | None = None
-    group_id: Id | None = None
+    user: Text | UnsetType = UNSET
+    user_id: Id | UnsetType = UNSET
+    group: Text | UnsetType = UNSET
+    group_id: Id | UnsetType = UNSET
 
 
 class NewMessage(Place, kw_only=True):
     """A message to a user or a group, named by one of the four fields."""
 
-    text: str
+    text: Text
 
 
 class HistoryQuery(Place, kw_only=True):
     """A page of a conversation's past, named by one of the four."""
 
-    before: Seq | None = None
-    limit: Annotated[int, Meta(ge=1, le=200)] | None = None
+    before: Seq | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=200)] | UnsetType = UNSET
 
 
 class MembersQuery(Struct, kw_only=True):
     """A page of a group's members, by id."""
 
-    after: Annotated[int, Meta(ge=0, le=MAX_ID)] | None = None
-    limit: Annotated[int, Meta(ge=1, le=500)] | None = None
+    after: Annotated[int, Meta(ge=0, le=MAX_ID)] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=500)] | UnsetType = UNSET
 
 
 class Receipt(Struct):
@@ -131,7 +134,12 @@ class Problem(Struct):
 # -- Reading
 
 
-def body_of(call: Call, kind: type[T]) -> T:
+def given(value: T | UnsetType) -> T | None:
+    """Return the value of a field; None if it was not given."""
+    return None if value is UNSET else value
+
+
+def body_of(call: Call, kind: type[S]) -> S:
     """Return the body of a call.
 
     Raises:
@@ -149,7 +157,7 @@ def body_of(call: Call, kind: type[T]) -> T:
         raise BadRequest("the body is not valid JSON (UTF-8, RFC 8259)") from None
 
 
-def query_of(call: Call, kind: type[T]) -> T:
+def query_of(call: Call, kind: type[S]) -> S:
     """Return the query of a call; fields that ``kind`` does not have are passed over.
 
     Raises:

@@ -11,6 +11,7 @@ from greenchat.http.api.bodies import (
     Receipt,
     Stored,
     body_of,
+    given,
     query_of,
 )
 from greenchat.http.api.door import Door, ask
@@ -51,7 +52,8 @@ def history(door: Door, call: Call) -> Response:
     query = query_of(call, HistoryQuery)
     visit = door.visit(call)
     userid, groupid = _place(visit, query)
-    request = m.History(peerid=userid, groupid=groupid, before=query.before, limit=query.limit)
+    before, limit = given(query.before), given(query.limit)
+    request = m.History(peerid=userid, groupid=groupid, before=before, limit=limit)
     page: m.HistoryAck = ask(visit, request)
     assert isinstance(page.messages, list)
     return answered(Page(page.messages, bool(page.more)))
@@ -90,17 +92,19 @@ def _place(visit: Visit, place: Place) -> tuple[int | None, int | None]:
         BadRequest: it is named by none of the fields, or by several.
         NoSuchUser, NoSuchGroup
     """
-    exactly_one(user=place.user, user_id=place.user_id, group=place.group, group_id=place.group_id)
+    user, user_id = given(place.user), given(place.user_id)
+    group, group_id = given(place.group), given(place.group_id)
+    exactly_one(user=user, user_id=user_id, group=group, group_id=group_id)
     found: m.FoundAck
-    if place.user is not None:
-        found = ask(visit, m.Find(name=place.user))
+    if user is not None:
+        found = ask(visit, m.Find(name=user))
         assert isinstance(found.user, m.UserItem)
         return found.user.id, None
-    if place.group is not None:
-        found = ask(visit, m.Find(groupname=place.group))
+    if group is not None:
+        found = ask(visit, m.Find(groupname=group))
         assert isinstance(found.group, m.FoundGroup)
         return None, found.group.id
-    return place.user_id, place.group_id
+    return user_id, group_id
 
 
 def _key(call: Call) -> str | None:

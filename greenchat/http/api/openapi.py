@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from greenchat import __version__
 from greenchat.http.answers import PROBLEM
-from greenchat.http.api.bodies import Page, Problem
+from greenchat.http.api.bodies import NewMessage, Page, Place, Problem
 from greenchat.http.api.json import JSON
 from greenchat.http.api.table import OPERATIONS, Operation
 from greenchat.http.call import Call, Response, Route
@@ -70,6 +70,7 @@ def _schemas() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     for name in ("OneChatPush", "GroupChatPush"):  # a recalled message has none
         schemas[name]["required"].remove("msg")
+    schemas[NewMessage.__name__]["oneOf"] = [{"required": [name]} for name in Place.__struct_fields__]
     # A discriminator of OpenAPI is a text, and the msgid is a number; ``const`` tells them apart as well.
     schemas[Page.__name__]["properties"]["messages"]["items"].pop("discriminator", None)
     return schemas
@@ -103,15 +104,9 @@ def _parameters(row: Operation) -> Iterator[dict[str, Any]]:
     if row.query is not None:
         properties = msgspec.json.schema(row.query)["$defs"][row.query.__name__]["properties"]
         for name, schema in properties.items():
-            yield {"name": name, "in": "query", "schema": _present(schema)}
+            yield {"name": name, "in": "query", "schema": schema}
     for name, text in row.headers.items():
         yield {"name": name, "in": "header", "description": text, "schema": HEADER_SCHEMAS[name]}
-
-
-def _present(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a field of a query without null: there it is left out instead."""
-    (kept,) = [each for each in schema["anyOf"] if each != {"type": "null"}]
-    return dict(kept)
 
 
 def _answer_of(status: int, kind: type[Struct] | str | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from greenchat.errors import BadRequest
-from greenchat.http.api.bodies import GroupPage, Me, MembersQuery, query_of
+from greenchat.http.api.bodies import GroupPage, Me, MembersQuery, given, query_of
 from greenchat.http.api.door import Door, ask
 from greenchat.http.api.json import answered
 from greenchat.http.call import Call, Response
@@ -25,6 +25,6 @@ def group(door: Door, call: Call) -> Response:
     groupid = int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else 0
     if not 1 <= groupid <= MAX_ID:
         raise BadRequest(f"the id of a group is a number from 1 to {MAX_ID}")
-    request = m.GroupInfo(groupid=groupid, after=query.after or 0, limit=query.limit)
+    request = m.GroupInfo(groupid=groupid, after=given(query.after) or 0, limit=given(query.limit))
     page: m.GroupInfoAck = ask(door.visit(call), request)
     return answered(GroupPage(page.group, page.users, page.more))
