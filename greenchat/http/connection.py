@@ -172,7 +172,8 @@ class HttpConnection:
             if event is not h11.NEED_DATA:
                 return event
             if self._h11.they_are_waiting_for_100_continue:
-                self.stream.write(self._send(h11.InformationalResponse(status_code=100, headers=[])))
+                go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+                self.stream.write(self._send(go_on))
             self._h11.receive_data(self.stream.read(deadline))
 
     def _head(self) -> h11.Request:

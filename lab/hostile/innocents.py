@@ -1,4 +1,4 @@
-"""The innocent clients of an attack: two that chat, and one that reads the menu of an original client."""
+"""The innocent clients of an attack: two that chat, one at the menu of an original client, a browser."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, RemoteDisconnected
 from time import monotonic, sleep
 from typing import Any
 
@@ -101,17 +102,53 @@ class Reader:
             raise LabError(f"somebody at the menu got {answer!r}")
 
 
+class Browser:
+    """Somebody who loads a page again and again, on one connection for as long as the server keeps it."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._connection = HTTPConnection(*address, timeout=DEADLINE)
+
+    def look(self) -> None:
+        """Load the page.
+
+        Raises:
+            LabError: it does not come.
+        """
+        try:
+            answer = self._ask()
+        except (RemoteDisconnected, ConnectionError):  # an idle connection may end: browsers come again
+            answer = self._ask()
+        if answer != 200:
+            raise LabError(f"a browser got {answer}")
+
+    def _ask(self) -> int:
+        try:
+            self._connection.request("GET", "/")
+            response = self._connection.getresponse()
+            response.read()
+        except (OSError, HTTPException):
+            self._connection.close()
+            raise
+        return response.status
+
+    def close(self) -> None:
+        """Go."""
+        self._connection.close()
+
+
 @dataclass
 class Pair:
     """Two innocents that talk: each message arrives once and in order, each heartbeat is answered.
 
     Attributes:
         one, other: they.
-        seconds: until each message was with the other, and each heartbeat answered.
+        seconds: until each message was with the other, each heartbeat answered, each page loaded.
+        browser: somebody who loads a page in each round; None: nobody.
     """
 
     one: Innocent
     other: Innocent
+    browser: Browser | None = None
     seconds: list[float] = field(default_factory=list)
     seq: int = 0
 
@@ -133,6 +170,10 @@ class Pair:
             receiver.send(msgid=12)
             receiver.expect(msgid=12)
             self.seconds.append(monotonic() - began)
+        if self.browser is not None:
+            began = monotonic()
+            self.browser.look()
+            self.seconds.append(monotonic() - began)
 
     def chat(self, seconds: float) -> None:
         """Go on for so long."""
@@ -146,3 +187,5 @@ class Pair:
         """Go."""
         self.one.sock.close()
         self.other.sock.close()
+        if self.browser is not None:
+            self.browser.close()

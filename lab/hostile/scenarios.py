@@ -14,10 +14,10 @@ from greenchat.model.records import SHOWN_MEMBERS, SMALL_GROUP
 from lab import machine
 from lab.fill import Filling, Person
 from lab.hostile.attack import Attacker, attackers
-from lab.hostile.innocents import Innocent, Pair, Reader
+from lab.hostile.innocents import Browser, Innocent, Pair, Reader
 from lab.percentiles import spread
 from lab.servers.node import Node
-from lab.servers.program import LabError, private
+from lab.servers.program import LabError, free_port, private
 from lab.servers.redis import Redis
 
 HELD = ("--exempt", "192.0.2.0/24")
@@ -62,6 +62,7 @@ class Scenario:
         header: that innocents send first.
         tls: True if the server speaks TLS.
         in_cluster: True for a server with a Redis: memberships may have changed at other servers.
+        web: True if the attackers come to the web port, where a third innocent loads a page again and again.
         at_the_menu: True if a user of an original client reads its menu meanwhile, and logs in then.
     """
 
@@ -71,6 +72,7 @@ class Scenario:
     tls: bool = False
     in_cluster: bool = False
     at_the_menu: bool = False
+    web: bool = False
 
 
 def some(count: int, **kwargs: Any) -> Callable[[Scene], list[Attacker]]:
@@ -168,6 +170,40 @@ FLOODS = {
     "heartbeats": '{"msgid":12}\n' * 1_000,
 }
 
+GET = "GET / HTTP/1.1\r\nHost: localhost\r\n"
+
+POST = "POST /hooks/none HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n"
+
+PATIENT = ("--login-timeout", "2")
+"""The head of a request, and its body, have so many seconds."""
+
+WEB = {
+    "web: silent connections": Scenario(some(300), PATIENT, web=True),
+    "web: slow heads": Scenario(some(200, again=GET + "X: " + "x" * 10_000, pace=0.01), PATIENT, web=True),
+    "web: slow bodies": Scenario(some(200, opening=POST, again="x", pace=0.01), PATIENT, web=True),
+    "web: heads never ended": Scenario(some(300, opening=GET + "X: " + "x" * 15_000), web=True),
+    "web: oversized heads": Scenario(
+        some(20, opening=GET + "X: " + "x" * 60_000 + "\r\n\r\n", reads=True, stays=False), web=True
+    ),
+    "web: pipelined, exempt": Scenario(some(5, again=(GET + "\r\n") * 300, reads=True), web=True),
+    "web: pipelined, held": Scenario(some(20, again=(GET + "\r\n") * 300, reads=True), HELD, web=True),
+    "web: pipelined, unread": Scenario(some(20, again=(GET + "\r\n") * 300), web=True),
+    "web: tiny chunks": Scenario(
+        some(
+            20,
+            opening=POST.replace("Content-Length: 60000", "Transfer-Encoding: chunked"),
+            again="1\r\nx\r\n" * 2_000,
+            reads=True,
+        ),
+        web=True,
+    ),
+    "web: connections that go": Scenario(some(50, stays=False), web=True),
+    "web: connections that stay": Scenario(
+        some(300), (*HELD, "--max-connections-per-address", "20"), web=True
+    ),
+}
+"""Attacks on the web port."""
+
 SCENARIOS = {
     "nobody": Scenario(lambda scene: []),
     "silent connections": Scenario(some(300), options=("--login-timeout", "2")),
@@ -194,6 +230,7 @@ SCENARIOS = {
     "megabytes, held": Scenario(to_offline, HELD),
     "strangers to a large group": Scenario(strangers, HELD, in_cluster=True),
     "costly logins, held": Scenario(comes_again, HELD),
+    **WEB,
 }
 """With the sizes of the tests."""
 
@@ -215,6 +252,9 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
         innocents = fill.people(2)
         peers = scenario.peers(Scene(fill, scale))
     options = [*scenario.options, *(certificate(folder) if scenario.tls else ())]
+    web = ("127.0.0.1", free_port()) if scenario.web else None
+    if web:
+        options += ["--web", "{}:{}".format(*web)]
     with ExitStack() as leaving:
         bus = leaving.enter_context(private(Redis)).url() if scenario.in_cluster else "local://"
         server = Node(folder, "target", store, bus, *options)
@@ -222,7 +262,7 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
         leaving.callback(server.stop)
         address = (server.host, server.port)
         one, other = (Innocent(address, each, scenario.header, scenario.tls) for each in innocents)
-        pair = Pair(one, other)
+        pair = Pair(one, other, Browser(web) if web else None)
         leaving.callback(pair.close)
         reader = Reader(address) if scenario.at_the_menu else None
         pair.chat(0.5)
@@ -231,7 +271,7 @@ def run(name: str, folder: Path, seconds: float, scale: int = 1) -> dict[str, An
         calm = spread([second * 1000 for second in pair.seconds])
         pair.seconds.clear()
         try:
-            with attackers(address, peers):
+            with attackers(web or address, peers):
                 pair.chat(seconds)
         except LabError as error:
             raise LabError(f"{error}\n{server.log[-2_000:]}") from None

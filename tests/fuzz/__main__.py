@@ -19,7 +19,7 @@ CORPUS = Path(__file__).parent / "corpus"
 WORK = ROOT / ".fuzz"
 """Inputs that reached something new, kept for the next time; findings; what libFuzzer said."""
 
-SHARES = {"frames": 1, "proxy": 1, "bus": 1, "events": 1, "session": 3, "conversations": 3}
+SHARES = {"frames": 1, "proxy": 1, "bus": 1, "events": 1, "http": 2, "session": 3, "conversations": 3}
 """Each target, and its share of the time: those with a database behind them are slow."""
 
 LIMITS = ("-max_len=4200", "-timeout=20", "-report_slow_units=10", "-rss_limit_mb=1024")
@@ -34,6 +34,19 @@ WORDS = [
     *(b"<token>", b'"phone"', b'"pw"', b"null", b"true", b"NaN", b"1e999"),
     *(b"\\ud800", b"\\u0000", b"%d" % 2**31, b"%d" % 2**63),
     *(LINE, SIGNATURE, b"TCP4 ", b"TCP6 ", b"UNKNOWN", b"\x21\x11", b"\x21\x21"),
+    *(
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\n",
+        b"Content-Length: 3\r\n",
+        b"Connection: ",
+    ),
+    *(
+        b"Transfer-Encoding: chunked\r\n",
+        b"3\r\nabc\r\n",
+        b"0\r\n\r\n",
+        b"Range: bytes=1-",
+        b"X-Forwarded-For: ",
+    ),
     *(b'"src":', b'"epoch":', b'"n":', b'"seen":[', b'"here":[', b'"left":[', b'"leaving":', b'"sizes":['),
 ]
 """What the mutations are made of besides bytes."""

@@ -26,6 +26,7 @@ from greenchat.protocol.proxy import (
 from greenchat.protocol.wire import OtherProtocol
 from greenchat.service.delivery.node_events import decode_event, encode_event
 from greenchat.service.node_session import NodeSession
+from tests.fuzz.http import http
 from tests.fuzz.scene import Conversation, Scene
 from tests.protocol.ear import Ear
 
@@ -198,5 +199,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "bus": bus,
     "events": events,
     "session": session,
+    "http": http,
 }
 """Each target by its name."""
