@@ -23,10 +23,12 @@ from greenchat.network.connection import Connection
 from greenchat.network.outbox import Outbox
 from greenchat.network.tls import TlsSocket
 from greenchat.network.transport import Transport as SocketTransport
+from greenchat.outgoing.sender import Sender
 from greenchat.ports.bus import Bus, BusListener
 from greenchat.ports.cluster import Registry, Transport, TransportListener
 from greenchat.ports.counters import Counters
 from greenchat.ports.friends import FriendsCache
+from greenchat.ports.hooks import HookDevice, HookHost, IncomingHooks, Sink
 from greenchat.ports.peer import Peer
 from greenchat.ports.store import Delivery, Store
 from greenchat.protocol.classic.wire import ClassicWire
@@ -37,7 +39,9 @@ from greenchat.protocol.wire import Opening, Wire
 from greenchat.service.device.flow import Flow
 from greenchat.service.device.receipts import Receipts
 from greenchat.service.device.stream import Stream
+from greenchat.service.incoming import ServiceIncomingHooks
 from greenchat.service.node_session import NodeSession
+from greenchat.service.requests.hosting import HookCaller, HookPeer, ServiceHookHost
 from greenchat.service.requests.messaging import EntryDelivery
 from greenchat.service.session import Session
 from tests.service.fake_bus import FakeBus, FakeCounters, NoCache
@@ -52,7 +56,11 @@ IMPLEMENTATIONS: dict[Any, tuple[type, ...]] = {
     Transport: (RedisTransport,),
     TransportListener: (ClusterBus,),
     Registry: (RedisRegistry,),
-    Peer: (Connection, FakePeer),
+    Sink: (Sender,),
+    HookDevice: (HookCaller,),
+    HookHost: (ServiceHookHost,),
+    IncomingHooks: (ServiceIncomingHooks,),
+    Peer: (Connection, HookPeer, FakePeer),
     SocketTransport: (TlsSocket,),
     Store: (SqlStore,),
     Delivery: (EntryDelivery,),

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import gevent
 from gevent import socket
 
 from greenchat.errors import GreenchatError
@@ -22,6 +23,9 @@ Network = IPv4Network | IPv6Network
 
 MOST = 2_000
 """Characters of a URL at most: as many as the database holds."""
+
+LOOKUP = 10.0
+"""Seconds that the look-up of a name may take."""
 
 PORTS = {"https": 443, "http": 80}
 
@@ -105,9 +109,12 @@ def resolve(destination: Destination, allowed: Iterable[Network]) -> list[str]:
     """
     host, port = destination.host, destination.port
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with gevent.Timeout(LOOKUP):
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise NoDestination(f"{host} has no address") from None
+    except gevent.Timeout:
+        raise NoDestination(f"{host}: no answer from the name server within {LOOKUP:.0f} s") from None
     addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
     for address in addresses:
         if not is_usable(address, allowed):

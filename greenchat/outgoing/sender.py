@@ -40,7 +40,7 @@ from greenchat.model.conversations import entry_name
 from greenchat.model.instants import to_instant, to_seconds
 from greenchat.model.records import Failure, Hook
 from greenchat.outgoing.destination import Network, NoDestination, parse, resolve
-from greenchat.outgoing.post import TOTAL, Answer, NoAnswer, post
+from greenchat.outgoing.post import Answer, NoAnswer, post
 from greenchat.outgoing.signing import signed_headers
 from greenchat.ports.hooks import HookDevice, HookHost, Parcel, Sink
 from greenchat.ports.store import Store
@@ -354,11 +354,7 @@ class Sender(Sink):
 
     def _post(self, id: str, body: bytes) -> Answer:
         destination = parse(self.hook.url, self._terms.allow_http)
-        try:
-            with gevent.Timeout(TOTAL):
-                addresses = resolve(destination, self._terms.allowed)
-        except gevent.Timeout:
-            raise NoDestination(f"{destination.host}: no answer from the name server") from None
+        addresses = resolve(destination, self._terms.allowed)
         return post(destination, addresses, signed_headers(self.hook.secret, id, int(time()), body), body)
 
 
