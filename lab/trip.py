@@ -18,6 +18,7 @@ import argparse  # noqa: E402 - nothing may be imported before it is patched
 import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
+from collections import deque  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -32,6 +33,8 @@ from gevent.threadpool import ThreadPool  # noqa: E402
 import greenchat  # noqa: E402
 from greenchat.config import load  # noqa: E402
 from greenchat.server.app import App  # noqa: E402
+from lab.servers.program import free_port  # noqa: E402
+from lab.websocket import frames_in, masked, upgrade_request  # noqa: E402
 
 PACKAGE = Path(greenchat.__file__).parent
 
@@ -131,33 +134,67 @@ class Person:
 
     def ask(self, answer: int, **request: Any) -> dict[str, Any]:
         """Send a request and return the first frame with the answer's msgid."""
-        self._socket.sendall(json.dumps(request).encode() + b"\n")
+        self.send(json.dumps(request).encode())
         return self.wait(answer)
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame."""
+        self._socket.sendall(frame + b"\n")
 
     def wait(self, msgid: int) -> dict[str, Any]:
         """Return the next frame with this msgid."""
         while True:
-            while b"\n" not in self._unread:
-                self._unread += self._socket.recv(65_536)
-            line, _, self._unread = self._unread.partition(b"\n")
-            frame: dict[str, Any] = json.loads(line)
+            frame: dict[str, Any] = json.loads(self.read())
             if frame["msgid"] == msgid:
                 return frame
 
+    def read(self) -> bytes:
+        """Return the next frame."""
+        while b"\n" not in self._unread:
+            self._unread += self._socket.recv(65_536)
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
 
-def shortest_trip() -> Trip:
-    """Run a server and people, and return the trip with the fewest calls."""
+
+class WebPerson(Person):
+    """The same over WebSocket."""
+
+    def __init__(self, port: int, name: str) -> None:
+        self._frames: deque[bytes] = deque()
+        self._is_open = False
+        super().__init__(port, name)
+
+    def send(self, frame: bytes) -> None:
+        if not self._is_open:
+            self._is_open = True
+            self._socket.sendall(upgrade_request())
+            while b"\r\n\r\n" not in self._unread:
+                self._unread += self._socket.recv(65_536)
+            self._unread = b""
+        self._socket.sendall(masked(frame))
+
+    def read(self) -> bytes:
+        while not self._frames:
+            self._unread += self._socket.recv(65_536)
+            frames, self._unread = frames_in(self._unread)
+            self._frames.extend(payload for _, payload in frames)
+        return self._frames.popleft()
+
+
+def shortest_trip(kind: type[Person] = Person) -> Trip:
+    """Run a server and people of a kind, and return the trip with the fewest calls."""
     recorder = Recorder()
     recorder.install()
     trips: list[Trip] = []
-    with running_server() as port:
+    with running_server() as (tcp, web):
+        port = web if kind is WebPerson else tcp
         done = Event()
         wake = gevent.get_hub().loop.async_()
         wake.start(done.set)
 
         def write() -> None:
             try:
-                trips.extend(_trips(port, recorder))
+                trips.extend(_trips(kind, port, recorder))
             finally:
                 wake.send()
 
@@ -169,17 +206,19 @@ def shortest_trip() -> Trip:
 
 
 @contextmanager
-def running_server() -> Iterator[int]:
-    """Run a server in this process; yields its port."""
+def running_server() -> Iterator[tuple[int, int]]:
+    """Run a server in this process; yields its port, and the one for web clients."""
+    web = free_port()
     with TemporaryDirectory() as folder:
-        app = App(load(["0", "--store", f"sqlite:///{folder}/trip.db", *SETTINGS], {}))
+        options = ["--store", f"sqlite:///{folder}/trip.db", "--web", f"127.0.0.1:{web}"]
+        app = App(load(["0", *options, *SETTINGS], {}))
         app.start(Event())
-        yield int(app.ready_line().split(" store=")[0].rpartition(":")[2])
+        yield int(app.ready_line().split(" store=")[0].rpartition(":")[2]), web
 
 
-def _trips(port: int, recorder: Recorder) -> Iterator[Trip]:
+def _trips(kind: type[Person], port: int, recorder: Recorder) -> Iterator[Trip]:
     sleep = monkey.get_original("time", "sleep")
-    ann, bob = Person(port, "Ann"), Person(port, "Bob")
+    ann, bob = kind(port, "Ann"), kind(port, "Bob")
     for number in range(WARM + TRIPS):
         sleep(PAUSE)
         recorder.begin()
@@ -191,11 +230,15 @@ def _trips(port: int, recorder: Recorder) -> Iterator[Trip]:
             yield trip
 
 
+WIRES = {"tcp": Person, "websocket": WebPerson}
+
+
 def main() -> None:
     """Print the trip, and as its last line the figures as JSON."""
     about = "Print each Python call of one chat message, and as the last line the figures as JSON."
-    argparse.ArgumentParser(prog="python -m lab.trip", description=about).parse_args()
-    trip = shortest_trip()
+    parser = argparse.ArgumentParser(prog="python -m lab.trip", description=about)
+    parser.add_argument("--wire", choices=WIRES, default="tcp", help="what the two people speak")
+    trip = shortest_trip(WIRES[parser.parse_args().wire])
     for number, step in enumerate(trip.own, 1):
         print(f"{number:4} {step.room:40} {step.name}")
     rooms = len({step.room for step in trip.own})

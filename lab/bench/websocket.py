@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from base64 import b64encode
 
 from lab.bench.loop import Connection, Heard, LoadError, Loop
-
-MASK = b"\xa5\x5a\x3c\xc3"
-"""Of all frames: a random one each would cost the load time, and costs the server the same as this one."""
-
-PING = 0x89
-PONG_FRAME = b"\x8a\x80" + MASK
+from lab.websocket import PING, PONG, TEXT, frames_in, masked, upgrade_request
 
 
 class WebSocketConnection(Connection):
@@ -26,16 +19,10 @@ class WebSocketConnection(Connection):
     def __init__(self, loop: Loop, sock: socket.socket, heard: Heard) -> None:
         super().__init__(loop, sock, heard)
         self._is_open = False
-        key = b64encode(os.urandom(16)).decode()
-        super().send(
-            (
-                "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
-            ).encode()
-        )
+        super().send(upgrade_request())
 
     def send(self, data: bytes) -> None:
-        super().send(b"".join(map(_masked, data.splitlines())))
+        super().send(b"".join(map(masked, data.splitlines())))
 
     def beat(self) -> None:
         """Send nothing: the server asks."""
@@ -48,26 +35,9 @@ class WebSocketConnection(Connection):
             if not head.startswith(b"HTTP/1.1 101 "):
                 raise LoadError(f"no upgrade to WebSocket: {head[:100]!r}")
             self._is_open = True
-        lines: list[bytes] = []
-        at, end = 0, len(data)
-        while end - at >= 2:
-            size, body = data[at + 1], at + 2
-            if size > 125:
-                body += 2 if size == 126 else 8
-                size = int.from_bytes(data[at + 2 : body], "big")
-            if body + size > end:
-                break
-            if data[at] == PING:
-                super().send(PONG_FRAME)
-            else:
-                lines.append(data[body : body + size])
-            at = body + size
-        return b"\n".join([*lines, b""]), data[at:]
-
-
-def _masked(line: bytes) -> bytes:
-    """Return a line of less than 64 KiB as a text frame."""
-    size = len(line)
-    head = bytes((0x81, 0x80 | size)) if size < 126 else b"\x81\xfe" + size.to_bytes(2, "big")
-    mask = int.from_bytes((MASK * (size // 4 + 1))[:size], "big")
-    return head + MASK + (int.from_bytes(line, "big") ^ mask).to_bytes(size, "big")
+        frames, rest = frames_in(data)
+        for opcode, payload in frames:
+            if opcode == PING:
+                super().send(masked(payload, PONG))
+        lines = [payload for opcode, payload in frames if opcode == TEXT]
+        return b"\n".join([*lines, b""]), rest
