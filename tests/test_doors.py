@@ -95,7 +95,7 @@ BUS = (
 
 FLOORS = (
     {"errors": Doors(pure=True), "metrics": Doors(pure=True), "model": Doors(pure=True)},
-    {"config": Doors({"errors"}, pure=True)},
+    {"config": Doors({"errors"}, pure=True), "extras": Doors(pure=True)},
     {
         "ports": Doors({"errors", "model"}, pure=True),
         "protocol": Doors({"errors", "model"}, {"msgspec"}, pure=True),
@@ -125,7 +125,7 @@ FLOORS = (
     {"client": Doors({"errors", "protocol", "client/core"})},
     {"client/aio": Doors({"errors", "protocol", "client/core", "client"})},
     {"client/terminal": Doors({"errors", "model", "client", "client/core"}, {"prompt_toolkit"})},
-    {"client/__main__": Doors({"client/terminal"})},
+    {"client/__main__": Doors({"extras", "client/terminal"})},
     {
         "web": Doors(pure=True),
         "outgoing": Doors({"errors", "model", "ports", "metrics"}, {"gevent", "h11"}),

@@ -1,9 +1,15 @@
-"""``python -m greenchat.client HOST PORT``."""
+"""``python -m greenchat.client HOST PORT``, and the command ``greenchat``."""
 
 from __future__ import annotations
 
 import sys
 
-from greenchat.client.terminal.program import main
+from greenchat.extras import refuse
 
-sys.exit(main())
+try:
+    from greenchat.client.terminal.program import main
+except ModuleNotFoundError as error:
+    refuse(error, "terminal")
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,11 @@
 """``python -m greenchat.server PORT``: patch first, then run."""
 
-from gevent import monkey
+try:
+    from gevent import monkey
+except ModuleNotFoundError as error:
+    from greenchat.extras import refuse
+
+    refuse(error, "server")
 
 monkey.patch_all()
 

@@ -1,0 +1,191 @@
+"""The package as users install it: the library with one other package, the programs by their extras."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copytree
+
+import pexpect
+import pytest
+
+from lab import ROOT
+from lab.servers.program import free_port
+from tests.system.server import DEADLINE, Server
+
+SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+
+PATIENCE = 600.0
+"""Seconds that an installation may take."""
+
+
+def clean() -> dict[str, str]:
+    """Return our environment without what leads Python to the checkout."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GREENCHAT"))}
+
+
+def run(*command: object, timeout: float = DEADLINE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*map(str, command)],
+        env=clean(),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def done(*command: object, timeout: float = PATIENCE) -> str:
+    """Run a command that succeeds; return what it printed."""
+    ran = run(*command, timeout=timeout)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def copied(folder: Path) -> Path:
+    """Copy what a build needs, so that it leaves nothing in the checkout."""
+    copy = folder / "sources"
+    copytree(ROOT / "greenchat", copy / "greenchat")
+    for name in SOURCES:
+        (copy / name).write_bytes((ROOT / name).read_bytes())
+    return copy
+
+
+# -- The library alone
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment that has the library and simplejson, and nothing else."""
+    pytest.importorskip("setuptools")
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder / "env")
+    python = folder / "env/bin/python"
+    site = Path(done(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    build = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", str(site)]
+    subprocess.run(build, cwd=copied(folder), check=True, capture_output=True, timeout=PATIENCE)
+    spec = find_spec("simplejson")
+    assert spec
+    assert spec.origin
+    copytree(Path(spec.origin).parent, site / "simplejson")
+    return python
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    running = Server(tmp_path)
+    yield running
+    running.close()
+
+
+THREADS = """
+import sys
+from greenchat.client import Client
+with Client("127.0.0.1", int(sys.argv[1])) as client:
+    me = client.register("threads", "secret")
+    client.login("threads", "secret")
+    print(client.chat(me, "hi").seq)
+"""
+
+ASYNCIO = """
+import asyncio, sys
+from greenchat.client.aio import Client
+async def main():
+    async with Client("127.0.0.1", int(sys.argv[1])) as client:
+        me = await client.register("asyncio", "secret")
+        await client.login("asyncio", "secret")
+        print((await client.chat(me, "hi")).seq)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("program", [THREADS, ASYNCIO])
+def test_a_bot_needs_simplejson_and_nothing_else(bare: Path, server: Server, program: str) -> None:
+    assert done(bare, "-c", program, server.port) == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [("greenchat.server", "gevent", "server"), ("greenchat.client", "prompt_toolkit", "terminal")],
+)
+def test_a_program_says_what_it_lacks(bare: Path, module: str, package: str, extra: str) -> None:
+    ran = run(bare, "-m", module, "--help")
+    said = f"greenchat: the package {package} is missing: pip install 'greenchat[{extra}]' has all of them\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", said)
+
+
+# -- The wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that ``python -m build`` makes."""
+    folder = tmp_path_factory.mktemp("wheel")
+    tools = environment_with_pip(folder / "tools")
+    done(tools / "pip", "install", "-q", "build")
+    done(tools / "python", "-m", "build", "--outdir", folder / "dist", copied(folder))
+    (wheel,) = (folder / "dist").glob("*.whl")
+    return wheel
+
+
+def environment_with_pip(folder: Path) -> Path:
+    """Make an empty environment; return the folder of its commands."""
+    venv.create(folder, with_pip=True)
+    return folder / "bin"
+
+
+@pytest.mark.long
+def test_the_wheel_brings_the_library_and_one_package(wheel: Path, tmp_path: Path) -> None:
+    commands = environment_with_pip(tmp_path / "env")
+    before = packages(commands)
+    done(commands / "pip", "install", "-q", wheel)
+    assert packages(commands) - before == {"greenchat", "simplejson"}
+    assert "greenchat/py.typed" in done(commands / "pip", "show", "--files", "greenchat")
+    done(commands / "python", "-c", "from greenchat.client import Client, aio")
+
+
+@pytest.mark.long
+def test_the_commands_of_the_wheel_work_with_their_extras(wheel: Path, tmp_path: Path) -> None:
+    commands = environment_with_pip(tmp_path / "env")
+    done(commands / "pip", "install", "-q", f"{wheel}[server,terminal]")
+    assert done(commands / "pip", "check") == "No broken requirements found.\n"
+    for command in ("greenchat", "greenchat-server", "greenchat-admin"):
+        assert done(commands / command, "--help").startswith("usage: ")
+    talks(commands, tmp_path)
+
+
+def packages(commands: Path) -> set[str]:
+    """Return the names of the packages that are installed."""
+    listed = done(commands / "pip", "list", "--format", "freeze")
+    return {line.partition("==")[0] for line in listed.split()}
+
+
+def talks(commands: Path, folder: Path) -> None:
+    """Have the installed terminal program register a user at the installed server."""
+    port = free_port()
+    server = subprocess.Popen(
+        [commands / "greenchat-server", str(port), "--store", f"sqlite:///{folder}/chat.db"],
+        env=clean(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout
+        assert " listening on " in server.stdout.readline()
+        program = pexpect.spawn(
+            str(commands / "greenchat"), ["127.0.0.1", str(port)], env=clean(), timeout=DEADLINE
+        )
+        for prompt, answer in (("choice: ", "2"), ("name: ", "ann"), ("password: ", "a long password")):
+            program.expect_exact(prompt)
+            program.sendline(answer)
+        program.expect_exact("your id is 1")
+        program.close(force=True)
+    finally:
+        server.terminate()
+        server.communicate(timeout=DEADLINE)
