@@ -30,6 +30,7 @@ PAGES = [
     "CHANGELOG.md",
     "docs/client.md",
     "docs/protocol.md",
+    "docs/rest.md",
     "docs/authorisation.md",
     "docs/architecture/README.md",
     "docs/deployment.md",

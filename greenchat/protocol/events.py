@@ -21,7 +21,7 @@ from greenchat.model.conversations import entry_name
 from greenchat.model.records import Entry
 from greenchat.protocol.framing import Framing
 from greenchat.protocol.messages import Answer, LoginAck, PresencePush, Push, ReadPush, Request, TypingPush
-from greenchat.protocol.native import FORMS, Native, encode
+from greenchat.protocol.native import FORMS, Native, encode, is_passed_over
 from greenchat.protocol.wire import Fit, Frames, SharedEntry, new_slot
 
 KEEP_ALIVE = b":\n\n"
@@ -66,7 +66,7 @@ class EventStream(Native):
         return (retry(random.randint(*RETRY)) + b"\n" + _event("login", encode(answer)),)
 
     def failed(self, error: RequestError, re: int | None, cid: str | None) -> Frames:
-        return (refusal(error),)
+        return () if is_passed_over(error, re) else (refusal(error),)
 
     def login_room(self, request: Request, ack: LoginAck) -> Fit:
         def fit(entries: list[SharedEntry]) -> list[SharedEntry]:

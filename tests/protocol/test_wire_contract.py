@@ -25,6 +25,7 @@ from greenchat.protocol import messages as m
 from greenchat.protocol.classic.clients import ClassicClients
 from greenchat.protocol.classic.text import MAX_FRAME
 from greenchat.protocol.classic.wire import NUL, ClassicWire
+from greenchat.protocol.events import EVENTS
 from greenchat.protocol.lines import MAX_SERVER_FRAME, NEWLINE
 from greenchat.protocol.native import NATIVE
 from greenchat.protocol.opening import TcpOpening
@@ -127,6 +128,15 @@ SPEAKERS = {
         lambda frames: entries_in([payload_of(frame) + NEWLINE for frame in frames]),
         b'"cid":"c"',
         True,
+    ),
+    "events": Speaker(
+        lambda: EVENTS,
+        LOGIN,
+        MAX_SERVER_FRAME,
+        lambda frame: frame.endswith(b"\n\n") and frame.count(b"\n\n") == 1,
+        lambda frames: entries_in([re.sub(rb"(?m)^id: .*\n|^data: ", b"", frame)[:-1] for frame in frames]),
+        b"",
+        False,
     ),
     "of the page on wires": Speaker(
         lambda: of_the_page("TEXT"),
