@@ -45,10 +45,10 @@ from greenchat.outgoing.signing import signed_headers
 from greenchat.ports.hooks import HookDevice, HookHost, Parcel, Sink
 from greenchat.ports.store import Store
 
-WINDOW = 8
+WINDOW = 32
 """Entries of a conversation in memory."""
 
-MOST = 256
+MOST = 512
 """Entries of a hook in memory; beyond, a conversation has room for one."""
 
 LINES = 1_024
@@ -202,6 +202,11 @@ class Sender(Sink):
         if not self._is_open or (line is None and len(self._lines) >= LINES and not self._drop_idle()):
             return 0
         return WINDOW - held if self._held + WINDOW - held <= MOST else max(0, 1 - held)
+
+    def wants_page(self, conversation: int) -> bool:
+        room = self.room(conversation)
+        line = self._lines.get(conversation)
+        return room >= WINDOW // 2 or (room > 0 and (line is None or not line.parcels))
 
     def take(self, parcel: Parcel) -> None:
         line = self._lines.get(parcel.conversation)

@@ -39,6 +39,9 @@ class Sink(Protocol):
     def room(self, conversation: int) -> int:
         """Return how many more entries of a conversation it takes now.  Does not switch."""
 
+    def wants_page(self, conversation: int) -> bool:
+        """Return True if it has room for so many entries that a page is worth a read.  Does not switch."""
+
     def take(self, parcel: Parcel) -> None:
         """Take the next entry of its conversation; one that it holds already is ignored.
 

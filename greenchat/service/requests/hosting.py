@@ -189,7 +189,7 @@ def _send_backlogs(device: HookCaller, sink: Sink, stream: Stream) -> bool:
     while not stream.is_over and stream.next_to_catch_up() is not None:
         if stream.is_holding or stream.is_reading:
             return False
-        conversation = stream.next_to_catch_up(lambda conversation: sink.room(conversation) > 0)
+        conversation = stream.next_to_catch_up(sink.wants_page)
         if conversation is None:
             sink.wait_room(WAIT)
         else:
