@@ -140,16 +140,22 @@ class Sequencer:
         conversation, seq = entry.conversation, entry.seq
         reached = self._reached.get(conversation)
         last = None if reached is None else reached[0]
+        # Nothing comes before the first entry of all.  On a node that is alone, a session has read the log up
+        # to its login, and every commit since has passed here.
         if last is None and (seq == 1 or self._alone):
             last = seq - 1
         if last is not None and seq <= last:
+            # The same entry again is a duplicate (by the bus and from the log).  Hashes of earlier ones are
+            # not kept, for the memory: there the log decides.
             if seq < last or self.mark(conversation) != hash(entry):
                 self.suspect(conversation, seq)
             return
+        # While there is a gap, ``_drain`` hands out: entries that wait may follow at once.
         if last == seq - 1 and members is not None and conversation not in self._gaps:
             self._hand_out(entry, members, origin)
             return
         known = last is not None and members is not None and self._is_followed(conversation)
+        # Waiting helps against an overtaking only: members and a beginning have to be read in any case.
         patience = PATIENCE if known else 0
         self._gap(conversation, seq, patience).held[seq] = _Held(entry, origin)
         self._drain(conversation)
@@ -162,6 +168,7 @@ class Sequencer:
         if self.last(conversation) < head:
             self._gap(conversation, head, 0)
         elif groupid is not None:
+            # Nothing is missing, but the membership that this node knows may lack the user.
             self._later(0, partial(self._learn, groupid))
 
     def _learn(self, groupid: int) -> None:
@@ -178,6 +185,7 @@ class Sequencer:
     def _gap(self, conversation: int, upto: int, patience: float) -> _Gap:
         gap = self._gaps.get(conversation)
         if gap is None:
+            # One greenlet fills a gap, from its beginning to its end: see ``_fill``.
             gap = self._gaps[conversation] = _Gap()
             self._later(patience, partial(self._fill, conversation))
         gap.upto = max(gap.upto, upto)
@@ -191,6 +199,7 @@ class Sequencer:
                 self._read(conversation, gap)
                 self._drain(conversation)
         except NoSuchGroup:
+            # Deleted: there is nobody left to get the entries.
             del self._gaps[conversation]
         except Busy:
             self._later(TRY_AGAIN, partial(self._fill, conversation))
@@ -208,7 +217,9 @@ class Sequencer:
             upto = gap.upto
             entries = self._store.entries([Span(conversation, last, upto)], PAGE)
             for entry in entries:
+                # The one that arrived is kept: it knows the session that sent it.
                 gap.held.setdefault(entry.seq, _Held(entry, None))
+            # A short page proves that the rest was deleted; a full one says nothing of entries behind it.
             gap.read = upto if len(entries) < PAGE else entries[-1].seq
             if gap.read - last > len(entries):
                 _log.warning("conversation %d: messages after %d were deleted", conversation, last)
@@ -227,6 +238,7 @@ class Sequencer:
         if membership is None or self._reached.get(conversation) != before:
             return  # forgotten, or handed out meanwhile: _fill calls again
         for session, userid, device in sessions:
+            # Race: the session may have ended, and the user left the group, while the cursors were read.
             if session.user == userid and (conversation > 0 or userid in membership):
                 cursor = max(cursors.get((userid, device), 0), membership.get(userid, 0))
                 session.stream.send_upto(conversation, cursor, upto)
@@ -249,6 +261,7 @@ class Sequencer:
                 self._advance(conversation, last)
         for seq in [seq for seq in gap.held if seq <= last]:
             del gap.held[seq]
+        # Not by ``held`` alone: ``upto`` may stem from an event without the entry (``Stored``, a head).
         if last >= gap.upto:
             del self._gaps[conversation]
 
@@ -299,6 +312,7 @@ class Sequencer:
         get = self._hub.get
         if conversation > 0:
             peer = peer_of(conversation, sender)
+            # Notes to oneself go to the other devices below, like any entry of the sender.
             sessions = get(peer, ()) if peer != sender else ()
             if sessions:
                 shared = SharedEntry(entry, peer)
