@@ -18,11 +18,13 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple, Protocol, Self
 
 from lab.servers.node import environment
 from lab.servers.program import free_port
+
+BUSY = 13
 
 DEADLINE = 20.0
 """Seconds that anything may take: generous, because nothing waits for it when all is well."""
@@ -322,6 +324,14 @@ class Client:
     def done(self, msgid: int, **fields: object) -> Frame:
         """Send a request, which succeeds, and return its reply."""
         reply = self.ask(msgid, **fields)
+        assert reply["errno"] == 0, reply
+        return reply
+
+    def insist(self, msgid: int, **fields: object) -> Frame:
+        """Send a request, again while the server is busy, and return its reply; it succeeds."""
+        until = monotonic() + DEADLINE
+        while (reply := self.ask(msgid, **fields))["errno"] == BUSY and monotonic() < until:
+            sleep(0.1)
         assert reply["errno"] == 0, reply
         return reply
 
