@@ -331,12 +331,30 @@ class Proxy:
 
 
 @contextmanager
-def through_a_proxy(url: str, **options: Any) -> Iterator[tuple[SqlStore, Proxy]]:
+def proxied(url: str, **options: Any) -> Iterator[tuple[SqlStore, Proxy]]:
     proxy = Proxy(url)
     with running(proxy.url, **options) as store:
-        store.create_user("ann", "h", NOW)
         yield store, proxy
     proxy.close()
+
+
+@contextmanager
+def through_a_proxy(url: str, **options: Any) -> Iterator[tuple[SqlStore, Proxy]]:
+    with running(url) as patient:  # on a busy machine even this may take longer than SHORT
+        patient.create_user("ann", "h", NOW)
+    with proxied(url, **options) as both:
+        yield both
+
+
+def stay_open(server: socket) -> None:
+    """Let the transaction of a connection stay open for as long as the test takes.
+
+    MariaDB rolls back one that is idle for three seconds (``mysql._SESSION``), which a busy machine may need
+    to do what the COMMIT that is held waits for.
+    """
+    statement = b"\x03SET SESSION idle_transaction_timeout = 0"
+    server.sendall(len(statement).to_bytes(3, "little") + b"\0" + statement)
+    assert server.recv(1 << 16)[4:5] == b"\0"  # OK
 
 
 def log_of(store: SqlStore, conversation: int) -> list[tuple[int, str]]:
@@ -415,6 +433,7 @@ def committed_late(url: str) -> None:
     with through_a_proxy(url, **SHORT) as (store, proxy), running(url) as other:
 
         def hold(client: socket, server: socket, packet: bytes) -> bool:
+            stay_open(server)
             until(lambda: any(b"FOR UPDATE" in packet for packet in proxy.asked))
             gevent.sleep(0.2)  # the look at its locks is on its way: MySQL has no sign for "is waiting now"
             server.sendall(packet)
@@ -454,58 +473,78 @@ def in_doubt_for_long(url: str) -> None:
         assert log_of(store, CHAT) == [(1, "one"), (2, "two")]
 
 
+LEAVING = b'DELETE FROM "GroupUser"'
+
+
 def leave_in_doubt(url: str) -> None:
     """A leaving whose commit is not heard of is found out at once, or it is told that nobody knows."""
-    with through_a_proxy(url, **SHORT) as (store, proxy), running(url) as other:
-        proxy.change = b'DELETE FROM "GroupUser"'
-        store.create_user("bob", "h", NOW)
-        groups = [store.create_group(1, f"g{n}", "", NOW) for n in range(3)]
+    with running(url) as other:
+        for name in ("ann", "bob"):
+            other.create_user(name, "h", NOW)
+        first, second, third = (other.create_group(1, f"g{n}", "", NOW) for n in range(3))
+        with proxied(url) as (store, proxy):
+            proxy.change = LEAVING
+            left_unheard(store, proxy, other, first)
+        with proxied(url, **SHORT) as (store, proxy):
+            proxy.change = LEAVING
+            not_left_unheard(store, proxy, other, second)
+            left_late(store, proxy, other, third, lambda: is_running(url, "FOR UPDATE"))
 
-        def cut_after(client: socket, server: socket, packet: bytes) -> bool:
-            server.sendall(packet)
-            until(lambda: len(other.membership(groups[0])) == 0)
-            client.shutdown(2)
-            return False
 
-        proxy.plan = cut_after
-        store.leave_group(1, groups[0])
+def left_unheard(store: SqlStore, proxy: Proxy, other: SqlStore, group: int) -> None:
+    def cut_after(client: socket, server: socket, packet: bytes) -> bool:
+        server.sendall(packet)
+        until(lambda: len(other.membership(group)) == 0)
+        client.shutdown(2)
+        return False
 
-        def lose(client: socket, server: socket, packet: bytes) -> bool:
-            proxy.refuse = True
-            client.shutdown(2)
-            return False
+    proxy.plan = cut_after
+    store.leave_group(1, group)
+    assert proxy.plan is None
 
-        proxy.plan = lose
-        resolve = uncertain(partial(store.leave_group, 1, groups[1]))
-        try:
-            resolve()
-        except Busy:
-            pass
-        else:
-            raise AssertionError("the database cannot be asked")
-        proxy.refuse = False
-        until_not_busy(resolve)
-        assert other.membership(groups[1]) == {1: 0}  # the look has changed nothing
 
-        go = Event()
+def not_left_unheard(store: SqlStore, proxy: Proxy, other: SqlStore, group: int) -> None:
+    def lose(client: socket, server: socket, packet: bytes) -> bool:
+        proxy.refuse = True
+        client.shutdown(2)
+        return False
 
-        def hold(client: socket, server: socket, packet: bytes) -> bool:
-            proxy.refuse = True
-            client.shutdown(2)
-            assert go.wait(DEADLINE)
-            server.sendall(packet)
-            until(lambda: not other.membership(groups[2]))
-            return False
+    proxy.plan = lose
+    resolve = uncertain(partial(store.leave_group, 1, group))
+    try:
+        resolve()
+    except Busy:
+        pass
+    else:
+        raise AssertionError("the database cannot be asked")
+    proxy.refuse = False
+    until_not_busy(resolve)
+    assert other.membership(group) == {1: 0}  # the look has changed nothing
 
-        proxy.plan = hold
-        resolve = uncertain(partial(store.leave_group, 1, groups[2]))
-        proxy.refuse = False
-        look = gevent.spawn(until_not_busy, resolve)
-        until(lambda: is_running(url, "FOR UPDATE"))
-        assert other.membership(groups[2]) == {1: 0}
-        go.set()
-        look.get(timeout=DEADLINE)
-        assert other.membership(groups[2]) == {}
+
+def left_late(
+    store: SqlStore, proxy: Proxy, other: SqlStore, group: int, is_looking: Callable[[], bool]
+) -> None:
+    go = Event()
+
+    def hold(client: socket, server: socket, packet: bytes) -> bool:
+        stay_open(server)
+        proxy.refuse = True
+        client.shutdown(2)
+        assert go.wait(DEADLINE)
+        server.sendall(packet)
+        until(lambda: not other.membership(group))
+        return False
+
+    proxy.plan = hold
+    resolve = uncertain(partial(store.leave_group, 1, group))
+    proxy.refuse = False
+    look = gevent.spawn(until_not_busy, resolve)
+    until(is_looking)
+    assert other.membership(group) == {1: 0}
+    go.set()
+    look.get(timeout=DEADLINE)
+    assert other.membership(group) == {}
 
 
 def uncertain(change: Callable[[], object]) -> Callable[[], None]:
