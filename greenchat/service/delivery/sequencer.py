@@ -199,8 +199,8 @@ class Sequencer:
                 self._read(conversation, gap)
                 self._drain(conversation)
         except NoSuchGroup:
-            # Deleted: there is nobody left to get the entries.
-            del self._gaps[conversation]
+            # Deleted: there is nobody left to get the entries.  The gap may have been forgotten meanwhile.
+            self._gaps.pop(conversation, None)
         except Busy:
             self._later(TRY_AGAIN, partial(self._fill, conversation))
 

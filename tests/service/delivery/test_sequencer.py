@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from greenchat.model.conversations import of_pair
+from greenchat.errors import NoSuchGroup
+from greenchat.model.conversations import of_group, of_pair
 from greenchat.model.records import Entry
 from greenchat.service.delivery.cache import Cache
 from greenchat.service.delivery.hub import Hub
@@ -60,10 +61,14 @@ class World:
         here: Any = self.session
         hub.add(here, BOB)
         store: Any = self
-        memberships: Any = Cache(lambda groupid: {})
+        memberships: Any = Cache(self.members)
         self.sequencer = Sequencer(
             hub, store, memberships, False, lambda seconds, call: self.later.append(call)
         )
+
+    def members(self, groupid: int) -> dict[int, int]:
+        self.switch("members")
+        raise NoSuchGroup
 
     def cursors(self, conversation: int, devices: object) -> dict[tuple[int, str], int]:
         self.switch("cursors")
@@ -90,6 +95,16 @@ class World:
     def run(self) -> None:
         while self.later:
             self.later.pop(0)()
+
+
+def test_a_group_that_is_gone_may_be_forgotten_while_its_members_are_read() -> None:
+    """A database was set back to before the group was created: both are found out at the same time."""
+    world = World()
+    world.when = "members"
+    world.sequencer.expect(of_group(3), 1)
+    world.meanwhile = lambda: world.sequencer.forget(of_group(3))
+    world.run()
+    assert world.session.got == []
 
 
 @pytest.mark.parametrize("asked", ["head", "cursors"])
