@@ -145,7 +145,7 @@ def test_the_loop_turns_while_a_large_batch_is_told_of(threaded: SqlStore) -> No
 def test_seqs_are_right_past_the_bound_of_heads_that_are_remembered(
     store: SqlStore, database: Faulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("greenchat.data.engine.sqlite.REMEMBERED", 3)
+    monkeypatch.setattr("greenchat.data.engine.sqlite.KNOWN_HEADS", 3)
     for n in range(20):
         sometimes, always = Told(), Told()
         store.append(text(pair(1, 3 + n % 10), 1, "hi"), sometimes)
