@@ -85,7 +85,11 @@ class Flusher:
             except Exception:  # a bug in one must not keep the others from being flushed
                 HANDLER_ERRORS.value += 1
                 logger.exception("a bug in writing to a peer")
-                outbox.owner.close("evicted")
+                self.loop.run_callback(_evict, outbox)  # a bug in this is told by the loop
+
+
+def _evict(outbox: Outbox) -> None:
+    outbox.owner.close("evicted")
 
 
 class _Call(NamedTuple):
