@@ -26,7 +26,7 @@ from lab.servers.program import free_port
 
 BUSY = 13
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds that anything may take: generous, because nothing waits for it when all is well."""
 
 Frame = dict[str, Any]
@@ -208,6 +208,20 @@ class Server:
         lines = self.log.read_text().splitlines()
         strange = [line for line in lines if not any(pattern.fullmatch(line) for pattern in allowed)]
         assert strange == []
+
+    def wait_for_log(self, pattern: str, times: int = 1) -> list[str]:
+        """Wait until the log has so many lines in which a pattern is found, and return them.
+
+        A thread of the server writes its log a moment later: it may lack what is done already, and what a
+        SIGKILL found unwritten it never gets.
+        """
+        until = monotonic() + DEADLINE
+        while True:
+            found = [line for line in self.log.read_text().splitlines() if re.search(pattern, line)]
+            if len(found) >= times:
+                return found
+            assert monotonic() < until, f"{len(found)} of {times} lines with {pattern!r}"
+            select.select([], [], [], 0.02)
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what is in the database."""
