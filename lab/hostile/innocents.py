@@ -12,7 +12,7 @@ from typing import Any
 from lab.fill import Person
 from lab.servers.program import LabError
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds without an answer after which an innocent takes the server for dead."""
 
 FEWEST = 10
