@@ -486,19 +486,29 @@ def test_who_is_silent_and_does_not_read_either_is_evicted(start: Start) -> None
 
 def test_a_server_that_was_stopped_for_long_evicts_nobody(start: Start) -> None:
     """Not even where one missed beat is too many."""
-    interval = 1.2
-    server = start("--heartbeat-interval", interval, "--max-missed", 1, calm=False)
+    interval, admin = 2.0, free_port()
+    options = ("--admin", f"127.0.0.1:{admin}", "--login-timeout", 60)
+    server = start("--heartbeat-interval", interval, "--max-missed", 1, *options, calm=False)
     with join(server, "Ann") as ann, join(server, "Bob") as bob, Client(server) as stranger:
-        for wait in (0.7, 0.6):  # the first tick, at 1, falls into the second: it is stopped between two
+        seen = -1
+        while seen != looks(admin):  # until all have been heard between two looks
+            seen = looks(admin)
             for client in (ann, bob, stranger):
                 client.ask(12)
-            pause(interval * wait)
+        while seen == looks(admin):  # and the second has come: since then nobody has been
+            pause(0.02)
         server.tell(signal.SIGSTOP)
-        pause(interval * 2.5)
+        pause(interval * 1.6)
         server.tell(signal.SIGCONT)
         for client in (ann, bob, stranger):
             assert client.ask(12)["msgid"] == 12
             assert client.frames == []
+
+
+def looks(admin: int) -> int:
+    """Return how often the supervision of heartbeats has looked at the connections."""
+    (count,) = re.findall(r"^greenchat_loop_lag_seconds_count (\d+)", get(admin, "/metrics")[1], re.M)
+    return int(count)
 
 
 def test_a_connection_too_many_is_told_when_to_come_back(start: Start) -> None:

@@ -15,7 +15,7 @@ from gevent.threadpool import ThreadPool
 from greenchat.data.engine import runner
 from greenchat.data.engine.runner import LATE, READS_AT_A_TIME, Greenlets, Threads
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 class Pool(ThreadPool):  # type: ignore[misc]
