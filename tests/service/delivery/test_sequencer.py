@@ -81,10 +81,6 @@ class World:
             hub, store, memberships, False, lambda seconds, call: self.later.append(call)
         )
 
-    def members(self, groupid: int) -> dict[int, int]:
-        self.switch("members")
-        raise NoSuchGroup
-
     def cursors(self, conversation: int, devices: object) -> dict[tuple[int, str], int]:
         self.switch("cursors")
         return {}
@@ -99,6 +95,9 @@ class World:
             meanwhile()
 
     def members(self, groupid: int) -> dict[int, int]:
+        self.switch("members")
+        if self.gone:
+            raise NoSuchGroup
         if self.away:
             self.away -= 1
             raise Busy
