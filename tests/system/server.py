@@ -13,10 +13,11 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple, Protocol, Self
@@ -375,6 +376,26 @@ def join(server: Place, name: str, **options: Any) -> Client:
     client.done(4, name=name, password="pw")
     client.login(name=name, password="pw")
     return client
+
+
+@contextmanager
+def beating(*clients: Client) -> Iterator[None]:
+    """Have clients show that they live during the block: on a busy machine it may take long."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(0.5):
+            for client in clients:
+                with suppress(OSError):  # the test will see that it has ended
+                    client.write(b"\n")  # any byte is a heartbeat, and this one has no answer
+
+    thread = threading.Thread(target=beat, name="beating", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(DEADLINE)
 
 
 def get(port: int, path: str, **headers: str) -> tuple[int, str]:
