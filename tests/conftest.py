@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+from tests import complaints
 from tests.certificates import Authority, Pair
 
 # A deadline per example would be a timed assertion, and this may be a busy machine.
 settings.register_profile("fixed", deadline=None, derandomize=True)
 settings.register_profile("random", deadline=None, print_blob=True)
+
+pytest_runtest_makereport = complaints.pytest_runtest_makereport
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds that a line may take to come."""
 
 

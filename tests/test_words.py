@@ -1,4 +1,4 @@
-"""The rules of CONTRIBUTING.md on words that can be counted, held for every docstring and comment."""
+"""The rules of CONTRIBUTING.md on words that can be counted, held for docstrings, comments and documents."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ HEADLESS = ("What", "Who", "Whose", "That", "Whether", "So", "How", "Where", "Wh
 
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
+PAGES = [
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *[ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "lab/README.md")],
+]
+"""The pages of documentation."""
+
+MOST_IN_PAGES = {"who": 2.0, "what": 3.0}
+"""The same for the pages."""
+
+CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
+
 
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
     """Yield each string that stands as a statement, with its line: docstrings, also of attributes."""
@@ -40,6 +51,12 @@ def comments(source: str) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string.removeprefix("#")
+
+
+def share(text: str, forms: str) -> float:
+    """Return how often one of these words stands in 1,000 words of a text."""
+    found = re.findall(rf"\b({forms})\b", text, re.IGNORECASE)
+    return 1_000 * len(found) / len(re.findall(r"[A-Za-z]+", text))
 
 
 def prose() -> str:
@@ -61,12 +78,18 @@ def test_a_docstring_begins_with_a_verb_or_a_noun() -> None:
     assert headless == []
 
 
-@pytest.mark.parametrize(("word", "forms"), [("who", "who|whose|whom"), ("what", "what")])
+BOTH_WORDS = pytest.mark.parametrize(("word", "forms"), [("who", "who|whose|whom"), ("what", "what")])
+
+
+@BOTH_WORDS
 def test_the_prose_names_actors_and_objects(word: str, forms: str) -> None:
-    text = prose()
-    words = len(re.findall(r"[A-Za-z]+", text))
-    found = len(re.findall(rf"\b({forms})\b", text, re.IGNORECASE))
-    assert 1_000 * found / words <= MOST[word]
+    assert share(prose(), forms) <= MOST[word]
+
+
+@BOTH_WORDS
+def test_the_pages_name_actors_and_objects(word: str, forms: str) -> None:
+    text = " ".join(CODE.sub("", page.read_text(encoding="utf-8")) for page in PAGES)
+    assert share(text, forms) <= MOST_IN_PAGES[word]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ def _local(url: str) -> Backend:
 
 
 def _redis(url: str) -> Backend:
+    # One command connection for all of them, so that a frame goes out after the writes that it tells of
+    # (``ports.cluster``), and a single failure is seen by all.
     server = RedisServer(url)
     commands = Commands(server)
     bus = ClusterBus(RedisTransport(server, commands), RedisRegistry(server, commands))
@@ -55,6 +57,7 @@ def open_backend(url: str) -> Backend:
     Raises:
         ConfigError: no backend has the URL's scheme, or the URL cannot be read; the operator's fault.
     """
+    # Not repeated in the error beyond its scheme: a URL may hold a password.
     scheme = url.partition("://")[0]
     if scheme not in BACKENDS:
         raise ConfigError(f"bus: unknown scheme {scheme!r}; there is {', '.join(BACKENDS)}")

@@ -47,6 +47,7 @@ class Operation(NamedTuple):
     waiter: Waiter
 
 
+# For ``map``: no Python call for each message.
 _MESSAGE: Callable[[Append], NewEntry] = itemgetter(0)
 
 Append = tuple[NewEntry, Delivery]
@@ -145,7 +146,9 @@ class GroupCommit:
     def close(self) -> None:
         """Refuse everything with Busy from now on; the queue is still committed."""
         self._closing = True
+        # Once more, and then they are refused: see ``_put_aside``.
         self._aside_is_due = True
+        # By the comparison that each entry passes in any case.
         self._max_queue = 0
 
     def append(self, message: NewEntry, delivery: Delivery) -> bool:
@@ -154,6 +157,7 @@ class GroupCommit:
         Returns:
             True if the queue was more than half full before.
         """
+        # As in ``queued``, which would be one more call for each message.
         queued = len(self._queue) + len(self._aside)
         if queued >= self._max_queue:
             _refuse(delivery, Busy())
@@ -186,6 +190,7 @@ class GroupCommit:
                 # Clients that were just acknowledged may send again, and be in it too (window 1: + 9 %).
                 self._runner.breathe()
                 self._commit(self._take_aside() if self._aside_is_due else self._take(self._max_batch))
+            # The order of the queue is that of each conversation: nothing may pass a transaction in doubt.
             elif not self._resolve(*self._doubt):
                 return
 
@@ -196,6 +201,7 @@ class GroupCommit:
             entry = self._queue.popleft()
             if isinstance(entry, Operation):
                 batch.operations.append(entry)
+            # Behind those that are aside already: a conversation keeps the order in which its messages came.
             elif self._locked and entry[0].conversation in self._locked:
                 self._set_aside(entry)
             else:
@@ -243,6 +249,7 @@ class GroupCommit:
 
     def _commit(self, batch: Batch) -> None:
         messages = list(map(_MESSAGE, batch.appends))
+        # All of it was set aside.
         if not messages and not batch.operations:
             return
         begun = monotonic()
@@ -271,6 +278,8 @@ class GroupCommit:
                 self._fail_waiting()
                 self._runner.later(LOOK_AGAIN, self._runner.wake)
                 return False
+            # The process ends without knowing.  Busy is right in both cases: the client sends the message
+            # again, and its ``cid`` finds the first seq if it was stored.
             committed = False
         else:
             self._health.well()
@@ -284,6 +293,8 @@ class GroupCommit:
     def _note(self, results: list[Any]) -> None:
         troubled = False
         for result in results:
+            # The batch was committed all the same: this operation alone was undone, for a reason that may hit
+            # the next one too.
             if isinstance(result, TROUBLE):
                 self._health.failed(result)
                 troubled = True
@@ -294,6 +305,8 @@ class GroupCommit:
         told: Iterable[tuple[Append, Outcome]] = zip(batch.appends, outcomes, strict=True)
         if self._locked or Locked in map(type, outcomes):
             told = self._put_aside(batch, outcomes)
+        # Messages before operations, as in the transaction: the answer to a leaving comes after the entries
+        # that were committed before it.
         for place, ((_, delivery), outcome) in enumerate(told, 1):
             if isinstance(outcome, RequestError):
                 _refuse(delivery, outcome)
@@ -305,6 +318,7 @@ class GroupCommit:
             if place % BREATH == 0:
                 self._runner.breathe()
         if batch.appends and batch.since is not None:
+            # Of the first entry, the longest: one observation a batch, not one for each message.
             DELIVERY_SECONDS.observe(monotonic() - batch.since)
         for operation, result in zip(batch.operations, results, strict=True):
             if isinstance(result, TROUBLE):
@@ -376,4 +390,5 @@ def _undo(db: Connection, error: Exception) -> None:
     try:
         run_text(db, "ROLLBACK TO SAVEPOINT operation")
     except DBAPIError:
+        # The savepoint is gone, because the error has rolled back the whole transaction.
         raise error from None

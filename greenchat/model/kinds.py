@@ -61,6 +61,16 @@ KINDS = {kind.name: kind for kind in (TEXT, RECALL)}
 """Each kind by its name."""
 
 
+def target_of(entry: Entry) -> int:
+    """Return the seq of the message that an entry changes, 0 if it changes none."""
+    return 0 if KINDS[entry.kind].change is None else int(entry.body)
+
+
+def changed(target: Entry, kind: str) -> Entry:
+    """Return a message as an entry of some kind leaves it: a recall, without its text."""
+    return Entry(**{**target._asdict(), **(KINDS[kind].change or {})})
+
+
 def is_recalled(entry: Entry) -> bool:
     """Return True if an entry is a message that was recalled."""
     return KINDS[entry.kind].is_message and not entry.body

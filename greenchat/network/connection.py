@@ -402,14 +402,13 @@ class Connection(Peer, Owner, Stranger):
             log_end(self.address, user, reason, self.opened)
 
     def _leave(self, reason: str) -> int | None:
-        if self._opening is not None and not self._eof and not self.outbox.lost:
-            self._opening.ended()
         session, self.session = self.session, None
-        if session is None:
-            return None
-        user = session.user
+        user = None if session is None else session.user
         try:
-            session.closed(reason)
+            if session is not None:
+                session.closed(reason)
+            if self._opening is not None and not self._eof and not self.outbox.lost:
+                self._opening.ended()
         except Exception:
             HANDLER_ERRORS.value += 1
             logger.exception("%s: a bug in the end of a session", self.address)

@@ -97,10 +97,11 @@ class Heartbeat:
         """
         passed, due = now - self._last, self._interval / self._ticks
         LOOP_LAG.observe(max(0.0, passed - due))
-        self._late |= passed > LATE * due
+        late = passed > LATE * due
+        self._late |= late
         self._last = now
         self._tick = (self._tick + 1) % self._ticks
-        beat, late = self._tick == 0, self._late
+        beat, beat_late = self._tick == 0, self._late  # a beat counts for all ticks since the one before
         if beat:
             self._late = False
         for connection in self._connections:
@@ -119,7 +120,7 @@ class Heartbeat:
                     if self._silent is not None:
                         self._silent.remove(connection)
                 if beat:
-                    self._check_beat(connection, late)
+                    self._check_beat(connection, beat_late)
 
     def _check_beat(self, connection: Connection, late: bool) -> None:
         if connection.reader.heard:

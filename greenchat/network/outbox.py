@@ -76,6 +76,7 @@ class Flusher:
 
     def flush(self) -> None:
         """Write the frames of the dirty outboxes; the loop calls this at the end of a turn."""
+        # Taken first: a callback that sends makes its outbox dirty for the next turn.
         dirty, self.dirty = self.dirty, []
         for outbox in dirty:
             try:
@@ -84,7 +85,11 @@ class Flusher:
             except Exception:  # a bug in one must not keep the others from being flushed
                 HANDLER_ERRORS.value += 1
                 logger.exception("a bug in writing to a peer")
-                outbox.owner.close("evicted")
+                self.loop.run_callback(_evict, outbox)  # a bug in this is told by the loop
+
+
+def _evict(outbox: Outbox) -> None:
+    outbox.owner.close("evicted")
 
 
 class _Call(NamedTuple):
@@ -189,10 +194,12 @@ class Outbox:
         MUST NOT block, switch, reorder or raise.  Every delivery passes here.  The high-water
         mark is compared before the frame is counted, so that one frame of any size always fits.
         """
+        # One comparison for all rare cases: the limits of a closed and of a paced outbox are negative.
         if self.unsent > self._limit and not self._make_room(frame):
             return
         self.unsent += len(frame)
         frames = self._frames
+        # If frames wait, this outbox is dirty already, or a watcher writes it.
         if not frames:
             flusher = self._flusher
             if not flusher.dirty:
@@ -202,6 +209,7 @@ class Outbox:
 
     def send_last(self, frame: bytes) -> None:
         """Queue the peer's last words, which are never over the limit."""
+        # Full to the byte: this frame fits, as the limit is compared before it is counted; the next does not.
         self._limit = self.unsent
         self.send(frame)
 
@@ -227,6 +235,7 @@ class Outbox:
             True if the connection still stands.
         """
         if self.pacer:
+            # First the pacer, then the socket: the pacer's frames come into the queue one by one.
             handed_out = Event()
             self.pacer.when_empty(handed_out.set)
             handed_out.wait()
@@ -285,6 +294,7 @@ class Outbox:
         frames = self._frames
         is_behind = False
         while frames and not is_behind:
+            # Nearly always all of them: then the list is joined as it is.
             batch = frames if self.unsent <= BATCH else frames[: self._fewest(BATCH)]
             data = b"".join(batch)
             try:
@@ -298,6 +308,7 @@ class Outbox:
             SENT_BYTES.value += sent
             self.unsent -= sent
             self.written += sent
+            # A short count means a full buffer: another ``send`` would only raise BlockingIOError.
             if sent < len(data):
                 self._take_out(sent)
                 is_behind = True
@@ -331,6 +342,7 @@ class Outbox:
         SENT_FRAMES.value += count
         del frames[:count]
         if sent:
+            # A view: no copy of the rest, and a sign that the frame is begun (see ``cut_off``).
             frames[0] = memoryview(frames[0])[sent:]
 
     def fail(self, error: OSError) -> None:
@@ -360,9 +372,11 @@ class Outbox:
         """
         EVICTIONS.values["slow_consumer"] += 1
         is_begun = bool(self._frames) and isinstance(self._frames[0], memoryview)
+        # TLS has encrypted the bytes in flight already, and takes nothing else before them.
         self._drop_frames(keep=max(is_begun, self._fewest(self._sock.in_flight)))
         if not self._frames:
             self._end_backlog()
+        # Before ``seal``, so that BYE is still taken.
         self.owner.overflowed()
         self.seal()  # the connection may have been closed before
 
@@ -397,6 +411,7 @@ class Outbox:
             self.pacer.add(frame)
             return False
         self.flush()
+        # The frames of this turn had not been offered to the socket: only their rest counts as a backlog.
         if self.unsent > self._limit != CLOSED:
             self.cut_off()
         return self._limit != CLOSED
@@ -410,6 +425,7 @@ class Outbox:
     def _end_backlog(self) -> None:
         if self._backlog is not None:
             self._backlog.watcher.stop()
+            # libev keeps a watcher, and what it refers to, until it is closed.
             self._backlog.watcher.close()
             self._backlog = None
             self.is_behind = False

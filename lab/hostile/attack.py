@@ -15,7 +15,7 @@ from time import monotonic
 from lab.machine import raise_file_limit
 from lab.servers.program import LabError
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds after which attackers that have not ended are killed."""
 
 TURN = 0.01

@@ -13,11 +13,14 @@ from typing import Any
 from lab.fill import Person
 from lab.servers.program import LabError
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds without an answer after which an innocent takes the server for dead."""
 
 FEWEST = 10
 """Rounds that the innocents chat at least, however slow that is."""
+
+BEAT = 1.0
+"""Seconds without an answer after which an innocent shows that it lives, as any client does."""
 
 PAUSE = 0.1
 """Seconds between two rounds: an innocent makes 30 requests a second, fewer than the limit."""
@@ -28,9 +31,11 @@ class Innocent:
 
     Attributes:
         welcome: the answer to the login.
+        together: the innocents that wait when this one does.
     """
 
     def __init__(self, address: tuple[str, int], person: Person, header: str = "", tls: bool = False) -> None:
+        self.together = [self]
         self.id = person.id
         sock = socket.create_connection(address, DEADLINE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -39,6 +44,7 @@ class Innocent:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             sock = context.wrap_socket(sock)
+        sock.settimeout(BEAT)
         self.sock = sock
         self._buffer = b""
         self.send(msgid=1, id=person.id, token=person.token)
@@ -56,11 +62,16 @@ class Innocent:
         Raises:
             LabError: there is none.
         """
+        until = monotonic() + DEADLINE
         while b"\n" not in self._buffer:
             try:
                 data = self.sock.recv(65_536)
             except TimeoutError:
-                raise LabError("an innocent hears nothing") from None
+                if monotonic() > until:
+                    raise LabError("an innocent hears nothing") from None
+                for innocent in self.together:
+                    innocent.sock.sendall(b"\n")  # any byte is a heartbeat, and this one has no answer
+                continue
             if not data:
                 raise LabError("an innocent was thrown out")
             self._buffer += data
@@ -151,6 +162,9 @@ class Pair:
     browser: Browser | None = None
     seconds: list[float] = field(default_factory=list)
     seq: int = 0
+
+    def __post_init__(self) -> None:
+        self.one.together = self.other.together = [self.one, self.other]
 
     def round(self) -> None:
         """Say something each, and let both hearts beat.

@@ -17,6 +17,10 @@ from lab.record import Record, of_pair
 from lab.servers.program import LOOK_AGAIN, LabError
 
 REG, ADD_FRIEND, CREATE_GROUP, ADD_GROUP = 4, 7, 8, 9
+BUSY = 13
+
+PATIENCE = 15.0
+"""Seconds for which a request is sent again while the server is busy."""
 
 FRIENDS = (-1, 1, 5, 11)
 """The friends of a user: those so many places further in the ring."""
@@ -216,20 +220,26 @@ def wait(until: Callable[[], object], name: str, deadline: float = 30.0) -> floa
 
 
 async def _ask(place: Place, *requests: Frame) -> Frame:
-    """Send requests on a connection of their own, and return the last reply."""
+    """Send requests on a connection of their own, each again while it is busy, and return the last reply."""
     reader, writer = await asyncio.open_connection(place.host, place.port, limit=LIMIT)
-    reply: Frame = {}
+    patience = monotonic() + PATIENCE
     try:
         for request in requests:
-            writer.write(json.dumps({**request, "cid": "setup"}).encode() + b"\n")
-            while reply.get("cid") != "setup":
-                reply = json.loads(await reader.readline())
-            if reply["errno"]:
-                raise LabError(f"{request} got {reply}")
-            done, reply = reply, {}
+            while (reply := await _reply(reader, writer, request))["errno"]:
+                if reply["errno"] != BUSY or monotonic() > patience:
+                    raise LabError(f"{request} got {reply}")
+                await asyncio.sleep(LOOK_AGAIN)
     finally:
         writer.close()
-    return done
+    return reply
+
+
+async def _reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Frame) -> Frame:
+    writer.write(json.dumps({**request, "cid": "setup"}).encode() + b"\n")
+    while True:
+        reply: Frame = json.loads(await reader.readline())
+        if reply.get("cid") == "setup":
+            return reply
 
 
 async def _on_the_loop(calls: Iterable[Callable[[], None]]) -> None:

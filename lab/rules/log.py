@@ -129,18 +129,24 @@ def connections_bring_each_seq_once_and_in_order(evidence: Evidence) -> Iterator
 
 
 def none_is_skipped(evidence: Evidence) -> Iterator[Violation]:
-    """A device that gets seq n got n-1 before it, on that connection or an earlier one, or sent it itself."""
+    """A device that gets seq n got n-1 before it, on that connection or another one, or sent it itself."""
     for record in evidence.records:
         has: set[Place] = set(evidence.own[record.user, record.device])
-        for number, link in enumerate(record.connections, 1):
-            for arrival in link.arrivals:
-                before = arrival.conversation, arrival.seq - 1
-                if arrival.conversation not in record.conversations:
-                    continue  # see access.none_is_missing_inside_a_membership
-                if arrival.seq > 1 and before not in has:
-                    text = f"{record}: got {_name(arrival)} on connection {number} ({link.node}) first"
-                    yield Violation(REORDERED, text)
-                has.add((arrival.conversation, arrival.seq))
+        # By time: of two logins at once, each may bring entries that the other has not, for a while.
+        arrivals = [
+            (arrival.at, number, arrival)
+            for number, link in enumerate(record.connections, 1)
+            for arrival in link.arrivals
+        ]
+        for _, number, arrival in sorted(arrivals, key=lambda one: one[:2]):
+            before = arrival.conversation, arrival.seq - 1
+            if arrival.conversation not in record.conversations:
+                continue  # see access.none_is_missing_inside_a_membership
+            if arrival.seq > 1 and before not in has:
+                node = record.connections[number - 1].node
+                text = f"{record}: got {_name(arrival)} on connection {number} ({node}) first"
+                yield Violation(REORDERED, text)
+            has.add((arrival.conversation, arrival.seq))
 
 
 def everybody_has_everything(evidence: Evidence) -> Iterator[Violation]:

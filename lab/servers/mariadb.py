@@ -42,6 +42,7 @@ class MariaDb(Program):
                 "--no-defaults",
                 f"--user={_user()}",
                 f"--datadir={self.folder / 'data'}",
+                self._own_temporary_folder,
                 f"--socket={self.folder / 'sock'}",
                 f"--pid-file={self.folder / 'pid'}",
                 f"--port={self.port}",
@@ -106,6 +107,7 @@ class MariaDb(Program):
                     "--no-defaults",
                     f"--user={_user()}",
                     f"--datadir={self.folder / 'data'}",
+                    self._own_temporary_folder,
                     "--auth-root-authentication-method=normal",
                     "--skip-test-db",
                     "--skip-name-resolve",
@@ -124,6 +126,11 @@ class MariaDb(Program):
             f"CREATE USER chat@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'",
             "GRANT ALL ON `chat%`.* TO chat@'127.0.0.1'",
         )
+
+    @property
+    def _own_temporary_folder(self) -> str:
+        # A server that starts deletes all temporary tables there, those of other servers too.
+        return f"--tmpdir={self.folder}"
 
     def _answers(self) -> bool:
         try:

@@ -64,6 +64,6 @@ def peer(server: FakeServer, client: Client, run: Any) -> Peer:
     login = run(client.login, "ann", "secret")
     accepted = server.accept()
     accepted.welcome()
-    assert login.result(10).id == 1
-    assert next(client.pushes(10)).kind == "connected"  # type: ignore[union-attr]
+    assert login.result(60).id == 1
+    assert next(client.pushes(60)).kind == "connected"  # type: ignore[union-attr]
     return accepted

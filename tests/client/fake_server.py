@@ -11,7 +11,7 @@ from typing import Any
 
 from greenchat.protocol.messages import MsgId
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 """Seconds after which a test that waits has failed."""
 
 TIME = "2026-11-23T05:20:00.123Z"

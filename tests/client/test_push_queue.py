@@ -22,7 +22,7 @@ Run = Callable[..., Future[Any]]
 
 def next_message(client: Client) -> Message:
     """Take the next message, passing over events."""
-    return next(push for push in client.pushes(10) if isinstance(push, Message))
+    return next(push for push in client.pushes(60) if isinstance(push, Message))
 
 
 def received_until_the_end(peer: Peer) -> list[int]:
@@ -45,7 +45,7 @@ def test_what_the_program_failed_on_is_not_acknowledged_and_comes_again(
     def fail_on_the_second(client: Client) -> None:
         with client:
             client.login("ann", "secret")
-            for push in client.pushes(10):
+            for push in client.pushes(60):
                 if isinstance(push, Message) and push.seq == 2:
                     raise RuntimeError("a bug of the application")
 
@@ -70,7 +70,7 @@ def test_a_with_block_that_ends_in_order_acknowledges_the_last(
     peer.welcome(offlinemsg=[chat_from(2, 1)])
     assert received_until_the_end(peer) == [1]
     peer.close()
-    taking.result(10)
+    taking.result(60)
 
 
 def test_each_thread_answers_for_what_it_took(client: Client, peer: Peer) -> None:
@@ -107,9 +107,9 @@ def test_what_a_callback_failed_on_comes_again_at_the_next_login_and_stalls_noth
         login = run(client.login, "ann", "secret")
         peer = server.accept()
         peer.welcome()
-        login.result(10)
+        login.result(60)
         peer.send(chat_from(2, 1), chat_from(2, 2, "bad"), chat_from(2, 3), chat_from(3, 1))
-        assert [failing.got.get(timeout=10) for _ in range(4)] == [(2, 1), (2, 2), (2, 3), (3, 1)]
+        assert [failing.got.get(timeout=60) for _ in range(4)] == [(2, 1), (2, 2), (2, 3), (3, 1)]
         marks = {
             frame["peerid"]: frame["seq"] for frame in (peer.get(MsgId.RECEIVED), peer.get(MsgId.RECEIVED))
         }
@@ -119,7 +119,7 @@ def test_what_a_callback_failed_on_comes_again_at_the_next_login_and_stalls_noth
         peer.cut()
         peer = server.accept()
         peer.welcome(offlinemsg=[chat_from(2, 2, "bad"), chat_from(2, 3), chat_from(2, 4)])
-        assert [failing.got.get(timeout=10) for _ in range(2)] == [(2, 2), (2, 4)]
+        assert [failing.got.get(timeout=60) for _ in range(2)] == [(2, 2), (2, 4)]
         while peer.get(MsgId.RECEIVED)["seq"] != 4:
             pass
         server.close()
@@ -130,10 +130,10 @@ def test_what_was_queued_when_the_login_ended_comes_at_the_next(client: Client, 
     assert next_message(client).seq == 1
     logout = run(client.logout)
     peer.ack(peer.get(MsgId.LOGINOUT))
-    logout.result(10)
+    logout.result(60)
     login = run(client.login, "ann", "secret")
     peer.welcome(offlinemsg=[chat_from(2, 1), chat_from(2, 2)])
-    login.result(10)
+    login.result(60)
     assert next_message(client).seq == 2, "1 is still in this thread's hands"
     client.acknowledge()
     while peer.get(MsgId.RECEIVED)["seq"] != 2:
@@ -157,5 +157,5 @@ def test_a_forked_child_that_ends_does_not_cut_the_parent(client: Client, peer: 
     assert os.waitpid(child, 0)[1] == 0
     chat = run(client.chat, 2, "still here")
     peer.stored(peer.get(MsgId.ONE_CHAT), 1)
-    assert chat.result(10).seq == 1
+    assert chat.result(60).seq == 1
     assert not [push for push in client.pushes(0) if isinstance(push, ConnectionEvent)]

@@ -29,7 +29,7 @@ BOB = {"id": 2, "name": "bob", "state": "online"}
 def events(client: Client, last: str) -> list[Any]:
     """Return the pushes up to the event of this kind."""
     seen: list[Any] = []
-    for push in client.pushes(10):
+    for push in client.pushes(60):
         seen.append(push)
         if isinstance(push, ConnectionEvent) and push.kind == last:
             return seen
@@ -40,7 +40,7 @@ def test_comes_back_by_token_with_the_same_device(server: FakeServer, client: Cl
     login = run(client.login, "ann", "secret", device="phone")
     peer = server.accept()
     peer.welcome(token="T1")
-    login.result(10)
+    login.result(60)
     peer.cut()
     peer = server.accept()
     again = peer.welcome(token="T2", friends=[{"id": 2, "name": "bob", "state": "offline"}])
@@ -67,7 +67,7 @@ def test_a_message_whose_ack_was_lost_is_sent_again_under_its_cid(
     again = peer.get(MsgId.ONE_CHAT)
     assert again == first
     peer.stored(again, 1)
-    assert chat.result(10).seq == 1
+    assert chat.result(60).seq == 1
     peer.send(chat_from(2, 2))
     pushes = [push for push in client.pushes(0.05) if not isinstance(push, ConnectionEvent)]
     assert [push.seq for push in pushes if isinstance(push, Message)] == [2]
@@ -98,7 +98,7 @@ def test_messages_of_a_conversation_are_sent_again_in_their_order(
         request = peer.get(MsgId.ONE_CHAT)
         assert (request["cid"], request["msg"]) == (cid, str(seq))
         peer.stored(request, seq)
-        assert call.result(10).seq == seq
+        assert call.result(60).seq == seq
 
 
 def queued(client: Client, run: Run, text: str, cid: str) -> Future[Any]:
@@ -131,20 +131,20 @@ def test_a_busy_server_is_asked_again_and_nothing_overtakes(client: Client, peer
     request = peer.get(MsgId.ONE_CHAT)
     assert request["cid"] == "second"
     peer.stored(request, 8)
-    assert [call.result(10).seq for call in (first, second, other)] == [7, 8, 7]
+    assert [call.result(60).seq for call in (first, second, other)] == [7, 8, 7]
 
 
 def test_the_wait_that_a_rate_limit_asks_for_is_kept(client: Client, peer: Peer, run: Run) -> None:
-    chat = run(client.chat, 2, "too fast", timeout=5)
+    chat = run(client.chat, 2, "too fast", timeout=60)
     peer.refuse(peer.get(MsgId.ONE_CHAT), 11, "rate_limited", retry_after=3600)
     peer.send(chat_from(3, 1))
-    next(client.pushes(10))
+    next(client.pushes(60))
     found = run(client.find_user, "bob")
     peer.ack(peer.get(MsgId.FIND), user=BOB)
-    found.result(10)
+    found.result(60)
     client.close()
     with pytest.raises(errors.Disconnected):
-        chat.result(10)
+        chat.result(60)
 
 
 def test_a_refused_message_lets_the_next_pass(client: Client, peer: Peer, run: Run) -> None:
@@ -153,9 +153,9 @@ def test_a_refused_message_lets_the_next_pass(client: Client, peer: Peer, run: R
     second = run(client.chat, 2, "2")
     peer.refuse(request, 10, "blocked")
     with pytest.raises(errors.Blocked):
-        first.result(10)
+        first.result(60)
     peer.stored(peer.get(MsgId.ONE_CHAT), 1)
-    assert second.result(10).seq == 1
+    assert second.result(60).seq == 1
 
 
 def test_what_must_not_be_repeated_fails_and_what_may_is_asked_again(
@@ -167,22 +167,22 @@ def test_what_must_not_be_repeated_fails_and_what_may_is_asked_again(
     peer.get(MsgId.FIND)
     peer.cut()
     with pytest.raises(ConnectionLost):
-        group.result(10)
+        group.result(60)
     late = run(client.create_group, "h")
     peer = server.accept()
     peer.welcome()
     seen = {frame["msgid"]: frame for frame in (peer.next_request(), peer.next_request())}
     peer.ack(seen[MsgId.FIND], user=BOB)
     peer.ack(seen[MsgId.CREATE_GROUP], groupid=6)
-    assert found.result(10) == BOB
-    assert late.result(10) == 6
+    assert found.result(60) == BOB
+    assert late.result(60) == 6
 
 
 def test_what_was_shown_is_not_shown_again_but_acknowledged_again(
     server: FakeServer, client: Client, peer: Peer
 ) -> None:
     peer.send(chat_from(2, 1), chat_from(2, 2))
-    assert [push.seq for push in islice(client.pushes(10), 2)] == [1, 2]  # type: ignore[union-attr]
+    assert [push.seq for push in islice(client.pushes(60), 2)] == [1, 2]  # type: ignore[union-attr]
     client.acknowledge()
     while peer.get(MsgId.RECEIVED)["seq"] != 2:
         pass
@@ -191,7 +191,7 @@ def test_what_was_shown_is_not_shown_again_but_acknowledged_again(
     peer.welcome(offlinemsg=[chat_from(2, 1), chat_from(2, 2), chat_from(2, 3)])
     assert [push.kind for push in events(client, "back")] == ["lost", "back"]
     assert peer.get(MsgId.RECEIVED)["seq"] == 2
-    assert next(client.pushes(10)).seq == 3  # type: ignore[union-attr]
+    assert next(client.pushes(60)).seq == 3  # type: ignore[union-attr]
     client.acknowledge()
     assert peer.get(MsgId.RECEIVED)["seq"] == 3
 
@@ -206,12 +206,12 @@ def test_a_refused_token_is_told_and_ends_it(
     peer.refuse(peer.get(MsgId.LOGIN), 1, "bad_credentials", msgid=2)
     assert events(client, "ended")[-1].reason == "bad_credentials"
     with pytest.raises(errors.Disconnected, match="bad_credentials"):
-        chat.result(10)
+        chat.result(60)
     with pytest.raises(errors.Disconnected, match="bad_credentials"):
         client.find_user("bob")
     login = run(client.login, "ann", "secret")
     server.accept().welcome()
-    assert login.result(10).id == 1
+    assert login.result(60).id == 1
 
 
 def test_a_server_too_busy_for_the_token_is_asked_later(
@@ -246,7 +246,7 @@ def renewing(new: New, server: FakeServer, run: Run) -> Iterator[tuple[Client, P
         login = run(client.login, "ann", "secret")
         peer = server.accept()
         peer.welcome(heartbeat={"interval": 0.05, "max_missed": 500})
-        login.result(10)
+        login.result(60)
         yield client, peer
 
 
@@ -257,16 +257,16 @@ def test_an_aged_token_is_renewed_and_no_request_notices(new: New, server: FakeS
         for _ in range(4):
             assert first.get(MsgId.HEARTBEAT), "it left while a request was under way"
         first.ack(request, groupid=6)
-        assert group.result(10) == 6
+        assert group.result(60) == 6
         left = run(first.echo)
         peer = server.accept()
         late = run(client.create_group, "h")
         assert not left.done(), "it ended the first connection before the second took over"
         again = peer.welcome(token="T2")
         assert (again["token"], again["force"]) == ("T1", True)
-        left.result(10)
+        left.result(60)
         peer.ack(peer.get(MsgId.CREATE_GROUP), groupid=7)
-        assert late.result(10) == 7
+        assert late.result(60) == 7
         seen = events(client, "renewed")
         assert [push.kind for push in seen] == ["connected", "renewed"]
         assert seen[-1].login.token == "T2"
@@ -283,8 +283,8 @@ def test_a_logout_during_a_renewal_ends_the_token(new: New, server: FakeServer, 
             logout.result(0.05)  # it waits for the connection
         peer.welcome()
         peer.ack(peer.get(MsgId.LOGINOUT))
-        logout.result(10)
-        left.result(10)
+        logout.result(60)
+        left.result(60)
         assert client.login_info is None
 
 
@@ -293,7 +293,7 @@ def test_a_renewal_that_fails_goes_on_as_a_lost_connection(new: New, server: Fak
         left = run(first.echo)
         peer = server.accept()
         peer.refuse(peer.get(MsgId.LOGIN), 13, "busy", msgid=2)
-        left.result(10)
+        left.result(60)
         server.accept().welcome()
         assert [push.kind for push in events(client, "back")] == ["connected", "lost", "back"]
         server.close()
@@ -309,11 +309,11 @@ def test_a_bye_that_means_stay_away_ends_it(
     assert peer.at_end()
     assert [push.reason for push in events(client, "ended")] == [reason]
     with pytest.raises(errors.Disconnected, match=reason):
-        chat.result(10)
+        chat.result(60)
     assert (client.online, client.login_info) == (False, None)
     login = run(client.login, "ann", "secret")
     server.accept().welcome()
-    login.result(10)
+    login.result(60)
 
 
 def test_the_wait_that_a_bye_asks_for_is_kept(server: FakeServer, client: Client, peer: Peer) -> None:
@@ -327,7 +327,7 @@ def test_the_wait_that_a_bye_asks_for_is_kept(server: FakeServer, client: Client
 
 def test_attempts_go_on_while_the_server_is_away(server: FakeServer, client: Client, peer: Peer) -> None:
     server.close()
-    kinds = [push.kind for push in islice(client.pushes(10), 4)]  # type: ignore[union-attr]
+    kinds = [push.kind for push in islice(client.pushes(60), 4)]  # type: ignore[union-attr]
     assert kinds == ["lost", "retry", "retry", "retry"]
     assert not client.online
     assert client.login_info
@@ -347,7 +347,7 @@ def test_a_server_that_gives_no_sign_of_life_is_left(server: FakeServer, client:
     login = run(client.login, "ann", "secret")
     silent = server.accept()
     silent.welcome(heartbeat={"interval": 0.02, "max_missed": 1})
-    login.result(10)
+    login.result(60)
     server.accept().welcome()
     assert events(client, "back")[1].reason == "the server gave no sign of life"
     assert silent.at_end()
@@ -377,7 +377,7 @@ def test_close_while_coming_back_is_prompt(new: New, server: FakeServer, run: Ru
     login = run(client.login, "ann", "secret")
     peer = server.accept()
     peer.welcome()
-    login.result(10)
+    login.result(60)
     peer.cut()
     events(client, "lost")
     client.close()
@@ -387,7 +387,7 @@ def test_close_while_coming_back_is_prompt(new: New, server: FakeServer, run: Ru
 def test_a_new_password_brings_a_new_token(server: FakeServer, client: Client, peer: Peer, run: Run) -> None:
     changed = run(client.change_password, "old", "new")
     peer.ack(peer.get(MsgId.CHANGE_PASSWORD), token="T9")
-    changed.result(10)
+    changed.result(60)
     peer.cut()
     assert server.accept().welcome()["token"] == "T9"
 
@@ -405,7 +405,7 @@ def test_a_timed_out_message_that_was_not_sent_never_is(
     request = peer.get(MsgId.ONE_CHAT)
     assert request["msg"] == "kept"
     peer.stored(request, 1)
-    assert kept.result(10).conversation == with_user(2)
+    assert kept.result(60).conversation == with_user(2)
 
 
 GREEN = """
@@ -431,8 +431,8 @@ serving = gevent.spawn(serve)
 with Client("127.0.0.1", server.port, backoff=Backoff(0.05, 0.05)) as client:
     client.login("ann", "secret")
     print(client.chat(2, "hi").seq)
-    print(next(push.text for push in client.pushes(10) if isinstance(push, Message)))
-serving.get(timeout=10)
+    print(next(push.text for push in client.pushes(60) if isinstance(push, Message)))
+serving.get(timeout=60)
 assert len(ticks) > 3, "other greenlets stood still"
 print("done")
 """

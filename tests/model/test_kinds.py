@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenchat.model.kinds import KINDS, RECALL, TEXT, is_recalled
+from greenchat.model.kinds import KINDS, RECALL, TEXT, changed, is_recalled, target_of
 from greenchat.model.records import MAX_SEQ, Entry
 
 CHAT = Entry(-3, 1, 2, "bob", None, TEXT.name, "hi", "2027-01-15T08:00:00.000Z")
@@ -35,3 +35,9 @@ def test_a_row_is_found_by_its_name() -> None:
 def test_only_what_is_no_message_has_a_target() -> None:
     """A change of a change would need an order of its own."""
     assert all(kind.is_message == (kind.change is None) for kind in KINDS.values())
+
+
+def test_a_recall_takes_the_text_of_its_target() -> None:
+    recall = CHAT._replace(seq=2, kind=RECALL.name, body="1")
+    assert (target_of(CHAT), target_of(recall)) == (0, 1)
+    assert changed(CHAT, recall.kind) == CHAT._replace(body="")

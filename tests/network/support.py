@@ -26,7 +26,7 @@ from greenchat.protocol.lines import NEWLINE
 from greenchat.protocol.opening import TcpOpening
 from greenchat.protocol.wire import Wire
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds that a test may take: generous, because nothing waits for it when all is well."""
 
 

@@ -13,6 +13,7 @@ import pytest
 from gevent.event import Event
 
 from greenchat.network import connection
+from greenchat.protocol.opening import TcpOpening
 from tests.garbage import alive, without_collector
 from tests.network.support import DEADLINE, Client, FakeSession, Served, echo, silent
 
@@ -194,6 +195,23 @@ def test_a_bug_in_ending_a_session_is_logged_and_the_peer_told(
     session.peer.close("shutdown")
     assert client.last_words()["reason"] == "shutdown"
     assert "AttributeError" in caplog.text
+
+
+def test_a_bug_in_what_a_wire_notes_at_the_end_leaves_no_session_behind(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ended(opening: TcpOpening) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(TcpOpening, "ended", ended)
+    served = serve()
+    client, session = served.pair()
+    session.peer.close("shutdown")
+    assert client.last_words()["reason"] == "shutdown"
+    client.close()
+    assert served.connections.wait_closed()
+    assert session.reasons == ["shutdown"]
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_frame_over_the_limit_is_told_and_ends_the_connection_after_those_before_it(serve: Serve) -> None:

@@ -129,6 +129,12 @@ def test_a_late_tick_ends_no_login_either() -> None:
     assert clock.tick() == ["evicted"]
 
 
+def test_nor_does_it_put_off_the_end_of_a_login_until_the_next_beat() -> None:
+    clock = Clock(Peer(user=None), interval=60.0)  # a tick comes each two seconds
+    assert clock.tick(after=12.0) == []
+    assert clock.tick(after=2.0) == ["evicted"]
+
+
 @pytest.mark.parametrize("state", [{"silent": lambda: False}, {"wire": CLASSIC}, {"session": None}])
 def test_who_cannot_be_heard_or_knows_no_heartbeats_is_not_evicted(state: dict[str, Any]) -> None:
     assert Clock(Peer(**state)).tick(20) == []

@@ -13,7 +13,7 @@ from greenchat.errors import Busy
 from greenchat.model.records import Share
 from greenchat.server.offload import Offload
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 ANN, BOB, CEM = Share("one", "ann"), Share("one", "bob"), Share("other", "cem")
 

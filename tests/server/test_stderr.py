@@ -13,7 +13,7 @@ from greenchat.metrics import LOG_LINES_LOST
 from greenchat.server.stderr import UnblockedStream
 from tests.pipe import Pipe, open_pipe
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 LIMIT = 10_000
 

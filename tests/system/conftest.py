@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,38 @@ CALM = ("--heartbeat-interval", 60, "--login-timeout", 60)
 """For clients that send no heartbeats."""
 
 
+class Starter:
+    """Starts servers, each in a folder of its own.
+
+    Args:
+        folder: for their folders.
+
+    Attributes:
+        servers: those that it has started.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.servers: list[Server] = []
+        self._folder = folder
+
+    def __call__(self, *options: object, calm: bool = True, **more: Any) -> Server:
+        """Start a server; the options and the arguments are those of ``Server``."""
+        folder = self._folder / f"server{len(list(self._folder.iterdir()))}"
+        folder.mkdir()
+        self.servers.append(Server(folder, *(CALM if calm else ()), *options, **more))
+        return self.servers[-1]
+
+    def close(self) -> None:
+        """End the servers; their logs are clean."""
+        with ExitStack() as ends:
+            for server in self.servers:
+                ends.callback(server.close)
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start servers, each in a folder of its own; they end with the test, and their logs are clean."""
-    with ExitStack() as servers:
-
-        def start(*options: object, calm: bool = True, **more: Any) -> Server:
-            folder = tmp_path / f"server{len(list(tmp_path.iterdir()))}"
-            folder.mkdir()
-            server = Server(folder, *(CALM if calm else ()), *options, **more)
-            servers.callback(server.close)
-            return server
-
+def start(tmp_path: Path) -> Iterator[Starter]:
+    """Start servers; they end with the test."""
+    with closing(Starter(tmp_path)) as start:
         yield start
 
 

@@ -13,18 +13,21 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple, Protocol, Self
 
 from lab.servers.node import environment
 from lab.servers.program import free_port
 
-DEADLINE = 20.0
+BUSY = 13
+
+DEADLINE = 60.0
 """Seconds that anything may take: generous, because nothing waits for it when all is well."""
 
 Frame = dict[str, Any]
@@ -212,6 +215,20 @@ class Server:
         strange = [line for line in lines if not any(pattern.fullmatch(line) for pattern in allowed)]
         assert strange == []
 
+    def wait_for_log(self, pattern: str, times: int = 1) -> list[str]:
+        """Wait until the log has so many lines in which a pattern is found, and return them.
+
+        A thread of the server writes its log a moment later: it may lack what is done already, and what a
+        SIGKILL found unwritten it never gets.
+        """
+        until = monotonic() + DEADLINE
+        while True:
+            found = [line for line in self.log.read_text().splitlines() if re.search(pattern, line)]
+            if len(found) >= times:
+                return found
+            assert monotonic() < until, f"{len(found)} of {times} lines with {pattern!r}"
+            select.select([], [], [], 0.02)
+
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what is in the database."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=DEADLINE)) as db:
@@ -330,6 +347,14 @@ class Client:
         assert reply["errno"] == 0, reply
         return reply
 
+    def insist(self, msgid: int, **fields: object) -> Frame:
+        """Send a request, again while the server is busy, and return its reply; it succeeds."""
+        until = monotonic() + DEADLINE
+        while (reply := self.ask(msgid, **fields))["errno"] == BUSY and monotonic() < until:
+            sleep(0.1)
+        assert reply["errno"] == 0, reply
+        return reply
+
     def login(self, **fields: object) -> Frame:
         ack = self.done(1, **fields)
         self.id, self.token = ack["id"], ack["token"]
@@ -356,6 +381,26 @@ def join(server: Place, name: str, **options: Any) -> Client:
     client.done(4, name=name, password="pw")
     client.login(name=name, password="pw")
     return client
+
+
+@contextmanager
+def beating(*clients: Client) -> Iterator[None]:
+    """Have clients show that they live during the block: on a busy machine it may take long."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(0.5):
+            for client in clients:
+                with suppress(OSError):  # the test will see that it has ended
+                    client.write(b"\n")  # any byte is a heartbeat, and this one has no answer
+
+    thread = threading.Thread(target=beat, name="beating", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(DEADLINE)
 
 
 def get(port: int, path: str, **headers: str) -> tuple[int, str]:

@@ -473,9 +473,8 @@ def test_a_reset_in_mid_frame_takes_the_user_offline_and_leaves_one_line(server:
     client.write(b'{"msgid":6,"toid":1,"msg":"x')
     client.reset()
     server.wait_for_rows([("offline",)], 'SELECT state FROM "User" WHERE id = ?', client.id)
-    lines = [line for line in server.log.read_text().splitlines() if f"user={client.id} ended: " in line]
-    assert len(lines) == 1
-    assert "ended: reset after" in lines[0]
+    (line,) = server.wait_for_log(f"user={client.id} ended: ")
+    assert "ended: reset after" in line
 
 
 def test_resets_while_replies_are_written_leave_no_trace(server: Server) -> None:

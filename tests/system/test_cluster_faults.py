@@ -18,13 +18,13 @@ import pytest
 from lab.faults.proxy import FaultProxy
 from lab.fleet import Fleet
 from lab.people.device import PASSWORD, Device
-from lab.people.load import Load, wait
+from lab.people.load import REG, Load, wait
 from lab.people.visit import LOGIN
 from lab.rules.checker import latencies
 from lab.servers.node import Node
 from lab.soak.trial import STATES, Trial
 from tests.system.outages import kill_redis, stop_redis
-from tests.system.server import DEADLINE, Client, assert_waits, join, run
+from tests.system.server import DEADLINE, Client, assert_waits, run
 
 HEARTBEAT, TYPING, BYE = 12, 26, 24
 ONE_CHAT, CREATE_GROUP, ADD_GROUP, GROUP_CHAT, BLOCK, LEAVE_GROUP = 6, 8, 9, 10, 19, 21
@@ -89,9 +89,13 @@ def assert_right(trial: Trial) -> None:
 
 
 def guest(node: Node) -> tuple[Client, str]:
-    """Return somebody who is online at a node, and their name."""
+    """Return somebody who is online at a node, which may be busy after a fault, and their name."""
     name = next(NAMES)
-    return join(node, name), name
+    client = Client(node)
+    client.insist(REG, name=name, password="pw")
+    ack = client.insist(LOGIN, name=name, password="pw")
+    client.id, client.token = ack["id"], ack["token"]
+    return client, name
 
 
 def state_of(fleet: Fleet, userid: int) -> tuple[str, str | None]:

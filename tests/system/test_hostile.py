@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from lab.fill import Filling
+from lab.hostile import innocents
 from lab.hostile import scenarios as hostile
 from lab.hostile.innocents import Innocent, Pair
 from lab.machine import forget_peak, peak_mib, rss_mib
+from lab.servers.program import LabError
 from tests.servers import need
 from tests.system.server import Server
 
@@ -47,6 +49,23 @@ def test_the_innocent_chat_on_and_memory_is_bounded(name: str, tmp_path: Path) -
         need("redis-server")
     met = hostile.run(name, tmp_path, SECONDS)
     assert met["rss_peak_mib"] - met["rss_before_mib"] <= GROWTH
+
+
+def test_innocents_that_wait_long_for_an_answer_are_not_thrown_out(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(innocents, "DEADLINE", 3.0)
+    server = start()
+    assert server.stop() == 0
+    with closing(Filling(f"sqlite:///{server.database}")) as fill:
+        ann, bob = fill.people(2)
+    server.options = ("--heartbeat-interval", 0.4)  # two seconds of silence are too long
+    server.start()
+    address = (server.host, server.port)
+    with closing(Pair(Innocent(address, ann), Innocent(address, bob))) as pair:
+        with pytest.raises(LabError, match="hears nothing"):
+            pair.one.read()
+        pair.round()
 
 
 def test_who_comes_to_many_unread_messages_gets_all_in_order_and_disturbs_nobody(

@@ -264,9 +264,8 @@ def test_the_database_and_all_beside_it_is_for_its_owner_alone(start: Start) -> 
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 def test_a_restored_file_that_others_may_read_is_made_private_with_a_line(start: Start, suffix: str) -> None:
-    server = start(
-        expected=(r"WARNING greenchat\.data\.engine\.rights: others had rights to \S+ \(mode 644\): .+",)
-    )
+    told = r"WARNING greenchat\.data\.engine\.rights: others had rights to \S+ \(mode 644\): .+"
+    server = start(expected=(told,))
     with join(server, "Ann") as ann:
         ann.done(6, toid=ann.id, msg="x")
         server.kill()
@@ -274,7 +273,8 @@ def test_a_restored_file_that_others_may_read_is_made_private_with_a_line(start:
     file.chmod(0o644)
     server.start()
     assert oct(file.stat().st_mode & 0o777) == "0o600"
-    assert str(file) in server.log.read_text()
+    (line,) = server.wait_for_log(told)
+    assert str(file) in line
 
 
 # -- The end
@@ -367,10 +367,7 @@ def test_a_hangup_without_a_certificate_is_ignored_with_a_line(start: Start) -> 
     server = start(expected=(r"INFO greenchat: SIGHUP: there is nothing to read again, .+",))
     with Client(server) as client:
         server.tell(signal.SIGHUP)
-        until = monotonic() + DEADLINE
-        while "SIGHUP" not in server.log.read_text():
-            assert client.ask(12)["msgid"] == 12
-            assert monotonic() < until
+        server.wait_for_log("SIGHUP")
         assert client.ask(12)["msgid"] == 12
     assert server.stop() == 0
 
@@ -489,19 +486,29 @@ def test_who_is_silent_and_does_not_read_either_is_evicted(start: Start) -> None
 
 def test_a_server_that_was_stopped_for_long_evicts_nobody(start: Start) -> None:
     """Not even where one missed beat is too many."""
-    interval = 1.2
-    server = start("--heartbeat-interval", interval, "--max-missed", 1, calm=False)
+    interval, admin = 2.0, free_port()
+    options = ("--admin", f"127.0.0.1:{admin}", "--login-timeout", 60)
+    server = start("--heartbeat-interval", interval, "--max-missed", 1, *options, calm=False)
     with join(server, "Ann") as ann, join(server, "Bob") as bob, Client(server) as stranger:
-        for wait in (0.7, 0.6):  # the first tick, at 1, falls into the second: it is stopped between two
+        seen = -1
+        while seen != looks(admin):  # until all have been heard between two looks
+            seen = looks(admin)
             for client in (ann, bob, stranger):
                 client.ask(12)
-            pause(interval * wait)
+        while seen == looks(admin):  # and the second has come: since then nobody has been
+            pause(0.02)
         server.tell(signal.SIGSTOP)
-        pause(interval * 2.5)
+        pause(interval * 1.6)
         server.tell(signal.SIGCONT)
         for client in (ann, bob, stranger):
             assert client.ask(12)["msgid"] == 12
             assert client.frames == []
+
+
+def looks(admin: int) -> int:
+    """Return how often the supervision of heartbeats has looked at the connections."""
+    (count,) = re.findall(r"^greenchat_loop_lag_seconds_count (\d+)", get(admin, "/metrics")[1], re.M)
+    return int(count)
 
 
 def test_a_connection_too_many_is_told_when_to_come_back(start: Start) -> None:
@@ -582,6 +589,7 @@ def test_on_a_full_disk_what_must_be_stored_is_busy_and_all_else_goes_on(start: 
         assert [bob.read()["msg"] for _ in range(5)] == ["0", "1", "2", "3", "4"]
         assert stranger.done(4, name="New", password="pw")["name"] == "New"
         assert get(admin, "/health")[0] == 200
+    assert server.stop() == 0  # now all of its log is written
     log = server.log.read_text()
     assert log.count("writing to the database fails") == 1
     assert log.count("writing to the database works again") == 1

@@ -64,11 +64,7 @@ def test_clients_are_spread_and_their_addresses_reach_the_log(servers: list[Serv
     for client, node in came:
         host, port = client.sock.getsockname()
         client.sock.close()
-        wait_for_line(log_of(servers, node), f" {host}:{port} user=1 ended: closed by peer")
-
-
-def log_of(servers: list[Server], node: str) -> Path:
-    return servers[int(node.removeprefix("node"))].log
+        servers[int(node.removeprefix("node"))].wait_for_log(f" {host}:{port} user=1 ended: closed by peer")
 
 
 def wait_for_line(path: Path, words: str) -> str:

@@ -53,10 +53,8 @@ def ends(server: Server) -> list[tuple[str, str, str]]:
 
 
 def wait_for_ends(server: Server, count: int) -> list[tuple[str, str, str]]:
-    until = monotonic() + DEADLINE
-    while len(found := ends(server)) < count and monotonic() < until:
-        select.select([], [], [], 0.02)
-    return found
+    server.wait_for_log(" ended: ", count)
+    return ends(server)
 
 
 def closed(client: Client) -> bool:

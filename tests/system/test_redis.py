@@ -38,14 +38,6 @@ def wait_for_health(admin: int, said: str) -> None:
         sleep(0.05)
 
 
-def wait_for_log(server: Server, said: str, times: int) -> None:
-    """Wait until the log has said something so many times."""
-    until = monotonic() + DEADLINE
-    while server.log.read_text().count(said) < times:
-        assert monotonic() < until
-        sleep(0.05)
-
-
 def bus_metrics(admin: int) -> dict[str, float]:
     """Return the metrics of the bus by their names without the common prefix."""
     found = re.findall(r"^greenchat_bus_(\w+) (\S+)$", get(admin, "/metrics")[1], re.MULTILINE)
@@ -65,13 +57,13 @@ def test_health_names_what_is_wrong_with_redis_and_the_log_tells_it_once(start: 
         assert ann.done(6, toid=ann.id, msg="still stored")["seq"] == 1
         client.config_set("maxmemory", 0)
         wait_for_health(admin, WELL[1])
-        wait_for_log(server, "works again", 1)
+        server.wait_for_log("works again")
         redis.kill()
         wait_for_health(admin, "503 Service Unavailable: Redis is away: ")
-        wait_for_log(server, "Redis is away", 2)
+        server.wait_for_log("Redis is away", 2)
         redis.start()
         wait_for_health(admin, WELL[1])
-        wait_for_log(server, "works again", 2)
+        server.wait_for_log("works again", 2)
     told = [line for line in server.log.read_text().splitlines() if "greenchat.bus" in line]
     assert ["ERROR" in line for line in told] == [True, False, True, False]
     assert "r3dis" not in server.log.read_text()

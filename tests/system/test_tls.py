@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
-import select
 import signal
 import ssl
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -80,14 +77,6 @@ def joined(server: Server, context: ssl.SSLContext, name: str) -> TlsClient:
     return client
 
 
-def wait_for_log(server: Server, pattern: str) -> str:
-    until = monotonic() + DEADLINE
-    while not (found := re.search(pattern, server.log.read_text())) and monotonic() < until:
-        select.select([], [], [], 0.02)
-    assert found
-    return found[0]
-
-
 # -- Serving
 
 
@@ -112,7 +101,7 @@ def test_plain_clients_are_ended_and_do_no_harm(server: Server, context: ssl.SSL
         with contextlib.suppress(ConnectionResetError):
             assert plain.sock.recv(100)[:1] in (b"", b"\x15")
         assert other.ask(12)["msgid"] == 12
-    assert "user=- ended: bad TLS handshake (" in wait_for_log(server, r".* bad TLS handshake .*")
+    assert "user=- ended: bad TLS handshake (" in server.wait_for_log("bad TLS handshake")[0]
 
 
 def test_the_end_of_the_server_is_told_over_tls(server: Server, context: ssl.SSLContext) -> None:
@@ -170,12 +159,12 @@ def test_sighup_reads_the_certificate_again(
         put(other.issue("renewed"), files)
         assert peers_authority(server, authority)
         server.tell(signal.SIGHUP)
-        wait_for_log(server, RELOADED)
+        server.wait_for_log(RELOADED)
         assert peers_authority(server, other)
         assert not peers_authority(server, authority)
         files.key.write_text("not a key")
         server.tell(signal.SIGHUP)
-        line = wait_for_log(server, KEPT)
+        (line,) = server.wait_for_log(KEPT)
         assert f"tls-key: {files.key}: there is no key in PEM in it; the certificate" in line
         assert peers_authority(server, other)
         assert ann.ask(12)["msgid"] == 12

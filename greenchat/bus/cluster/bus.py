@@ -106,6 +106,7 @@ class ClusterBus(Bus, TransportListener):
         )
         self._failure_detector.suspect(others)
         self._open = True
+        # Last: it calls back as soon as it is connected.
         self._transport.start(self._cluster, node.name, self)
         try:
             self._wait_for_position()
@@ -129,6 +130,7 @@ class ClusterBus(Bus, TransportListener):
         gevent.killall(self._keepers)
         try:
             if not self._health.away:
+                # The lease goes after the frame: until then, a node that reads it finds this one there.
                 self._publish(leaving=True)
                 self._registry.leave()
         except Busy:
@@ -141,6 +143,7 @@ class ClusterBus(Bus, TransportListener):
         try:
             return self._claim(userid)
         except Busy:
+            # The lease differs from the sessions here now; ``_tick`` repeats it once the broker is there.
             self._unclaimed.add(userid)
             raise
 
@@ -148,8 +151,10 @@ class ClusterBus(Bus, TransportListener):
         if self.away:
             raise Busy("the servers cannot reach each other")
         devices = self._listener.devices(userid)
+        # Taken before the claim: a node that comes later reads this one's lease, and finds the claim in it.
         names = self._others.names()
         for other in self._others:
+            # Queued before the claim is written: the frame goes out right behind it, on the same connection.
             other.out.tell(userid, bool(devices))
         return self._registry.claim(userid, devices, names)
 
@@ -208,6 +213,7 @@ class ClusterBus(Bus, TransportListener):
         except ValueError as error:
             logger.warning("on this node's channel: %s", error)
             return
+        # A position to itself carries the turn as its number: see ``health``.
         if decoded.source == self._me:
             self._health.heard(decoded.number)
         elif decoded.source.name != self._me.name:
@@ -232,6 +238,7 @@ class ClusterBus(Bus, TransportListener):
     def _tick(self) -> None:
         """Renew the lease, and check the leases of the other nodes.  May switch."""
         there, nodes = self._registry.renew()
+        # An older one: the broker has come back with former data.
         if there is None or there < self._me.incarnation:
             self._recover_lease()
         elif there > self._me.incarnation:
@@ -254,6 +261,7 @@ class ClusterBus(Bus, TransportListener):
     def _claim_again(self) -> None:
         """Repeat the claims that failed while the bus was away, and catch up with the other nodes."""
         try:
+            # One by one: if the broker goes meanwhile, ``refresh`` has put the failed one back.
             while self._unclaimed:
                 self.refresh(self._unclaimed.pop())
         except Busy:
@@ -271,6 +279,7 @@ class ClusterBus(Bus, TransportListener):
         due, self._due = self._due or leaving, False
         for other in self._others:
             if due or other.out.waits:
+                # Incarnation 0 is nobody's: before its first frame nothing of it is acknowledged.
                 taken = Node(other.node.name, other.node.incarnation if other.taken is not None else 0)
                 frame = other.out.next(self._me, taken, other.taken or 0, leaving)
                 self._transport.publish(other.node.name, frames.encode(frame))

@@ -21,6 +21,7 @@ class Directory:
             for userid in users:
                 if userid in nodes:
                     found.update(nodes[userid])
+                    # All nodes are found: of a large group most members need not be looked up.
                     if len(found) == len(self._users):
                         break
         return found
@@ -37,6 +38,7 @@ class Directory:
     def put(self, node: str, userid: int, here: bool) -> bool:
         """Note that a user is online at a node, or no longer; return False if that is known already."""
         users = self._users.setdefault(node, set())
+        # Frames and the registry tell the same change, in any order: only the first is news.
         if here == (userid in users):
             return False
         nodes = self._nodes.get(userid, ())
@@ -56,6 +58,7 @@ class Directory:
     def replace(self, node: str, users: Iterable[int]) -> set[int]:
         """Set the users that are online at a node; return those for which this is a change."""
         wanted = set(users)
+        # By difference: users that stay online have not moved.
         changed = self.users(node) ^ wanted
         for userid in changed:
             self.put(node, userid, userid in wanted)

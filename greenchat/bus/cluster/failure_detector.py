@@ -83,7 +83,9 @@ class FailureDetector:
 
     def suspect(self, nodes: Iterable[Node]) -> None:
         """Take note of the nodes that the database shows; those without a lease are dead, or separated."""
+        # Not those of this node's name: rows of its former start, which it cleans up by itself.
         shown = [node for node in nodes if node.name != self._me.name and not self._others.is_there(node)]
+        # Bounded: each restart of each node leaves an incarnation here.
         ago = monotonic() - SEPARATED
         self._cleaned = {node: when for node, when in self._cleaned.items() if when > ago}
         self.separated = {node for node in shown if node in self._cleaned}
@@ -102,12 +104,14 @@ class FailureDetector:
 
     def check(self, registered: dict[str, int]) -> None:
         """Add the nodes that have come, and drop those that are dead.  May switch."""
+        # The later ones win: the registry is newer than the rows of the database, and frames than both.
         known = dict(self._suspects)
         known.update((name, Node(name, number)) for name, number in registered.items())
         known.update((other.node.name, other.node) for other in self._others)
         known.pop(self._me.name, None)
         for node, there in zip(known.values(), self._registry.incarnations(known), strict=True):
             if there is None:
+                # Noted also while the broker is away, but ``forget_absences`` starts anew when it is back.
                 if self._absences.is_dead(node) and not self._away():
                     self._drop(node)
             else:
@@ -128,12 +132,14 @@ class FailureDetector:
         self._absences.forget(node)
         self._suspects.pop(node.name, None)
         self._others.drop(node.name, 0)
+        # Each in its greenlet: the next renewal of the lease must not wait for the database.
         gevent.spawn(self._clean_up, node)
         gevent.spawn(self._listener.catch_up)
 
     def _clean_up(self, node: Node) -> None:
         """Mark a node's users offline, unless another node does.  May switch."""
         try:
+            # All nodes notice within a second; one writes.  The permission ends by itself if that one dies.
             if self._registry.may_clean_up(node):
                 self._mark_offline(node)
         except Busy:

@@ -87,9 +87,11 @@ def encode(frame: Frame) -> bytes:
         "seen": [frame.seen.incarnation, frame.seen_number],
     }
     for name, value in (("here", frame.here), ("left", frame.left), ("leaving", frame.leaving)):
+        # Left out if empty: a position is a line of a hundred bytes, four times a second and pair of nodes.
         if value:
             head[name] = value
     if frame.events:
+        # Events stay MessagePack behind the line: as JSON they would be decoded and escaped twice.
         head["sizes"] = [len(event) for event in frame.events]
     return b"\n".join((json.dumps(head, separators=(",", ":")).encode(), b"".join(frame.events)))
 
@@ -106,6 +108,7 @@ def decode(data: bytes, receiver: str) -> Frame:
     """
     line, _, body = data.partition(b"\n")
     try:
+        # Any program that reaches the broker can write to this channel: types are checked here, once.
         return _frame(json.loads(line), body, receiver)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not a frame of a greenchat server: {error}") from None
@@ -122,11 +125,13 @@ def _frame(head: Any, body: bytes, receiver: str) -> Frame:
         _numbers(head.get("left", [])),
         _flag(head.get("leaving", False)),
         _events(body, _numbers(head.get("sizes", []))),
+        # Nodes before version 2 send none.
         _numbers([head.get("v", 1)])[0],
     )
 
 
 def _events(body: bytes, sizes: list[int]) -> list[bytes]:
+    # Cut off or padded: taking a part of it would hide the loss.
     if sum(sizes) != len(body):
         raise ValueError("the events have other sizes")
     ends = [0, *accumulate(sizes)]
@@ -134,6 +139,7 @@ def _events(body: bytes, sizes: list[int]) -> list[bytes]:
 
 
 def _numbers(value: Any) -> list[int]:
+    # ``type``, not ``isinstance``: JSON true is an int to Python.
     if type(value) is not list or not all(type(number) is int and number >= 0 for number in value):
         raise TypeError("a list of numbers is needed")
     return value
@@ -170,12 +176,14 @@ class Outgoing:
 
     def add(self, event: bytes) -> None:
         """Put an event into the next frame."""
+        # The broker is stuck.  Reading the log later is cheaper than any longer queue, and bounded.
         if len(self._events) >= MOST_EVENTS:
             self.lose()
         self._events.append(event)
 
     def tell(self, userid: int, here: bool) -> None:
         """Put into the next frame that a user is online here, or no longer."""
+        # The last word for each user, however often they came and went since the frame before.
         self._here[userid] = here
 
     @property
@@ -190,6 +198,7 @@ class Outgoing:
         frame = Frame(source, 0, seen, seen_number, here, left, leaving, self._events, VERSION)
         if not frame.is_position:
             self.number += 1
+        # Given away with the frame, so replaced and not emptied.
         self._events, self._here = [], {}
         return frame._replace(number=self.number)
 
@@ -218,6 +227,7 @@ class Incoming:
 
     def take(self, frame: Frame) -> bool:
         """Take a frame that is ``fresh``; return True if a frame before it was lost, or may have been."""
+        # A position repeats the number of the last frame with content.
         expected = self.number if frame.is_position else self.number + 1
         lost = frame.source != self.node or frame.number != expected
         self.node, self.number = frame.source, frame.number

@@ -51,6 +51,8 @@ class BusHealth:
     @property
     def away(self) -> bool:
         """True unless the broker is known to work now."""
+        # Both: a demoted primary still passes positions on, and a write alone does not show where the
+        # subscription ends.
         return not self._written or self.age > AWAY
 
     def written(self) -> None:
@@ -59,6 +61,7 @@ class BusHealth:
 
     def heard(self, turn: int) -> None:
         """Note that a position came back; one of an earlier turn went by a connection that is gone."""
+        # An older one may have been in the socket when the connection was lost.
         if turn == self.turn:
             self._heard = monotonic()
             self.cause = SILENT
@@ -67,6 +70,7 @@ class BusHealth:
         """Note that a subscription ended."""
         self.turn += 1
         self.cause = cause
+        # Away at once, not after a silence: the bounds of leaving and blocking count from the loss.
         self._heard = float("-inf")
 
     def refused(self, cause: str) -> None:

@@ -207,6 +207,7 @@ class OtherNodes:
             if other.acked is not None
         }
         while waiting and not stop():
+            # A second at most: ``stop`` has no event of its own.
             self._progress.wait(1.0)
             self._progress.clear()
             waiting = {

@@ -28,6 +28,7 @@ class LocalCounters(Counters):
         self._under: OrderedDict[str, dict[str, float]] = OrderedDict()
 
     def count(self, key: str, seconds: float) -> int:
+        # The time runs from the first count and is not prolonged: a steady trickle must not add up for ever.
         count, end = self._counts.get(key, (0, 0.0))
         if end <= self._clock():
             self._counts.pop(key, None)
@@ -38,12 +39,14 @@ class LocalCounters(Counters):
 
     def begin_attempt(self, guards: Sequence[Guard], attempt: str) -> float | None:
         now = self._clock()
+        # All guards are asked before anything is written: a refused attempt leaves no trace.
         left = max(self._locks.get(guard.key, 0.0) - now for guard in guards)
         if left > 0:
             return left
         for guard in guards:
             under = [end for end in self._under.get(guard.key, {}).values() if end > now]
             failures, end = self._counts.get(guard.key, (0, 0.0))
+            # An attempt that is alone is let in, however many failed: only a lock bars the right password.
             if under and len(under) + (failures if end > now else 0) > guard.allowed:
                 return None
         for guard in guards:
@@ -56,6 +59,7 @@ class LocalCounters(Counters):
         for guard in guards:
             under = self._under.get(guard.key, {})
             under.pop(attempt, None)
+            # Keys are names and addresses that strangers choose: none may stay behind.
             if not under:
                 self._under.pop(guard.key, None)
             if right and guard.forgiving:
@@ -63,6 +67,7 @@ class LocalCounters(Counters):
             failures = self.count(guard.key, guard.seconds) if right is False else 0
             locks.append(lock_seconds(guard, failures))
             if locks[-1]:
+                # Anew, so that it is the youngest: ``_trim`` drops the oldest.
                 self._locks.pop(guard.key, None)
                 self._locks[guard.key] = self._clock() + locks[-1]
                 _trim(self._locks)

@@ -109,6 +109,7 @@ class Commands:
         self._server = server
         self._connection: Any = None
         self._queue: list[_Queued] = []
+        # An event, not a queue that blocks: ``wake`` also means that ``ready`` has frames to publish.
         self._wake = Event()
         self._closing = True
         self._greenlet: gevent.Greenlet | None = None
@@ -152,6 +153,7 @@ class Commands:
                 return exchange(self._connection, *commands)
             except TROUBLE as error:
                 raise Busy(str(error)) from error
+        # Nobody would answer: the greenlet has ended, or was never started.
         if self._closing:
             raise Busy
         queued = _Queued(commands, AsyncResult())
@@ -166,6 +168,7 @@ class Commands:
         if self._greenlet is None:
             return
         self._wake.set()
+        # Long enough for a connection and an answer; a broker that is stuck must not hold up the stopping.
         self._greenlet.join(2 * ANSWER)
         self._greenlet.kill()
         self._disconnect()
@@ -174,12 +177,15 @@ class Commands:
 
     def _run(self) -> None:
         failures = 0
+        # Woken while it closes: what was queued before is still sent.
         while not self._closing or self._wake.is_set():
             self._wake.wait()
             self._wake.clear()
             queue: list[_Queued] = []
             try:
                 try:
+                    # It adds frames to the queue, so it comes before the queue is taken.  After a bug in it,
+                    # the requests that wait are still answered.
                     self._ready()
                 finally:
                     queue, self._queue = self._queue, []
@@ -190,6 +196,7 @@ class Commands:
                 # While closing, the greenlet may be killed between a command and its answer.
                 if not isinstance(error, (*TROUBLE, Busy)) and not self._closing:
                     logger.exception("a bug in talking to Redis")
+                # First the bus, which must count as away before a request that was refused is tried again.
                 self._failed(error)
                 _refuse(queue)
                 gevent.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
@@ -200,8 +207,11 @@ class Commands:
         if not commands:
             return
         if self._connection is None:
+            # Connected only when there is something to send; positions see to that within 0.25 s.
             self._connection = self._server.connect(ANSWER)
             self._connected()
+        # All answers are read before any is given out: if one is a refusal, the connection is done for, and
+        # each request is told Busy, whether it was done or not.
         answers = iter(exchange(self._connection, *commands))
         for queued in queue:
             found = [next(answers) for _ in queued.commands]
@@ -249,6 +259,7 @@ class Subscription:
 
     def renew(self) -> None:
         """Subscribe on a new connection, because the server may not be the right one any more."""
+        # Not waited for: the caller is the command greenlet, which has to go on.
         self._greenlet.kill(block=False)
         self._greenlet = gevent.spawn(self._run)
 
@@ -261,12 +272,14 @@ class Subscription:
         while True:
             connection = None
             try:
+                # The timeout of reading is the watchdog: this node's own positions come four times a second.
                 connection = self._server.connect(SILENCE)
                 connection.send_command("SUBSCRIBE", self._channel)
                 while True:
                     kind, _, content = connection.read_response()
                     if kind == b"message":
                         self._received(content)
+                        # Not for the confirmation: a server may confirm, and then say nothing more.
                         failures = 0
                     elif kind == b"subscribe":
                         self._subscribed()

@@ -55,12 +55,15 @@ class RedisFriends(FriendsCache):
             generation, (cached, *found), before = self._commands.ask(*asked)
         except Busy:
             return set(ids).intersection(load())
+        # The member that proves the generation is negative, as no id is.  The former one is asked for, so
+        # that a single round trip does; the next request asks for the new one.
         mark, self._mark = self._mark, -int(generation or 0)
         if cached and mark == self._mark:
             return {friend for friend, is_one in zip(ids, found, strict=True) if is_one}
         mark = self._mark  # others may move it while the friends are read
         friends = set(load())
         keep = ("EVAL", _KEEP, 2, key, changes, before or "", SECONDS, mark, *friends)
+        # The answer does not wait for the cache.
         gevent.spawn(self._quietly, keep)
         return friends.intersection(ids)
 

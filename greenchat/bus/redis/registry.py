@@ -83,6 +83,7 @@ class RedisRegistry(Registry):
         try:
             connection = self._server.connect(ANSWER)
             try:
+                # Of both: the hash outlives the lease, but another node may have struck the name out of it.
                 return max(int(found or 0) for found in exchange(connection, *remembered))
             finally:
                 connection.disconnect()
@@ -107,6 +108,7 @@ class RedisRegistry(Registry):
     def renew(self) -> tuple[int | None, dict[str, int]]:
         there, _, nodes = self._commands.ask(
             ("EVAL", _RENEW, 1, self._key, self._me.incarnation, self._lease),
+            # Each second: a node that cleaned up after this one in error has struck it out.
             ("HSET", self._nodes, *self._me),
             ("HGETALL", self._nodes),
         )
@@ -137,12 +139,14 @@ class RedisRegistry(Registry):
 
     def users(self, node: Node) -> set[int] | None:
         key = self._key_of(node.name)
+        # The incarnation with the users: the node may have been started anew since its frame.
         number, fields = self._commands.ask(("HGET", key, ""), ("HKEYS", key))
         if number is None or int(number) != node.incarnation:
             return None
         return {int(field) for field in fields if field}
 
     def may_clean_up(self, node: Node) -> bool:
+        # With the incarnation: a node may die twice within ``CLEANING``.
         lock = f"{self._prefix}clean:{node.name}:{node.incarnation}"
         return bool(self._commands.ask(("SET", lock, self._me.name, "NX", "EX", CLEANING))[0])
 

@@ -45,6 +45,7 @@ class RedisTransport(Transport):
         self._commands.wake()
 
     def publish(self, name: str, frame: bytes) -> None:
+        # Not waited for: the number of receivers says nothing of a node behind a stuck connection.
         self._commands.post(("PUBLISH", self._channels + name, frame))
 
     def close(self) -> None:
@@ -56,4 +57,5 @@ class RedisTransport(Transport):
     def _failed(self, error: Exception) -> None:
         self._listener.failed(str(error))
         if self._subscription is not None:
+            # The subscription may still be open, to a server that is not the primary any more.
             self._subscription.renew()

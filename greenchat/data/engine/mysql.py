@@ -216,9 +216,17 @@ class MysqlDatabase(Database):
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Return a transaction of a connection of the pool, each statement with a snapshot of its own."""
-        with self._connect(self._pool) as db:
-            yield db
+        """Return a transaction of a connection of the pool, each statement with a snapshot of its own.
+
+        If the read is given up, the idle connections go too.  A firewall that forgot one has forgotten them
+        all, and each would hold up one more read.  SQLAlchemy does this for errors, and not for a Timeout.
+        """
+        try:
+            with self._connect(self._pool) as db:
+                yield db
+        except gevent.Timeout:
+            self._pool.dispose()
+            raise
 
     def retrying(self, transaction: Callable[P, T]) -> Callable[P, T]:
         """Return a function that tries again after a deadlock or a lost connection, for ``patience`` seconds.

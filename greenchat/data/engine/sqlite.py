@@ -37,7 +37,7 @@ LOCK_WAIT = 5.0
 PREPARED = 512
 """Statements that the driver keeps prepared: those of 1 to 64 and 256 rows of four tables, and all others."""
 
-REMEMBERED = 100_000
+KNOWN_HEADS = 100_000
 """Conversations with a remembered last seq."""
 
 PRAGMAS = (
@@ -99,7 +99,7 @@ class SqliteStatements(Statements):
         """Count, and read only the heads of conversations that are not remembered."""
         self.add_counts.run(db, list(counts.items()))
         heads = self.known_heads
-        if len(heads) > REMEMBERED:
+        if len(heads) > KNOWN_HEADS:
             heads.clear()
         unknown = []
         for conversation, count in counts.items():

@@ -36,7 +36,7 @@ CASE WHEN conversation < 0 THEN NOT EXISTS (SELECT 1 FROM "GroupUser"
 END
 """
 
-REMEMBERED = 100_000
+KNOWN_PAIRS = 100_000
 """Remembered pairs of a conversation and a sender that may write there."""
 
 _MAY_WRITE = "may_write"
@@ -129,6 +129,6 @@ def _remembered(db: Connection) -> set[Pair]:
 
 
 def _remember(remembered: set[Pair], pairs: set[Pair]) -> None:
-    if len(remembered) > REMEMBERED:
+    if len(remembered) > KNOWN_PAIRS:
         remembered.clear()
     remembered |= pairs

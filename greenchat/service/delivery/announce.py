@@ -17,6 +17,7 @@ def announce(bus: Bus, event: NodeEvent, nodes: Collection[str] | None = None) -
         nodes: the names of some of the other nodes; None for all.
     """
     there = bus.nodes() if nodes is None else nodes
+    # Empty but for the time of a rolling upgrade: then an event is encoded once.
     former = [name for name in there if name in bus.former] if bus.former else ()
     if former:
         bus.send(former, encode_for_former(event))

@@ -35,6 +35,7 @@ class Cache(Generic[K, V]):
         self._unkept = unkept
         self._values: dict[K, V] = {}
         self._loading: dict[K, object] = {}
+        # The dictionary's own method, since each message asks: no Python call between.
         self.get = self._values.get
 
     def load(self, key: K) -> V:
@@ -49,10 +50,13 @@ class Cache(Generic[K, V]):
         acknowledged.  ``forget`` removes the mark of the read, and so voids it.
         """
         for _ in range(TRIES):
+            # Readers of one key share its mark.  The first to return keeps its value and removes the mark;
+            # then the others return that value, too.
             mark = self._loading.setdefault(key, object())
             try:
                 value = self._load(key)
             except BaseException:
+                # Of all readers: those that share the mark read again.
                 self._loading.pop(key, None)
                 raise
             if value is self._unkept:
@@ -61,6 +65,7 @@ class Cache(Generic[K, V]):
             if self._loading.get(key) is mark:
                 self.put(key, value)
                 self._loaded(key, value)
+            # Also if another reader, or a change, has put a newer value meanwhile.
             if key in self._values:
                 return self._values[key]
         return value
@@ -69,12 +74,14 @@ class Cache(Generic[K, V]):
         """Keep a value that is known to be true now."""
         self._loading.pop(key, None)
         if key not in self._values and len(self._values) >= self._size:
+            # The oldest, not the longest unused: so a hit is a lookup and moves nothing.
             del self._values[next(iter(self._values))]
         self._values[key] = value
 
     def clear(self) -> None:
         """Drop all values, and void the reads under way."""
         self._loading.clear()
+        # Emptied, never replaced: ``get`` is bound to this dictionary.
         self._values.clear()
 
     def forget(self, key: K) -> None:

@@ -42,6 +42,8 @@ class Claim(Struct, gc=False, eq=False):
         Returns:
             True if another login of the device, or one that is void, was reported before.
         """
+        # It may have inherited a later instant meanwhile.  Instants are text of one length in UTC, so that
+        # the greater text is the later instant.
         self.since = max(self.since, since)
         self.is_open = True
         return bool(self._newest or self._void)
@@ -54,12 +56,14 @@ class Claim(Struct, gc=False, eq=False):
         """Note the instant of another login, None for the latest of all; return True if this one ends."""
         if since is None:
             return True
+        # Kept, as it may arrive before the transaction of this login is done: see the table.
         self._newest = max(self._newest, since)
         return self.is_outdated
 
     @property
     def is_outdated(self) -> bool:
         """True if a later login of the device is known."""
+        # Before it is open, the login has no instant that could be compared.
         return self.is_open and self.since < self._newest
 
     def void(self, since: str) -> None:

@@ -111,6 +111,8 @@ class Hub:
     def __init__(self, moved: Callable[[int], None] = lambda userid: None) -> None:
         self.logins = 0
         self._moved = moved
+        # Tuples, replaced and never changed: a session that ends during a delivery to its user does not
+        # disturb the loop over them.
         self._sessions: dict[int, tuple[Online, ...]] = {}
         self.get = self._sessions.get
 
@@ -132,6 +134,7 @@ class Hub:
 
     def find(self, userid: int, device: str) -> Online | None:
         """Return the user's session of this device."""
+        # A user has a few sessions (``max_devices_online``): a scan, and no second dictionary to keep true.
         for session in self._sessions.get(userid, ()):
             if session.device == device:
                 return session
@@ -143,6 +146,7 @@ class Hub:
         session.login_number = self.logins
         sessions = self._sessions.get(userid, ())
         self._sessions[userid] = (*sessions, session)
+        # Presence is of users: a second device moves nobody.
         if not sessions:
             self._moved(userid)
 
@@ -151,5 +155,5 @@ class Hub:
         left = tuple(other for other in self.of(userid) if other is not session)
         if left:
             self._sessions[userid] = left
-        elif self._sessions.pop(userid, None):
+        elif self._sessions.pop(userid, None):  # falsy if it was removed before: nobody moves twice
             self._moved(userid)

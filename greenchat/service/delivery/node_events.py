@@ -125,6 +125,7 @@ NodeEvent = Union[  # noqa: UP007 - msgspec
 
 encode_event: Callable[[NodeEvent], bytes] = msgspec.msgpack.Encoder().encode
 
+# msgspec raises the second for a lone surrogate in a text, the third for bytes that nest too deeply.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -139,10 +140,12 @@ def decode_event(event: bytes) -> NodeEvent | None:
         decoded = _decoder.decode(event)
     except _UNREADABLE:
         return None
+    # Events of the former version are translated here, so that nothing behind this function knows of them.
     if isinstance(decoded, FormerPosted):
         return _committed(decoded)
     if isinstance(decoded, FormerTold):
         return _told(decoded)
+    # An entry that cannot be shown here is passed over like an unknown event: the gap is read from the log.
     return None if isinstance(decoded, Committed) and not _is_whole(decoded) else decoded
 
 
@@ -186,6 +189,7 @@ def encode_for_former(event: NodeEvent) -> bytes:
     """Return an event as a node of the former version understands it."""
     former: NodeEvent | FormerPosted | FormerTold = event
     if isinstance(event, Committed):
+        # That node cannot encode: it gets the JSON frames as it would have made them for its clients.
         former = FormerPosted(event.conversation, event.seq, event.sender, *frames_of(entry_of(event)))
     elif isinstance(event, Told):
         former = FormerTold(event.users, encode(event.push), event.mark)
@@ -194,6 +198,7 @@ def encode_for_former(event: NodeEvent) -> bytes:
 
 def _committed(event: FormerPosted) -> Committed | Stored:
     entry = entry_in(event.conversation, event.own)
+    # Its frame for the sender tells the name and the cid, but is left out where no other device is online.
     if entry is None or (entry.seq, entry.sender) != (event.seq, event.sender):
         return Stored(event.conversation, event.seq)  # it is to be read from the log
     return Committed(*entry)

@@ -70,6 +70,7 @@ class Recovery:
         """Compare a session that has just logged in, once all nodes know of it.  Does not switch."""
         if not self._bus.alone:
             self._wait()
+            # After ``_wait``, which starts a wait only for the first of those that gather.
             self._newcomers.append(session)
 
     def check_user_soon(self, userid: int) -> None:
@@ -93,6 +94,7 @@ class Recovery:
     def _wait(self) -> None:
         if not self._newcomers and not self._joiners:
             self.waiting += 1
+            # One wait for all that come before it begins: after a restart, thousands log in within a second.
             self._later(0, self._check_waiting)
 
     def _check_waiting(self) -> None:
@@ -102,10 +104,12 @@ class Recovery:
         """
         sessions, self._newcomers = self._newcomers, []
         joiners, self._joiners = self._joiners, set()
+        # Until then any node may commit an entry without telling this one; from then on none does.
         self._bus.wait_acknowledged()
         for userid in joiners:
             announce(self._bus, Missed(userid), self._bus.nodes((userid,)))
             sessions.extend(self._hub.of(userid))
+        # Not earlier: a node that stops waits for this, so that the others are told of each joining.
         self.waiting -= 1
         self._try(sessions)
 
@@ -123,12 +127,14 @@ class Recovery:
         while the bus is away and brings no events.
         """
         doubtful: list[Online] = []
+        # A login that is being answered may not be in the database yet; its live entries are held.
         seats = {(session.id, session.device): session for session in sessions if session.is_answered}
         devices = list(seats)
         for start in range(0, len(devices), AT_A_TIME):
             found = self._store.check_devices(devices[start : start + AT_A_TIME], self._node)
             for (userid, device), elsewhere in found.lost.items():
                 session = seats[userid, device]
+                # Race: the user may have logged out, or in as somebody else, while the database answered.
                 if session.user != userid:
                     continue
                 if elsewhere is not None and not again and not self._bus.away:
@@ -144,6 +150,8 @@ class Recovery:
 def _end(session: Online, is_elsewhere: bool) -> None:
     """End a session that another node has taken over or, taking this one for dead, marked offline."""
     if is_elsewhere:
+        # Without ``retry_after``: the newer login has the device, and would be replaced in turn.
         session.peer.close("replaced")
     else:
+        # Spread, since all clients of a node that was taken for dead end in the same moment.
         session.peer.close("shutdown", round(random.uniform(0, SPREAD), 2))

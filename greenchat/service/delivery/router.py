@@ -27,6 +27,7 @@ class Router:
     def __init__(self, hub: Hub, bus: Bus, sequencer: Sequencer) -> None:
         self._hub = hub
         self._bus = bus
+        # Bound once: ``post`` runs for each message.
         self._take = sequencer.take
         self._expect = sequencer.expect
         self._alone = bus.alone
@@ -43,6 +44,7 @@ class Router:
         self._take(entry, members, origin)
         if self._alone:
             return
+        # Without members: all nodes, and each looks up which of its users get the entry.
         nodes = self._bus.nodes(members if entry.conversation < 0 else pair_of(entry.conversation))
         if nodes:
             announce(self._bus, Committed(*entry), nodes)
@@ -53,6 +55,7 @@ class Router:
         The node that stored it may have died, or left the cluster, before it announced the entry.
         """
         self._expect(conversation, seq)
+        # The members of a group would have to be read first, for an event that is rare.
         nodes = None if conversation < 0 else self._bus.nodes(pair_of(conversation))
         announce(self._bus, Stored(conversation, seq), nodes)
 
@@ -84,6 +87,7 @@ class Router:
         self, users: Collection[int], push: Push, without: int = 0, but: Online | None = None
     ) -> None:
         """Deliver a push to those of some users that are online at this node."""
+        # Encoded once for each wire, by the first session that has it.
         of, shared = self._hub.of, SharedPush(push)
         for userid in users:
             if userid != without:

@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from greenchat.errors import Busy, NoSuchGroup
 from greenchat.model.conversations import group_of, pair_of, peer_of
+from greenchat.model.kinds import changed, target_of
 from greenchat.model.records import Entry, Membership, Span
 from greenchat.ports.store import Store
 from greenchat.ports.timer import Later
@@ -66,17 +67,36 @@ class _Held(NamedTuple):
 class _Gap:
     """Entries of a conversation that wait for others.
 
+    Race: a message may be recalled while it waits, and its text MUST NOT be handed out much later than the
+    recall is acknowledged.  So an entry that changes a message changes it here too; what the log has counts
+    more than what has arrived; and after a wait for the database all is read from the log.
+
     Attributes:
         held: the entries that wait, by seq.
         upto: the last seq that is known to exist.
         read: the seq up to which the log was read: entries up to there that are not held were deleted.
     """
 
-    __slots__ = ("held", "read", "upto")
+    __slots__ = ("_changes", "_origins", "held", "read", "upto")
 
     def __init__(self) -> None:
         self.held: dict[int, _Held] = {}
         self.upto = 0
+        self.read = 0
+        self._changes: dict[int, str] = {}  # by the seq of a message, the kind of the entry that changes it
+        self._origins: dict[int, Online] = {}
+
+    def hold(self, entry: Entry, origin: Online | None) -> None:
+        """Keep an entry that has arrived or was read."""
+        if target := target_of(entry):
+            self._changes[target] = entry.kind
+        if origin is not None:
+            self._origins[entry.seq] = origin
+        self.held[entry.seq] = _Held(entry, self._origins.get(entry.seq))
+
+    def forget_texts(self) -> None:
+        """Drop the entries that wait, but not the sessions that sent them; they are read from the log."""
+        self.held.clear()
         self.read = 0
 
     def take(self, after: int) -> tuple[int, _Held | None]:
@@ -87,7 +107,11 @@ class _Gap:
         if after + 1 not in self.held and after < self.read:
             after = min(min(self.held, default=self.read + 1) - 1, self.read)
         held = self.held.pop(after + 1, None)
-        return (after, None) if held is None else (after + 1, held)
+        if held is None:
+            return after, None
+        if kind := self._changes.get(after + 1):
+            held = held._replace(entry=changed(held.entry, kind))
+        return after + 1, held
 
 
 class Sequencer:
@@ -140,18 +164,24 @@ class Sequencer:
         conversation, seq = entry.conversation, entry.seq
         reached = self._reached.get(conversation)
         last = None if reached is None else reached[0]
+        # Nothing comes before the first entry of all.  On a node that is alone, a session has read the log up
+        # to its login, and every commit since has passed here.
         if last is None and (seq == 1 or self._alone):
             last = seq - 1
         if last is not None and seq <= last:
+            # The same entry again is a duplicate (by the bus and from the log).  Hashes of earlier ones are
+            # not kept, for the memory: there the log decides.
             if seq < last or self.mark(conversation) != hash(entry):
                 self.suspect(conversation, seq)
             return
+        # While there is a gap, ``_drain`` hands out: entries that wait may follow at once.
         if last == seq - 1 and members is not None and conversation not in self._gaps:
             self._hand_out(entry, members, origin)
             return
         known = last is not None and members is not None and self._is_followed(conversation)
+        # Waiting helps against an overtaking only: members and a beginning have to be read in any case.
         patience = PATIENCE if known else 0
-        self._gap(conversation, seq, patience).held[seq] = _Held(entry, origin)
+        self._gap(conversation, seq, patience).hold(entry, origin)
         self._drain(conversation)
 
     def expect(self, conversation: int, head: int) -> None:
@@ -162,6 +192,7 @@ class Sequencer:
         if self.last(conversation) < head:
             self._gap(conversation, head, 0)
         elif groupid is not None:
+            # Nothing is missing, but the membership that this node knows may lack the user.
             self._later(0, partial(self._learn, groupid))
 
     def _learn(self, groupid: int) -> None:
@@ -178,6 +209,7 @@ class Sequencer:
     def _gap(self, conversation: int, upto: int, patience: float) -> _Gap:
         gap = self._gaps.get(conversation)
         if gap is None:
+            # One greenlet fills a gap, from its beginning to its end: see ``_fill``.
             gap = self._gaps[conversation] = _Gap()
             self._later(patience, partial(self._fill, conversation))
         gap.upto = max(gap.upto, upto)
@@ -191,8 +223,11 @@ class Sequencer:
                 self._read(conversation, gap)
                 self._drain(conversation)
         except NoSuchGroup:
-            del self._gaps[conversation]
+            # Deleted: there is nobody left to get the entries.  The gap may have been forgotten meanwhile.
+            self._gaps.pop(conversation, None)
         except Busy:
+            if (gap := self._gaps.get(conversation)) is not None:
+                gap.forget_texts()
             self._later(TRY_AGAIN, partial(self._fill, conversation))
 
     def _read(self, conversation: int, gap: _Gap) -> None:
@@ -208,7 +243,8 @@ class Sequencer:
             upto = gap.upto
             entries = self._store.entries([Span(conversation, last, upto)], PAGE)
             for entry in entries:
-                gap.held.setdefault(entry.seq, _Held(entry, None))
+                gap.hold(entry, None)
+            # A short page proves that the rest was deleted; a full one says nothing of entries behind it.
             gap.read = upto if len(entries) < PAGE else entries[-1].seq
             if gap.read - last > len(entries):
                 _log.warning("conversation %d: messages after %d were deleted", conversation, last)
@@ -227,6 +263,7 @@ class Sequencer:
         if membership is None or self._reached.get(conversation) != before:
             return  # forgotten, or handed out meanwhile: _fill calls again
         for session, userid, device in sessions:
+            # Race: the session may have ended, and the user left the group, while the cursors were read.
             if session.user == userid and (conversation > 0 or userid in membership):
                 cursor = max(cursors.get((userid, device), 0), membership.get(userid, 0))
                 session.stream.send_upto(conversation, cursor, upto)
@@ -249,6 +286,7 @@ class Sequencer:
                 self._advance(conversation, last)
         for seq in [seq for seq in gap.held if seq <= last]:
             del gap.held[seq]
+        # Not by ``held`` alone: ``upto`` may stem from an event without the entry (``Stored``, a head).
         if last >= gap.upto:
             del self._gaps[conversation]
 
@@ -299,6 +337,7 @@ class Sequencer:
         get = self._hub.get
         if conversation > 0:
             peer = peer_of(conversation, sender)
+            # Notes to oneself go to the other devices below, like any entry of the sender.
             sessions = get(peer, ()) if peer != sender else ()
             if sessions:
                 shared = SharedEntry(entry, peer)

@@ -64,6 +64,7 @@ class Setback:
         """Note that a seq arrived again.  Never switches."""
         if conversation not in self._suspected:
             self._later(0, partial(self._compare, conversation))
+        # The lowest: cursors go back to the seq before it.
         self._suspected[conversation] = min(seq, self._suspected.get(conversation, seq))
 
     def _compare(self, conversation: int) -> None:
@@ -71,9 +72,10 @@ class Setback:
         seq = self._suspected[conversation]
         try:
             if self._is_set_back(conversation):
+                # A lower one may have arrived again while the log was read.
                 self._begin_anew(conversation, min(seq, self._suspected[conversation]))
         except NoSuchGroup:
-            pass
+            pass  # deleted meanwhile: nobody can miss anything of it
         except Busy:
             self._later(TRY_AGAIN, partial(self._compare, conversation))
             return
@@ -104,10 +106,12 @@ class Setback:
         )
         groupid = group_of(conversation)
         users: Collection[int] = set(pair_of(conversation)) if groupid is None else self._members(groupid)
+        # The database first.  If it is away now, nothing is forgotten here, and the comparison is repeated.
         self._store.set_back(conversation, users, seq - 1)
         self._sequencer.forget(conversation)
         self._forget(conversation)
         for userid in users:
             for session in self._hub.of(userid):
                 if session.is_answered:
+                    # Spread, as every client of the conversation comes back.
                     session.peer.close("shutdown", round(random.uniform(0, SPREAD), 2))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from greenchat.model.kinds import changed, target_of
 from greenchat.protocol.messages import Push
-from greenchat.protocol.wire import Shared, SharedPush
+from greenchat.protocol.wire import Shared, SharedEntry, SharedPush
 
 NO_SEQ = 0
 """The seq of a push, which is no entry of a conversation: a device that is offline never hears of it."""
@@ -28,8 +29,19 @@ class Holdback:
         self._held: list[Held] = []
 
     def hold(self, conversation: int, seq: int, entry: Shared) -> None:
-        """Keep an entry."""
+        """Keep an entry; one that changes a message (a recall) changes it here too.
+
+        Race: a login may take seconds, and a text MUST NOT be sent so long after its recall is acknowledged.
+        """
+        if isinstance(entry, SharedEntry) and (target := target_of(entry.entry)):
+            self._change(conversation, target, entry.entry.kind)
         self._held.append(Held(conversation, seq, entry))
+
+    def _change(self, conversation: int, seq: int, kind: str) -> None:
+        for place, held in enumerate(self._held):
+            if held[:2] == (conversation, seq) and isinstance(held.message, SharedEntry):
+                message = SharedEntry(changed(held.message.entry, kind), held.message.reader)
+                self._held[place] = held._replace(message=message)
 
     def hold_push(self, push: SharedPush) -> None:
         """Keep a push."""

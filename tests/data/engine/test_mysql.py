@@ -480,6 +480,12 @@ def test_a_read_of_a_server_that_hangs_ends_soon(scenario: Scenario, url: str) -
     scenario("hung", url)
 
 
+def test_connections_that_a_firewall_forgot_hold_up_one_read_and_not_one_each(
+    scenario: Scenario, url: str
+) -> None:
+    scenario("forgotten", url)
+
+
 def test_a_stopped_server_is_busy_and_then_well(scenario: Scenario, url: str) -> None:
     scenario("stopped", url)
 

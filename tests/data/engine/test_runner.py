@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+import gevent.event
 import pytest
 from gevent.threadpool import ThreadPool
 
 from greenchat.data.engine import runner
-from greenchat.data.engine.runner import READS_AT_A_TIME, Threads
+from greenchat.data.engine.runner import LATE, READS_AT_A_TIME, Greenlets, Threads
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 class Pool(ThreadPool):  # type: ignore[misc]
@@ -94,3 +96,61 @@ def test_what_waits_is_read_before_the_end() -> None:
     gate.set()
     gevent.joinall([*reads, closing], timeout=DEADLINE, raise_error=True)
     assert [read.value for read in reads] == [True] * 3
+
+
+# -- Reads by greenlets
+
+
+WAIT = 0.2
+"""Seconds that a read of these tests may take."""
+
+
+@pytest.fixture
+def greenlets(monkeypatch: pytest.MonkeyPatch) -> Greenlets:
+    monkeypatch.setattr(runner, "READ_WAIT", WAIT)
+    return Greenlets()
+
+
+def unanswered(greenlets: Greenlets) -> None:
+    """Read what nobody answers, to the end of the patience with it."""
+    with pytest.raises(TimeoutError, match="does not answer"):
+        greenlets.read(gevent.sleep, DEADLINE)
+
+
+def test_after_a_read_without_an_answer_the_next_is_not_tried_at_once(greenlets: Greenlets) -> None:
+    unanswered(greenlets)
+    with pytest.raises(TimeoutError, match="does not answer"):
+        greenlets.read(divmod, 7, 2)
+
+
+def test_one_slow_read_keeps_nobody_from_a_database_that_answers(greenlets: Greenlets) -> None:
+    slow = gevent.spawn(unanswered, greenlets)
+    gevent.sleep(0)
+    while not slow.ready():
+        assert greenlets.read(divmod, 7, 2) == (3, 1)
+        gevent.sleep(WAIT / 10)
+    slow.get()
+    assert greenlets.read(divmod, 7, 2) == (3, 1)
+
+
+def test_the_first_answer_ends_the_time_in_which_none_is_tried(greenlets: Greenlets) -> None:
+    slow = gevent.spawn(unanswered, greenlets)
+    gevent.sleep(WAIT / 2)
+    answer = gevent.event.AsyncResult()
+    other = gevent.spawn(greenlets.read, answer.get)
+    slow.get()
+    answer.set(42)
+    assert other.get() == 42
+    assert greenlets.read(divmod, 7, 2) == (3, 1)
+
+
+def test_the_time_in_which_the_process_stood_still_counts_against_no_read(greenlets: Greenlets) -> None:
+    stops = [WAIT + LATE + 0.1]
+
+    def stands_still() -> str:
+        if stops:
+            time.sleep(stops.pop())  # stops the loop, as SIGSTOP does
+            gevent.sleep(DEADLINE)
+        return "answered"
+
+    assert greenlets.read(stands_still) == "answered"

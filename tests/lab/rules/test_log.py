@@ -19,6 +19,9 @@ ANN, BOB = 1, 2
 PAIR = of_pair(ANN, BOB)
 GROUP = -7
 
+LATER = 100.0
+"""Seconds after which a skipped entry comes."""
+
 
 class Case:
     """Ann writes to Bob and to a group, Bob answers once; both have a second look after a reconnect.
@@ -89,6 +92,15 @@ def test_what_keeps_every_promise_is_counted_and_found_right(case: Case) -> None
     assert (verdict.sent, verdict.acknowledged, verdict.stored) == (8, 8, 8)
     assert (verdict.delivered, verdict.removed, verdict.reconnects) == (16, 2, 3)
     assert str(verdict).endswith("0 lost, 0 doubled, 0 reordered, 0 leaked, 0 stuck, 0 wrong")
+
+
+def test_an_entry_counts_as_got_on_another_connection_of_the_device_too(case: Case) -> None:
+    """Of two logins at once both bring entries for a while; the receipts of one move the cursor of both."""
+    first, second = case.bob.connections
+    moved = [arrival for arrival in first.arrivals if arrival[:2] == (PAIR, 2)]
+    first.arrivals = [arrival for arrival in first.arrivals if arrival not in moved]
+    second.arrivals = moved + [arrival for arrival in second.arrivals if arrival.how == LIVE]
+    assert list(log.none_is_skipped(case.evidence())) == []
 
 
 def an_acknowledged_message_is_not_stored(case: Case) -> None:
@@ -162,13 +174,14 @@ def two_arrive_in_the_wrong_order(case: Case) -> None:
 
 
 def one_is_skipped_and_comes_at_the_next_login(case: Case) -> None:
-    link = case.bob.connections[0]
+    link, later = case.bob.connections
     link.arrivals = [arrival for arrival in link.arrivals if arrival[:2] != (PAIR, 2)]
+    later.arrivals = [arrival._replace(at=arrival.at + LATER) for arrival in later.arrivals]
 
 
 def the_first_of_a_device_is_skipped_and_comes_later(case: Case) -> None:
     first = case.phone.connections[0].arrivals.pop(0)
-    case.phone.connections[1].arrivals.append(first)
+    case.phone.connections[1].arrivals.append(first._replace(at=first.at + LATER))
 
 
 def the_ack_said_another_seq(case: Case) -> None:

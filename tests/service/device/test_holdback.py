@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from greenchat.protocol.messages import PresencePush, TypingPush
-from greenchat.protocol.wire import SharedPush
+from greenchat.protocol.wire import NOBODY, SharedEntry, SharedPush
 from greenchat.service.device.holdback import NO_SEQ, Holdback
-from tests.service.device.support import live
+from tests.service.device.support import live, own
 
 
 def held() -> Holdback:
@@ -43,3 +43,11 @@ def test_pushes_of_a_kind_are_dropped_and_no_others() -> None:
     holdback = held()
     holdback.drop_pushes(PresencePush)
     assert released(holdback) == [(1, 5), (2, 1), (1, 6)]
+
+
+def test_a_text_is_not_released_once_its_recall_has_come() -> None:
+    holdback = Holdback()
+    for seq, kind, body in ((5, "text", "oops"), (6, "text", "hi"), (7, "recall", "5")):
+        holdback.hold(1, seq, SharedEntry(own(1, seq)._replace(kind=kind, body=body), NOBODY))
+    messages = [message for _, _, message in holdback.release()]
+    assert [message.entry.body for message in messages if isinstance(message, SharedEntry)] == ["", "hi", "5"]
