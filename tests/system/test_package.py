@@ -184,9 +184,9 @@ def talks(commands: Path, folder: Path) -> None:
         program = pexpect.spawn(
             str(commands / "greenchat"), ["127.0.0.1", str(port)], env=clean(), timeout=DEADLINE
         )
-        for prompt, answer in (("choice: ", "2"), ("name: ", "ann"), ("password: ", "a long password")):
+        for prompt, answer in (("choice:", "2"), ("name:", "ann"), ("password:", "a long password")):
             program.expect_exact(prompt)
-            program.sendline(answer)
+            program.send(f"{answer}\r")
         program.expect_exact("your id is 1")
         program.close(force=True)
     finally:
