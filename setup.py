@@ -31,6 +31,7 @@ TEST_REQUIRES = [
     "codespell>=2.4",
     "schemathesis>=4.32",
     "standardwebhooks>=1.1",
+    "build>=1.2",
 ]
 
 

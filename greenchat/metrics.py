@@ -132,7 +132,8 @@ class Gauge:
 
 CONNECTIONS = Gauge(
     "connections",
-    "Open connections by listener (tcp, tls) and state (anonymous, logged_in).",
+    "Open connections by listener (tcp, tls; web once they speak WebSocket or read events) and state "
+    "(anonymous, logged_in).",
     ("listener", "state"),
 )
 CONNECTIONS_OPENED = Counter("connections_opened_total", "Connections accepted, refused ones among them.")

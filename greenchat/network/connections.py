@@ -29,6 +29,7 @@ class Connections:
         heartbeat_interval: seconds between two beats that are expected of a client.
         max_missed: missed beats in a row after which a client is evicted.
         login_timeout: seconds that a connection may last without a login.
+        ping_after: seconds of silence after which a client on WebSocket is pinged.
 
     Attributes:
         limits, login_timeout: as given.
@@ -45,6 +46,7 @@ class Connections:
         heartbeat_interval: float = 1.0,
         max_missed: int = 5,
         login_timeout: float = 10.0,
+        ping_after: float = 10.0,
     ) -> None:
         self.limits = limits
         self.login_timeout = login_timeout
@@ -59,7 +61,13 @@ class Connections:
         )
         self.flusher = Flusher()
         self.heartbeat = Heartbeat(
-            self._live, heartbeat_interval, max_missed, login_timeout, limits.outbox_seconds, self.silent
+            self._live,
+            heartbeat_interval,
+            max_missed,
+            login_timeout,
+            limits.outbox_seconds,
+            self.silent,
+            ping_after,
         )
         self._empty = Event()
 

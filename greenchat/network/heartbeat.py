@@ -45,6 +45,7 @@ class Heartbeat:
             handled then is waited for.
         outbox_seconds: seconds in which a peer must take some of its queued frames; 0 for no limit.
         silent: the connections that have longer than ``login_timeout``; None: no connection has.
+        ping_after: the shortest ``ping_after`` of a wire.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Heartbeat:
         login_timeout: float = 10.0,
         outbox_seconds: float = 0.0,
         silent: SilentConnections | None = None,
+        ping_after: float = inf,
     ) -> None:
         self._connections = connections
         self._interval = interval
@@ -62,8 +64,9 @@ class Heartbeat:
         self._login_timeout = login_timeout
         self._outbox_seconds = outbox_seconds or inf
         self._silent = silent
-        # Ticks in an interval: more than one only where logins or backlogs must be looked at more often.
-        self._ticks = max(1, ceil(interval * CHECKS / min(login_timeout, self._outbox_seconds)))
+        # Ticks in an interval: more than one where logins, backlogs or pings are looked at more often.
+        shortest = min(login_timeout, self._outbox_seconds, CHECKS * ping_after)
+        self._ticks = max(1, ceil(interval * CHECKS / shortest))
         self._tick = 0
         self._late = False
         self._greenlet: gevent.Greenlet | None = None
@@ -119,7 +122,9 @@ class Heartbeat:
                     connection.take_more()
                     if self._silent is not None:
                         self._silent.remove(connection)
-                if beat:
+                if connection.wire.ping_after:
+                    self._check_beat(connection, late)  # each tick counts, not only a whole interval
+                elif beat:
                     self._check_beat(connection, beat_late)
 
     def _check_beat(self, connection: Connection, late: bool) -> None:
@@ -130,7 +135,7 @@ class Heartbeat:
             connection.missed += 1
             wire = connection.wire
             if wire.ping_after:
-                self._ping(connection, max(1, round(wire.ping_after / self._interval)))
+                self._ping(connection, max(1, round(wire.ping_after * self._ticks / self._interval)))
             elif wire.beats and connection.missed >= self._max_missed:
                 self._evict(connection)
 

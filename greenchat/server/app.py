@@ -176,6 +176,7 @@ class App:
             heartbeat_interval=settings.heartbeat_interval,
             max_missed=settings.max_missed,
             login_timeout=settings.login_timeout,
+            ping_after=settings.websocket_ping,
         )
         terms = Terms(settings.hook_http, settings.hook_networks, settings.hook_days * DAY)
         self._hooks = OutgoingHooks(self._store, ServiceHookHost(self._service), terms)

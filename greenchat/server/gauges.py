@@ -11,7 +11,12 @@ from greenchat.network.connections import Connections
 from greenchat.outgoing.hooks import OutgoingHooks
 from greenchat.ports.bus import Bus
 from greenchat.ports.store import Store
+from greenchat.protocol.events import EventStream
+from greenchat.protocol.websocket.wire import WebSocketWire
 from greenchat.service.delivery.hub import Hub
+
+WEB_WIRES = (WebSocketWire, EventStream)
+"""The wires of clients that came to the web port and speak HTTP no more."""
 
 
 def connect_web_gauges(http: HttpServer) -> None:
@@ -30,7 +35,7 @@ def connect_gauges(
 
     Args:
         connections: those of the clients.
-        kind: the name of the listener that they come to.
+        kind: the name of the listener of chat clients.
         hub: the sessions that are logged in here.
         store: the database.
         bus: the connection to the other nodes.  A bus without any others has no lag.
@@ -38,12 +43,15 @@ def connect_gauges(
     """
 
     def by_state() -> dict[tuple[str, ...], int]:
-        states = Counter({"anonymous": 0, "logged_in": 0})
+        states: Counter[tuple[str, ...]] = Counter({(kind, "anonymous"): 0, (kind, "logged_in"): 0})
         states.update(
-            "logged_in" if connection.session and connection.session.user is not None else "anonymous"
+            (
+                "web" if isinstance(connection.wire, WEB_WIRES) else kind,
+                "anonymous" if connection.is_anonymous else "logged_in",
+            )
             for connection in connections
         )
-        return {(kind, state): number for state, number in states.items()}
+        return dict(states)
 
     metrics.CONNECTIONS.read = by_state
     metrics.OUTBOX_BYTES.read = lambda: {(): sum(peer.outbox.unsent for peer in connections)}

@@ -236,6 +236,24 @@ def test_a_block_that_is_cancelled_ends_its_connection(server: FakeServer, run: 
     asyncio.run(scene())
 
 
+def test_a_client_that_is_closed_sends_nothing_more(server: FakeServer, run: Run) -> None:
+    """The server may take its time to end the connection, and heartbeats fall due meanwhile."""
+    unhandled: list[dict[str, Any]] = []
+
+    async def scene() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context))
+        accepting = run(server.accept)
+        async with Client("127.0.0.1", server.port) as client:
+            login = asyncio.create_task(client.login("ann", "secret"))
+            peer = await aside(accepting.result, DEADLINE)
+            await aside(lambda: peer.welcome(heartbeat={"interval": 0.01, "max_missed": 500}))
+            await login
+        assert await aside(peer.at_end)
+
+    asyncio.run(scene())
+    assert unhandled == []
+
+
 @pytest.mark.parametrize("with_tls", [False, True])
 def test_a_server_that_says_nothing_is_not_waited_for_long(
     server: FakeServer, run: Run, monkeypatch: pytest.MonkeyPatch, with_tls: bool

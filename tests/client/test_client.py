@@ -337,6 +337,21 @@ def test_what_does_not_fit_a_frame_is_refused_before_it_is_sent(client: Client, 
     chat.result(60)
 
 
+@pytest.mark.parametrize(
+    ("cid", "said"),
+    [
+        ("", "cid: 1 to 36 characters, this has 0"),
+        ("c" * 37, "cid: 1 to 36 characters, this has 37"),
+        (7, "cid: expected a text, got int"),
+    ],
+)
+def test_a_cid_that_the_server_could_not_echo_is_refused_at_once(
+    client: Client, peer: Peer, cid: Any, said: str
+) -> None:
+    with pytest.raises(errors.BadRequest, match=said):
+        client.chat(2, "hi", cid=cid)
+
+
 def test_what_is_done_is_acknowledged_once_a_conversation(client: Client, peer: Peer) -> None:
     peer.send(*(chat_from(2, seq) for seq in range(1, 41)), *(chat_from(3, seq) for seq in range(1, 11)))
     take(client, 50)

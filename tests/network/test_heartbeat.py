@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -55,13 +56,26 @@ class Clock:
     """Tick a supervision of one peer at chosen times; five beats may be missed."""
 
     def __init__(
-        self, peer: Peer, interval: float = 1.0, outbox_seconds: float = 0.0, silent_timeout: float = 0.0
+        self,
+        peer: Peer,
+        interval: float = 1.0,
+        outbox_seconds: float = 0.0,
+        silent_timeout: float = 0.0,
+        ping_after: float = inf,
     ) -> None:
         self.peer = peer
         self.silent = SilentConnections(Limits(silent_timeout=silent_timeout, max_silent_per_address=1))
         self.now = 0.0
         with patch.object(heartbeat, "monotonic", lambda: self.now):
-            self.heartbeat = Heartbeat([peer], interval, 5, 10.0, outbox_seconds, self.silent)  # type: ignore[list-item]
+            self.heartbeat = Heartbeat(
+                [peer],  # type: ignore[list-item]
+                interval,
+                5,
+                60.0 if ping_after < inf else 10.0,
+                outbox_seconds,
+                self.silent,
+                ping_after,
+            )
 
     def tick(self, times: int = 1, after: float = 1.0) -> list[str]:
         for _ in range(times):
@@ -91,6 +105,18 @@ def test_a_reader_of_events_is_pinged_and_never_evicted_for_its_silence() -> Non
     reader = SimpleNamespace(beats=False, ping_after=2.0, pongs=False, ping=b":")
     assert Clock(Peer(wire=reader, send=sent.append)).tick(100) == []
     assert len(sent) == 50
+
+
+def test_pings_do_not_wait_for_a_longer_interval_of_heartbeats() -> None:
+    sent: list[bytes] = []
+    peer = Peer(wire=PINGED, send=sent.append, heard=True)
+    clock = Clock(peer, interval=60.0, ping_after=2.0)
+    assert (clock.tick(2, after=2.0), sent) == ([], [b"?"])
+    assert (clock.tick(after=30.0), sent) == ([], [b"?"]), (
+        "a late tick counts against no one, that tick alone"
+    )
+    assert (clock.tick(4, after=2.0), sent) == ([], [b"?"] * 5)
+    assert clock.tick(after=2.0) == ["evicted"]
 
 
 def test_a_client_that_answers_pings_stays() -> None:

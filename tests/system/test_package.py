@@ -127,43 +127,46 @@ def test_a_program_says_what_it_lacks(bare: Path, module: str, package: str, ext
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that ``python -m build`` makes."""
     folder = tmp_path_factory.mktemp("wheel")
-    tools = environment_with_pip(folder / "tools")
-    done(tools / "pip", "install", "-q", "build")
-    done(tools / "python", "-m", "build", "--outdir", folder / "dist", copied(folder))
+    done(sys.executable, "-m", "build", "--outdir", folder / "dist", copied(folder))
     (wheel,) = (folder / "dist").glob("*.whl")
     return wheel
 
 
-def environment_with_pip(folder: Path) -> Path:
-    """Make an empty environment; return the folder of its commands."""
-    venv.create(folder, with_pip=True)
-    return folder / "bin"
+class Environment:
+    """An empty virtual environment.  It has no pip: ours installs into it."""
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder)
+        self.commands = folder / "bin"
+
+    def pip(self, *arguments: object) -> str:
+        """Run pip for it; return what pip printed."""
+        return done(sys.executable, "-m", "pip", "--python", self.commands / "python", *arguments)
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Environment:
+    return Environment(tmp_path / "env")
 
 
 @pytest.mark.long
-def test_the_wheel_brings_the_library_and_one_package(wheel: Path, tmp_path: Path) -> None:
-    commands = environment_with_pip(tmp_path / "env")
-    before = packages(commands)
-    done(commands / "pip", "install", "-q", wheel)
-    assert packages(commands) - before == {"greenchat", "simplejson"}
-    assert "greenchat/py.typed" in done(commands / "pip", "show", "--files", "greenchat")
-    done(commands / "python", "-c", "from greenchat.client import Client, aio")
+def test_the_wheel_brings_the_library_and_one_package(wheel: Path, env: Environment) -> None:
+    env.pip("install", "-q", wheel)
+    installed = env.pip("list", "--format", "freeze").split()
+    assert {line.partition("==")[0] for line in installed} == {"greenchat", "simplejson"}
+    assert "greenchat/py.typed" in env.pip("show", "--files", "greenchat")
+    done(env.commands / "python", "-c", "from greenchat.client import Client, aio")
 
 
 @pytest.mark.long
-def test_the_commands_of_the_wheel_work_with_their_extras(wheel: Path, tmp_path: Path) -> None:
-    commands = environment_with_pip(tmp_path / "env")
-    done(commands / "pip", "install", "-q", f"{wheel}[server,terminal]")
-    assert done(commands / "pip", "check") == "No broken requirements found.\n"
+def test_the_commands_of_the_wheel_work_with_their_extras(
+    wheel: Path, env: Environment, tmp_path: Path
+) -> None:
+    env.pip("install", "-q", f"{wheel}[server,terminal]")
+    assert env.pip("check") == "No broken requirements found.\n"
     for command in ("greenchat", "greenchat-server", "greenchat-admin"):
-        assert done(commands / command, "--help").startswith("usage: ")
-    talks(commands, tmp_path)
-
-
-def packages(commands: Path) -> set[str]:
-    """Return the names of the packages that are installed."""
-    listed = done(commands / "pip", "list", "--format", "freeze")
-    return {line.partition("==")[0] for line in listed.split()}
+        assert done(env.commands / command, "--help").startswith("usage: ")
+    talks(env.commands, tmp_path)
 
 
 def talks(commands: Path, folder: Path) -> None:
@@ -181,9 +184,9 @@ def talks(commands: Path, folder: Path) -> None:
         program = pexpect.spawn(
             str(commands / "greenchat"), ["127.0.0.1", str(port)], env=clean(), timeout=DEADLINE
         )
-        for prompt, answer in (("choice: ", "2"), ("name: ", "ann"), ("password: ", "a long password")):
+        for prompt, answer in (("choice:", "2"), ("name:", "ann"), ("password:", "a long password")):
             program.expect_exact(prompt)
-            program.sendline(answer)
+            program.send(f"{answer}\r")
         program.expect_exact("your id is 1")
         program.close(force=True)
     finally:

@@ -65,6 +65,15 @@ def place(shared: tuple[Server, int], request: pytest.FixtureRequest) -> Iterato
     place.bob.sock.close()
 
 
+@pytest.fixture(scope="module")
+def settled(shared: tuple[Server, int]) -> Iterator[Place]:
+    """People for all the tests that change nothing."""
+    place = begun(*shared)
+    yield place
+    place.ann.sock.close()
+    place.bob.sock.close()
+
+
 def name_of(client: Client, place: Place) -> str:
     """Return the name of one of the two."""
     suffix = str(place.script.get("/api/v1/me").json["name"]).removeprefix("ann")
@@ -177,16 +186,16 @@ BAD: dict[str, tuple[str, str, Any, dict[str, str], int, int]] = {
 
 
 @pytest.mark.parametrize("row", BAD)
-def test_bad_calls_get_a_clear_answer(place: Place, row: str) -> None:
+def test_bad_calls_get_a_clear_answer(settled: Place, row: str) -> None:
     method, path, body, headers, status, errno = BAD[row]
-    answer = place.script.call(
+    answer = settled.script.call(
         method, path, body, **{name.replace("-", "_"): v for name, v in headers.items()}
     )
     assert (answer.status, answer.errno) == (status, errno), answer
 
 
-def test_a_token_in_a_query_is_none(place: Place) -> None:
-    assert Caller(place.web).get(f"/api/v1/me?access_token={place.script.token}").status == 401
+def test_a_token_in_a_query_is_none(settled: Place) -> None:
+    assert Caller(settled.web).get(f"/api/v1/me?access_token={settled.script.token}").status == 401
 
 
 def test_a_call_waits_no_longer_than_its_token(place: Place) -> None:
@@ -381,8 +390,8 @@ def test_another_page_opens_no_stream(place: Place, headers: dict[str, str]) -> 
     stream.close()
 
 
-def test_a_head_of_events_begins_no_stream(place: Place) -> None:
-    answer = place.script.call("HEAD", "/api/v1/events")
+def test_a_head_of_events_begins_no_stream(settled: Place) -> None:
+    answer = settled.script.call("HEAD", "/api/v1/events")
     assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream")
 
 

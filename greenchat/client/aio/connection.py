@@ -35,6 +35,7 @@ class AioConnection(asyncio.Protocol, ClientTransport):
         self._received: deque[bytes] = deque()
         self._size = 0
         self._is_lost = False
+        self._is_finished = False
         self._error: OSError | None = None
         self._reader: asyncio.Future[None] | None = None
 
@@ -130,6 +131,7 @@ class AioConnection(asyncio.Protocol, ClientTransport):
 
     def finish(self) -> None:
         """Send the queued frames, then end this side of the connection; the server ends the other."""
+        self._is_finished = True
         if self._transport and not self._transport.is_closing():
             if self._transport.can_write_eof():
                 with contextlib.suppress(OSError):  # the server was faster
@@ -141,7 +143,7 @@ class AioConnection(asyncio.Protocol, ClientTransport):
 
     def send(self, frame: bytes) -> None:
         """Send a frame, without its newline."""
-        if self._transport and not (self._is_lost or self._transport.is_closing()):
+        if self._transport and not (self._is_finished or self._transport.is_closing()):
             self._transport.write(frame + NEWLINE)
 
     def wake(self) -> None:
@@ -165,7 +167,7 @@ class AioConnection(asyncio.Protocol, ClientTransport):
             error = tls_broke(error)
         if not self._is_lost and isinstance(error, OSError):
             self._error = error
-        self._is_lost = True
+        self._is_lost = self._is_finished = True
         if self._timer:
             self._timer.cancel()
         self._wake_reader()
@@ -177,7 +179,7 @@ class AioConnection(asyncio.Protocol, ClientTransport):
     def _arm(self, delay: float) -> None:
         if self._timer:
             self._timer.cancel()
-        if not self._is_lost:
+        if not self._is_finished:
             self._timer = self._loop.call_later(delay, self._on_timer)
 
     def _on_timer(self) -> None:

@@ -18,6 +18,9 @@ BEFORE_LOGIN = frozenset({MsgId.REG, MsgId.LOGIN})
 TRANSIENT = (Busy, RateLimited)
 """Errors of a request that was not done and may be sent again later."""
 
+MAX_CID = 36
+"""Characters of a cid, at most."""
+
 UNREADABLE = "the server's reply cannot be understood"
 
 
@@ -47,7 +50,7 @@ class PendingRequest:
         due: earliest time to send it, on the clock of the caller.
 
     Raises:
-        BadRequest, TooLarge: the request does not fit a frame; the caller's fault.
+        BadRequest, TooLarge: the request does not fit a frame, or its cid is none; the caller's fault.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class PendingRequest:
         on_error: Callable[[RequestError], None] | None = None,
     ) -> None:
         self.msgid = msgid
-        self.cid: str = fields["cid"]
+        self.cid: str = _checked(fields["cid"])
         self.frame = encode_frame({"msgid": int(msgid), **fields})
         self.ordering_key = ordering_key
         self.idempotent = idempotent
@@ -156,6 +159,19 @@ class RequestQueue:
                 heads.append(request)
             keys.add(request.ordering_key)
         return heads
+
+
+def _checked(cid: object) -> str:
+    """Return a cid that the server can echo: without the echo a reply would not be recognised.
+
+    Raises:
+        BadRequest: it is no text, empty or too long; the caller's fault.
+    """
+    if not isinstance(cid, str):
+        raise BadRequest(f"cid: expected a text, got {type(cid).__name__}")
+    if not 1 <= len(cid) <= MAX_CID:
+        raise BadRequest(f"cid: 1 to {MAX_CID} characters, this has {len(cid)}")
+    return cid
 
 
 def encode_frame(frame: Frame) -> bytes:
