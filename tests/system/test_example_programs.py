@@ -23,11 +23,14 @@ from greenchat.client import Client, Conversation, Message, in_group, with_user
 from lab import ROOT
 from lab.servers.node import environment
 from lab.servers.program import free_port
-from tests.system.server import DEADLINE, Server
+from tests.system.server import Server
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 PASSWORD = "a long password"
+
+DEADLINE = 60.0
+"""Seconds that anything may take: each program starts a Python of its own."""
 
 
 class Program:
@@ -178,7 +181,7 @@ def test_the_notifier_posts_once_and_its_status_tells(serve: Serve, join: Join) 
     status, error = notify(server.port, text=" \n")
     assert (status, error.splitlines()[-1]) == (2, "notify.py: error: the text is empty")
     server.kill()
-    assert notify(server.port, "--text", "x", "--timeout", "1") == (
+    assert notify(server.port, "--text", "x", "--timeout", "5") == (
         1,
         "notify: disconnected: connection refused\n",
     )
