@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 
-TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+CONTINUATION, TEXT, CLOSE, PING, PONG = 0, 1, 8, 9, 10
 
 MASK = b"\xa5\x5a\x3c\xc3"
 """Of all frames: a random one each would cost the load time, and costs the server the same as this one."""

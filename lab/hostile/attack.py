@@ -28,8 +28,8 @@ class Attacker:
 
     Attributes:
         source: the address that it comes from, on loopback.
-        opening: sent once.
-        again: sent again and again.
+        opening: sent once; bytes as Latin-1 text.
+        again: sent again and again; the same.
         pace: seconds between two bytes of that; 0 for as much as the server takes.
         reads: True if it reads from its socket.
         stays: True for one that stays; another goes when it has come, or when its opening is answered.
@@ -75,7 +75,7 @@ class Attack:
         sock.setblocking(False)
         fd = sock.fileno()
         self._socks[fd] = sock, peer
-        self._waiting[fd] = peer.opening.encode()
+        self._waiting[fd] = peer.opening.encode("latin-1")
         try:
             sock.bind((peer.source, 0))
             sock.connect_ex(self._address)
@@ -114,7 +114,7 @@ class Attack:
         if waiting:
             self._waiting[fd] = waiting[sock.send(waiting) :]
         elif peer.again and not peer.pace:
-            data = peer.again.encode()
+            data = peer.again.encode("latin-1")
             self._waiting[fd] = data[sock.send(data) :]
         else:
             self._epoll.modify(fd, select.EPOLLIN if peer.reads else 0)
@@ -129,7 +129,7 @@ class Attack:
             if now < due:
                 continue
             sock, peer = self._socks[fd]
-            rest = self._waiting[fd] or peer.again.encode()
+            rest = self._waiting[fd] or peer.again.encode("latin-1")
             try:
                 self._waiting[fd] = rest[sock.send(rest[:1]) :]
                 self._paced[fd] = now + peer.pace

@@ -19,6 +19,7 @@ from lab.percentiles import spread
 from lab.servers.node import Node
 from lab.servers.program import LabError, free_port, private
 from lab.servers.redis import Redis
+from lab.websocket import CLOSE, CONTINUATION, PING, masked, upgrade_request
 
 HELD = ("--exempt", "192.0.2.0/24")
 """Loopback is held to all limits."""
@@ -204,6 +205,46 @@ WEB = {
 }
 """Attacks on the web port."""
 
+UPGRADE = upgrade_request().decode()
+
+FIRST, NEXT = masked(b"x" * 60, final=False), masked(b"", CONTINUATION, final=False)
+"""Fragments: the first of a message, and an empty one that follows."""
+
+BROKEN = [
+    b"\x81\x02{}",  # not masked
+    masked(b"x" * 126, PING),
+    masked("\xe9".encode()[:1]),  # a text that ends within a character
+    FIRST + masked(b"\x03\xe8", CLOSE),  # a close within a message
+    b"\xc1" + masked(b"{}")[1:],  # a reserved bit
+    masked(b"{}", CONTINUATION),
+    masked(b"{}", 2),
+]
+"""Whatever a server must not take of a client on WebSocket, or end with."""
+
+
+def breakers(scene: Scene) -> list[Attacker]:
+    """Return clients that break the rules of WebSocket at once, and come again."""
+    return [
+        Attacker("127.0.1.1", UPGRADE + frame.decode("latin-1"), reads=True)
+        for frame in BROKEN * (5 * scene.scale)
+    ]
+
+
+def on_websocket(count: int, opening: bytes = b"", again: bytes = b"", **kwargs: Any) -> Scenario:
+    """Return an attack on WebSocket by so many that have upgraded."""
+    said = UPGRADE + opening.decode("latin-1")
+    return Scenario(some(count, opening=said, again=again.decode("latin-1"), **kwargs), web=True)
+
+
+WEBSOCKET = {
+    "websocket: broken frames": Scenario(breakers, web=True),
+    "websocket: empty fragments": on_websocket(5, FIRST, NEXT * 10_000),
+    "websocket: never ended": on_websocket(200, masked(b"x" * 60_000, final=False)),
+    "websocket: pings, unread": on_websocket(20, again=masked(b"x" * 125, PING) * 1_000),
+    "websocket: heartbeats, unread, exempt": on_websocket(20, again=masked(b'{"msgid":12}') * 1_000),
+}
+"""Attacks on WebSocket."""
+
 SCENARIOS = {
     "nobody": Scenario(lambda scene: []),
     "silent connections": Scenario(some(300), options=("--login-timeout", "2")),
@@ -231,6 +272,7 @@ SCENARIOS = {
     "strangers to a large group": Scenario(strangers, HELD, in_cluster=True),
     "costly logins, held": Scenario(comes_again, HELD),
     **WEB,
+    **WEBSOCKET,
 }
 """With the sizes of the tests."""
 
