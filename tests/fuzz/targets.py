@@ -28,6 +28,7 @@ from greenchat.service.delivery.node_events import decode_event, encode_event
 from greenchat.service.node_session import NodeSession
 from tests.fuzz.http import http
 from tests.fuzz.scene import Conversation, Scene
+from tests.fuzz.websocket import websocket
 from tests.protocol.ear import Ear
 
 # -- Frames
@@ -200,5 +201,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "events": events,
     "session": session,
     "http": http,
+    "websocket": websocket,
 }
 """Each target by its name."""
