@@ -56,8 +56,7 @@ def _read(data: bytes, limit: int, size: int) -> Said:
             assert close.opcode == CLOSE
             end = close.code or 0
             break
-        assert len(framing._tail) < KEPT
-        assert framing._message is None or len(framing._message.text) <= limit
+        assert framing.unfinished <= limit + KEPT, "more is kept than a message and a control frame"
     pongs = frames_in(b"".join(answers))
     assert all(pong.opcode == PONG for pong in pongs)
     return Said(texts, [pong.payload for pong in pongs], end)

@@ -150,6 +150,11 @@ class WebSocketFraming(Framing):
         self._tail = received  # the beginning of a header or control frame
         self._message: _Message | None = None
 
+    @property
+    def unfinished(self) -> int:
+        """The number of bytes that are kept for messages and control frames that are not complete."""
+        return len(self._tail) + (len(self._message.text) if self._message else 0)
+
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes from the client and return the messages that are now complete, in order.
 
