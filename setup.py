@@ -7,10 +7,10 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-# A bot needs the library alone: 6 MB in place of 72.
-REQUIRES = ["simplejson>=3.19"]
-TERMINAL_REQUIRES = ["prompt_toolkit>=3.0.40"]
-SERVER_REQUIRES = [
+# The client library needs the first one alone (docs/client.md).
+REQUIRES = [
+    "simplejson>=3.19",
+    "prompt_toolkit>=3.0.40",
     "gevent>=24.10",
     "h11>=0.16",
     "PyMySQL>=1.1.1",
@@ -50,12 +50,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     install_requires=REQUIRES,
-    extras_require={
-        "terminal": TERMINAL_REQUIRES,
-        "server": SERVER_REQUIRES,
-        "cluster": [*SERVER_REQUIRES, *CLUSTER_REQUIRES],
-        "test": [*TERMINAL_REQUIRES, *SERVER_REQUIRES, *CLUSTER_REQUIRES, *TEST_REQUIRES],
-    },
+    extras_require={"cluster": CLUSTER_REQUIRES, "test": [*CLUSTER_REQUIRES, *TEST_REQUIRES]},
     packages=find_packages(include=["greenchat", "greenchat.*"]),
     package_data={"greenchat": ["py.typed", "web/*"]},
     entry_points={

@@ -9,7 +9,7 @@ from greenchat.extras import refuse
 try:
     from greenchat.client.terminal.program import main
 except ModuleNotFoundError as error:
-    refuse(error, "terminal")
+    refuse(error)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,7 +5,7 @@ try:
 except ModuleNotFoundError as error:
     from greenchat.extras import refuse
 
-    refuse(error, "server")
+    refuse(error)
 
 monkey.patch_all()
 

@@ -182,7 +182,7 @@ def test_a_program_that_fails_over_a_message_gets_it_again(new: New, server: Ser
 @pytest.mark.parametrize("new", ["threads"], indirect=True)
 def test_a_client_outlives_its_first_token(new: New, tmp_path: Path) -> None:
     """Connected longer than a token lives, then the connection breaks; a friend notices only that."""
-    lifetime = 8.0
+    lifetime = 12.0
     with (
         closing(Server(tmp_path, "--token-days", lifetime / 86_400)) as server,
         background() as aside,
