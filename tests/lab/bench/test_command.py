@@ -50,6 +50,7 @@ def test_a_quick_run_measures_writes_and_compares(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("bench-*.json"))) == 1
 
 
+@pytest.mark.long
 def test_websocket_is_measured_beside_tcp(tmp_path: Path) -> None:
     only = ("--wire", "websocket", "--only", "w16,group-10,offline,heartbeat-1", "--json", "it.json")
     done = bench(tmp_path, "--quick", "--seconds", "0.3", *only)
