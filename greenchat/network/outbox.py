@@ -100,7 +100,7 @@ class _Call(NamedTuple):
     finally_: bool
 
 
-class Backlog:
+class SlowPeer:
     """Write state of a slow peer.  Created when ``send()`` would block, dropped when all is written."""
 
     __slots__ = ("_life", "_seen", "_since", "watcher")
@@ -178,7 +178,7 @@ class Outbox:
         self._flusher = flusher
         self._limit = limit
         self._frames: list[bytes | memoryview] = []  # the rest of one that is partly written is a view
-        self._backlog: Backlog | None = None
+        self._backlog: SlowPeer | None = None
         self._calls: deque[_Call] | None = None
 
     @property
@@ -317,7 +317,7 @@ class Outbox:
                 del frames[: len(batch)]
         if is_behind and not self.is_behind:
             self.is_behind = True
-            self._backlog = Backlog(self._flusher.loop, self._sock, self.written)
+            self._backlog = SlowPeer(self._flusher.loop, self._sock, self.written)
             self._backlog.watcher.start(self._writable)
         elif self.is_behind and not is_behind:
             self._end_backlog()

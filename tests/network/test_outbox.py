@@ -242,13 +242,13 @@ def test_a_peer_whose_socket_breaks_is_no_slow_consumer() -> None:
 
 def test_a_callback_may_send_more_than_the_socket_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
-    make = network_outbox.Backlog
+    make = network_outbox.SlowPeer
 
     def remembered(*args: Any) -> Any:
         made.append(make(*args))
         return made[-1]
 
-    monkeypatch.setattr(network_outbox, "Backlog", remembered)
+    monkeypatch.setattr(network_outbox, "SlowPeer", remembered)
     sock = ScriptedSocket(6, 900, None)
     box = outbox(sock)
 

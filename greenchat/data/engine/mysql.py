@@ -86,7 +86,7 @@ _UNLOCK = "SELECT RELEASE_LOCK(SHA1(CONCAT('greenchat ', DATABASE())))"
 _VIEW = create_view(create="CREATE OR REPLACE", integer="SIGNED", true="JSON_EXTRACT('true', '$')")
 
 
-class _Bulk(Bulk):
+class _LargeBulk(Bulk):
     """A multi-row INSERT of any size: a round trip costs more than a statement's text."""
 
     sizes = (MOST_ROWS,)
@@ -95,7 +95,7 @@ class _Bulk(Bulk):
 class MysqlStatements(Statements):
     """The multi-row statements as MariaDB and MySQL spell them."""
 
-    bulk = _Bulk
+    bulk = _LargeBulk
 
     # So each pair is looked up by a primary key.  Tuples behind IN are not: for 200 of groups and 200 of
     # users, MariaDB 10.11 takes the index of the second column and 9 to 17 ms; this takes 2 ms (measured).

@@ -57,7 +57,7 @@ _CLOSE_USERS = (
 )
 
 
-class _Bulk(Bulk):
+class _RollbackBulk(Bulk):
     """A multi-row INSERT that, if it fails, undoes the whole transaction.
 
     Not ``executemany``, for which the driver would let go of the GIL at every row: with a busy loop beside it
@@ -81,7 +81,7 @@ class SqliteStatements(Statements):
         known_heads: the last seq of each conversation that is remembered.
     """
 
-    bulk = _Bulk
+    bulk = _RollbackBulk
     pairs = """
         (SELECT json_extract(value, '$[0]') AS conversation, json_extract(value, '$[1]') AS sender
         FROM json_each(?))

@@ -11,7 +11,7 @@ from greenchat.protocol.messages import Answer, Request
 from greenchat.protocol.wire import Frames, Shared, Wire
 from greenchat.service.delivery.claims import Claim
 from greenchat.service.delivery.hub import Online
-from greenchat.service.device.catch_up import Reader, catch_up
+from greenchat.service.device.catch_up import Recipient, catch_up
 from greenchat.service.device.flow import Flow
 from greenchat.service.device.receipts import Receipts
 from greenchat.service.device.stream import Outlet, Stream
@@ -21,7 +21,7 @@ NO_CLAIM = Claim()
 """Of all that are not logged in."""
 
 
-class Caller(Online, Reader, Outlet):
+class Caller(Online, Recipient, Outlet):
     """The service's state of a connection.
 
     Attributes:

@@ -18,7 +18,7 @@ TRY_AGAIN = 0.2
 """Seconds after which a backlog that could not be sent is tried again."""
 
 
-class Reader(Protocol):
+class Recipient(Protocol):
     """The connection that the log is read for.
 
     Attributes:
@@ -60,7 +60,7 @@ class Reader(Protocol):
         """Send an entry of the log as a live message."""
 
 
-def next_page(reader: Reader, only: int | None = None, fit: Fit | None = None) -> list[SharedEntry]:
+def next_page(reader: Recipient, only: int | None = None, fit: Fit | None = None) -> list[SharedEntry]:
     """Take the next page of a device's backlogs; return an empty one if there are none.  May switch.
 
     Args:
@@ -111,7 +111,7 @@ def _count_page(stream: Stream, spans: list[Span], standing: set[int], end: tupl
             return
 
 
-def catch_up(reader: Reader, stream: Stream) -> None:
+def catch_up(reader: Recipient, stream: Stream) -> None:
     """Send the backlogs that the server sends by itself, and try again until there are none.  May switch.
 
     A stream has at most one such greenlet (``Stream.is_catching_up``).  Two would send the same backlog, and
@@ -125,7 +125,7 @@ def catch_up(reader: Reader, stream: Stream) -> None:
         reader.service.later(TRY_AGAIN, partial(catch_up, reader, stream))
 
 
-def _send_backlogs(reader: Reader, stream: Stream) -> bool:
+def _send_backlogs(reader: Recipient, stream: Stream) -> bool:
     """Send backlogs; return True if there are none, or the connection has ended.  May switch."""
     while (conversation := stream.next_to_catch_up()) is not None:
         if stream.is_holding or stream.is_reading:
@@ -136,7 +136,7 @@ def _send_backlogs(reader: Reader, stream: Stream) -> bool:
     return True
 
 
-def send_page(reader: Reader, stream: Stream, conversation: int, fit: Fit) -> None:
+def send_page(reader: Recipient, stream: Stream, conversation: int, fit: Fit) -> None:
     """Look up where a device stands in a conversation, and send the next page of its backlog.  May switch.
 
     Args:
@@ -163,7 +163,7 @@ def send_page(reader: Reader, stream: Stream, conversation: int, fit: Fit) -> No
         reader.send_entry(conversation, sent.entry.seq, sent)
 
 
-def _joined(reader: Reader, conversation: int) -> int | None:
+def _joined(reader: Recipient, conversation: int) -> int | None:
     """Return the last seq before the user joined, 0 in a pair; None for no member.  May switch."""
     groupid = group_of(conversation)
     if groupid is None:
@@ -175,7 +175,7 @@ def _joined(reader: Reader, conversation: int) -> int | None:
     return None if reader.user is None else members.get(reader.user)
 
 
-def _reached(reader: Reader, stream: Stream, conversation: int) -> int:
+def _reached(reader: Recipient, stream: Stream, conversation: int) -> int:
     """Return up to which seq a device has a conversation.  May switch."""
     if reader.user is None:  # it has ended meanwhile
         return 0
@@ -184,7 +184,7 @@ def _reached(reader: Reader, stream: Stream, conversation: int) -> int:
     return stream.receipts.reached(conversation, cursors.get(place, 0))
 
 
-def _read(reader: Reader, stream: Stream, spans: list[Span]) -> list[Entry]:
+def _read(reader: Recipient, stream: Stream, spans: list[Span]) -> list[Entry]:
     if stream.is_reading:
         raise Busy("another page is being read", retry_after=0.1)
     stream.is_reading = True
@@ -194,13 +194,13 @@ def _read(reader: Reader, stream: Stream, spans: list[Span]) -> list[Entry]:
         stream.is_reading = False
 
 
-def shared(reader: Reader, entries: list[Entry]) -> list[SharedEntry]:
+def shared(reader: Recipient, entries: list[Entry]) -> list[SharedEntry]:
     """Return entries as the reader's user is shown them."""
     userid = reader.id
     return [SharedEntry(entry, userid) for entry in entries]
 
 
-def sendable(reader: Reader, entries: list[SharedEntry]) -> list[SharedEntry]:
+def sendable(reader: Recipient, entries: list[SharedEntry]) -> list[SharedEntry]:
     """Return as many of the first entries as may be sent live now."""
     entries, frames = fitting(entries, reader.wire), 0
     for count, entry in enumerate(entries):
