@@ -13,8 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 import gevent
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, Insert, Table, create_engine, event
 from sqlalchemy.dialects import mysql
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from greenchat.data.engine.database import CommitUnknown, Database, LockedOut
 from greenchat.data.engine.health import explain
@@ -170,6 +170,7 @@ class MysqlDatabase(Database):
         self._patience = patience
         self._usable = False
         self._was_gone = False
+        self._age = 0  # connections of an earlier one are replaced
         options = _connect_options(url, answer_wait)
         try:
             self._committer = _engine(url, options, pool_size=1)
@@ -178,6 +179,7 @@ class MysqlDatabase(Database):
             raise ConfigError(f"store: {error}") from None
         for engine in (self._committer, self._pool):
             event.listen(engine, "handle_error", self._note)
+            event.listen(engine, "checkout", self._check_out)
 
     def runner(self) -> Runner:
         """Return greenlets: PyMySQL lets them run where the program is monkey-patched."""
@@ -218,14 +220,15 @@ class MysqlDatabase(Database):
     def reading(self) -> Iterator[Connection]:
         """Return a transaction of a connection of the pool, each statement with a snapshot of its own.
 
-        If the read is given up, the idle connections go too.  A firewall that forgot one has forgotten them
-        all, and each would hold up one more read.  SQLAlchemy does this for errors, and not for a Timeout.
+        If the read is given up, the pool's other connections are replaced, too, each when it is used next.
+        A firewall that forgot one has forgotten them all, and each would hold up one more read.  SQLAlchemy
+        does this for errors, and not for a Timeout.
         """
         try:
             with self._connect(self._pool) as db:
                 yield db
         except gevent.Timeout:
-            self._pool.dispose()
+            self._distrust()
             raise
 
     def retrying(self, transaction: Callable[P, T]) -> Callable[P, T]:
@@ -264,14 +267,27 @@ class MysqlDatabase(Database):
                 raise CommitUnknown(f"in COMMIT: {explain(error)}") from None
         if self._was_gone:
             self._was_gone = False
-            self._disconnect()  # from the former primary, which may have answered reads since
+            self._distrust()  # the connections to the former primary, which may have answered reads since
 
     def _note(self, context: ExceptionContext) -> None:
         """Throw away all connections to a server that is of no use any more: the name may lead to another."""
         if _code(context.original_exception) in _GONE:
             context.is_disconnect = True
             self._was_gone = True
-            self._disconnect()
+            self._distrust()
+
+    def _distrust(self) -> None:
+        """Replace each connection when it is used next.
+
+        It keeps its place in the pool.  One that was disposed of would make room for as many connections once
+        more, beside those that are in use.
+        """
+        self._age += 1
+
+    def _check_out(self, _connection: object, record: ConnectionPoolEntry, *_: object) -> None:
+        """Refuse a connection that is to be replaced; SQLAlchemy then makes a new one in its place."""
+        if record.info.setdefault("age", self._age) < self._age:
+            raise DisconnectionError("the connection is not trusted any more")
 
     def _disconnect(self) -> None:
         """Close the connections that are not in use, and each of the others when it is given back."""

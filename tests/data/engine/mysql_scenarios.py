@@ -257,6 +257,19 @@ def forgotten(url: str) -> None:
         assert together(*[partial(answered, store)] * 8) == [True] * 8
 
 
+def given_up(url: str) -> None:
+    """Reads that are given up make no connections beyond those of the pool."""
+    with running(url, pool_size=2) as store:
+        store.create_user("ann", "h", NOW)
+        sleepers = [gevent.spawn(store.write, lambda db: db.execute(sql("SELECT SLEEP(30)"))) for _ in "ab"]
+        until(lambda: number_of(url, "SLEEP") == 2)
+        runner.READ_WAIT, runner.REST = 0.2, 0.0
+        assert together(*[partial(answered, store)] * 8) == [False] * 8
+        assert not answered(store)
+        assert number_of(url, "") <= 4  # the pool, the committer, and the one that counts
+        gevent.killall(sleepers)
+
+
 def answered(store: SqlStore) -> bool:
     try:
         return store.head(CHAT) == 0
@@ -620,13 +633,18 @@ def is_asleep(url: str) -> bool:
 
 def is_running(url: str, words: str) -> bool:
     """Return whether a statement with these words is being done, or waits for a lock."""
+    return number_of(url, words) > 0
+
+
+def number_of(url: str, words: str) -> int:
+    """Return the number of connections whose statements have these words."""
     there = make_url(url)
     connection = pymysql.connect(
         host=there.host, port=there.port or 0, user=there.username, password=(there.password or "").encode()
     )
     with connection, connection.cursor() as cursor:
         cursor.execute("SHOW PROCESSLIST")
-        return any(words in str(row[7]) for row in cursor.fetchall())
+        return sum(words in str(row[7]) for row in cursor.fetchall())
 
 
 def pool_deadline(url: str) -> None:

@@ -486,6 +486,10 @@ def test_connections_that_a_firewall_forgot_hold_up_one_read_and_not_one_each(
     scenario("forgotten", url)
 
 
+def test_reads_that_are_given_up_make_no_more_connections(scenario: Scenario, url: str) -> None:
+    scenario("given_up", url)
+
+
 def test_a_stopped_server_is_busy_and_then_well(scenario: Scenario, url: str) -> None:
     scenario("stopped", url)
 
