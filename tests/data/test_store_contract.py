@@ -784,7 +784,7 @@ class StoreContract:
         chat = pair(users[0], users[1])
         self.append(store, text(chat, users[1], "héllo 🦀\n\u2028\\", "c1", minute(7)))
         assert store.entry(chat, 1) == (
-            chat, 1, users[1], "bob", "c1", "text", "héllo 🦀\n\u2028\\", minute(7),
+            chat, 1, users[1], "bob", "c1", "text", "héllo 🦀\n\u2028\\", minute(7), 0,
         )  # fmt: skip
         with pytest.raises(NoSuchMessage):
             store.entry(chat, 2)
