@@ -16,9 +16,9 @@ from greenchat.data.engine.sqlite import SqliteStatements
 from greenchat.errors import (
     AlreadyOnline,
     BadCredentials,
-    BadRequest,
     Blocked,
     Busy,
+    CidUsed,
     GroupNameTaken,
     NameTaken,
     NoSuchGroup,
@@ -831,7 +831,7 @@ class StoreContract:
         calls = [[first, *others]] if together else [[first], *([other] for other in others)]
         told = [outcome for call in calls for outcome in self.append(store, *call)]
         assert told[0] == (1, NOW, False)
-        assert [type(outcome) for outcome in told[1:]] == [BadRequest] * 3
+        assert [type(outcome) for outcome in told[1:]] == [CidUsed] * 3
         assert all("cid" in str(outcome) for outcome in told[1:])
         assert store.entry(pair(ann, bob), 1).body == "hi"
         assert self.append(store, text(pair(ann, bob), ann, "next")) == [(2, NOW, False)]
