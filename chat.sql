@@ -70,6 +70,7 @@ CREATE TABLE `Message` (
     kind VARCHAR(6) NOT NULL,
     body TEXT NOT NULL,
     created CHAR(24) NOT NULL,
+    recalled SMALLINT DEFAULT 0 NOT NULL,
     PRIMARY KEY (conversation, seq),
     CONSTRAINT `Message_sender_cid` UNIQUE (sender, cid)
 )ENGINE=InnoDB CHARSET=utf8mb4 /*M!100600 COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */;
@@ -136,9 +137,9 @@ SELECT seat.userid, CASE
     WHEN m.kind = 'recall' THEN JSON_OBJECT('msgid', 17,
         'id', m.sender, 'target', CAST(m.body AS SIGNED), 'seq', m.seq, 'time', m.created,
         'groupid', -m.conversation)
-    WHEN m.body = '' AND m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', COALESCE(u.name, '(deleted)'),
+    WHEN (m.recalled <> 0 OR m.body = '') AND m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', COALESCE(u.name, '(deleted)'),
         'toid', seat.userid, 'seq', m.seq, 'time', m.created, 'recalled', JSON_EXTRACT('true', '$'))
-    WHEN m.body = '' THEN JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', COALESCE(u.name, '(deleted)'),
+    WHEN (m.recalled <> 0 OR m.body = '') THEN JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', COALESCE(u.name, '(deleted)'),
         'groupid', -m.conversation, 'seq', m.seq, 'time', m.created, 'recalled', JSON_EXTRACT('true', '$'))
     WHEN m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', COALESCE(u.name, '(deleted)'),
         'toid', seat.userid, 'msg', m.body, 'seq', m.seq, 'time', m.created)
@@ -157,4 +158,4 @@ WHERE m.seq > COALESCE((SELECT MAX(k.delivered_seq) FROM `Cursor` AS k
     WHERE k.userid = seat.userid AND k.conversation = seat.conversation), 0)
 ORDER BY seat.userid, m.conversation, m.seq;
 
-INSERT INTO `Setting` (name, value) VALUES ('schema_version', '1');
+INSERT INTO `Setting` (name, value) VALUES ('schema_version', '3');

@@ -116,6 +116,13 @@ class Settings:
         30.0, "seconds to wait for a database or a bus that is away at the start", least=0
     )
 
+    upgrade_grace: float = _setting(
+        3_600.0,
+        "seconds after an upgrade in which servers of the version before can still be started",
+        least=0,
+        most=2_592_000,
+    )
+
     request_rate: float = _setting(
         50.0, "requests of a connection in a second, on average; 0: any number", least=0, most=1e6
     )

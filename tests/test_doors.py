@@ -71,10 +71,15 @@ def _data(*inside: str) -> Doors:
 
 DATA = (
     {"data/schema": _data()},
-    {"data/engine": _data("schema")},
+    {"data/migrations": _data("schema")},
+    {"data/engine": _data("schema", "migrations")},
     {"data/queries": _data("schema", "engine")},
-    {"data/commit": _data("engine", "queries"), "data/lease": _data("schema")},
-    {"data/store": _data("engine", "queries", "commit", "lease")},
+    {
+        "data/commit": _data("engine", "queries"),
+        "data/lease": _data("schema", "migrations"),
+        "data/upgrade": _data("engine", "migrations"),
+    },
+    {"data/store": _data("engine", "queries", "commit", "lease", "migrations", "upgrade")},
     {"data": _data("engine", "store")},
 )
 """The floors of the database."""

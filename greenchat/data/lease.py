@@ -5,6 +5,10 @@ together.  Each renews it once a second, that is, writes another value.  A newco
 for some seconds: a value that changes has a living holder; one that stays was left behind by a crash, and the
 newcomer replaces it, if it is still the same.  So no clocks are compared, and no connection has to last
 (GET_LOCK ends with its connection, and each node of Galera gives it away by itself).
+
+The values of a cluster's nodes are ``cluster VERSION RANDOM``, those of nodes before version 3 of the schema
+``cluster RANDOM``.  As each node reads the value before it writes its own, each older node is noticed: an
+upgrade of the schema has to wait for its end (``migrations``).
 """
 
 from __future__ import annotations
@@ -12,13 +16,16 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from time import time
 from typing import Any
 
 import gevent
 from sqlalchemy import Connection, delete, select, update
 
-from greenchat.data.schema import Setting, insert_new
+from greenchat.data.migrations.upgrade import note_older_server, version
+from greenchat.data.schema import VERSION, Setting, insert_new
 from greenchat.errors import Busy, DatabaseAway, StartupError
+from greenchat.model.instants import to_instant
 
 NAME = "server"
 """Of the setting."""
@@ -86,7 +93,7 @@ class Lease:
                 raise StartupError(self._refusal(seen))
             found = seen
             gevent.sleep(LOOK_PAUSE)
-        if not self._write(_take, found, self._value()):
+        if not self._write(take, found, self._value()):
             raise DatabaseAway("another server has just begun to use the database")
 
     def _refusal(self, seen: str) -> str:
@@ -96,15 +103,20 @@ class Lease:
         return f"the database is in use by {other}: several servers on one database all need --bus"
 
     def _value(self) -> str:
-        return f"{self._holder} {secrets.token_hex(4)}"
+        shared = f" {VERSION}" if self._kind == "cluster" else ""
+        return f"{self._holder}{shared} {secrets.token_hex(4)}"
 
     def _renew(self) -> None:
         while True:
             gevent.sleep(RENEWAL)
             try:
-                is_mine = self._write(_renew, self._holder, self._value())
+                is_mine = self._write(renew, self._holder, self._value())
             except Busy:
                 continue
+            except StartupError as newer:
+                _log.error("%s; this one ends", newer)
+                self._lost()
+                return
             except Exception:
                 _log.exception("a bug in the lease of the database")
                 continue
@@ -119,7 +131,7 @@ def _read(db: Connection) -> str | None:
     return value
 
 
-def _take(db: Connection, old: str | None, new: str) -> bool:
+def take(db: Connection, old: str | None, new: str) -> bool:
     """Set the lease if it is still ``old``, or any of a cluster's; return True if it was."""
     if old is None:
         return db.execute(insert_new(Setting), {"name": NAME, "value": new}).rowcount == 1
@@ -129,12 +141,25 @@ def _take(db: Connection, old: str | None, new: str) -> bool:
     return db.execute(update(Setting).where(_MINE, is_old).values(value=new)).rowcount == 1
 
 
-def _renew(db: Connection, holder: str, new: str) -> bool:
-    """Write another value; return False if the lease is somebody else's.  One that is gone is made anew."""
+def renew(db: Connection, holder: str, new: str) -> bool:
+    """Write another value; return False if the lease is somebody else's.  One that is gone is made anew.
+
+    Raises:
+        StartupError: the database has become one that this version of the program cannot read.
+    """
+    version(db)
+    if _is_older(db.scalar(select(Setting.c.value).where(_MINE).with_for_update())):
+        note_older_server(db, to_instant(time()))
     ours = update(Setting).where(_MINE, Setting.c.value.startswith(f"{holder} ")).values(value=new)
     if db.execute(ours).rowcount == 1:
         return True
     return db.execute(insert_new(Setting), {"name": NAME, "value": new}).rowcount == 1
+
+
+def _is_older(value: str | None) -> bool:
+    """Return True if a cluster's node of an older version wrote this value."""
+    kind, *rest = (value or "").split()
+    return kind == "cluster" and (len(rest) < 2 or int(rest[0]) < VERSION)
 
 
 def _release(db: Connection, holder: str) -> None:

@@ -18,15 +18,20 @@ from sqlalchemy import (
     Insert,
     Integer,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
     UniqueConstraint,
     insert,
+    text,
 )
 
-VERSION = 1
-"""The schema's version, kept as the setting ``schema_version``."""
+VERSION = 3
+"""The schema's version, kept as the setting ``schema_version`` (see ``migrations``)."""
+
+OLDEST = 1
+"""The oldest version that there are migrations from."""
 
 EXACT: dict[str, Any] = {
     "mysql_engine": "InnoDB",
@@ -131,6 +136,8 @@ Message = Table(
     Column("kind", String(6), nullable=False),
     Column("body", Text, nullable=False),
     Column("created", Instant, nullable=False),
+    # 1 for a message that was recalled; its body is empty.
+    Column("recalled", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("sender", "cid", name="Message_sender_cid"),
     **EXACT,
 )
@@ -174,8 +181,7 @@ ReadMark = Table(
     **EXACT,
 )
 
-# An incoming or an outgoing hook.  Added to databases of version 1 by the server that starts on them
-# (``engine.install``): servers that do not know the table leave it alone.
+# An incoming or an outgoing hook.
 Hook = Table(
     "Hook",
     metadata,

@@ -17,6 +17,7 @@ from greenchat.data.engine.health import TROUBLE, Health
 from greenchat.data.engine.runner import Runner
 from greenchat.data.engine.statements import Statements
 from greenchat.data.lease import Lease
+from greenchat.data.migrations.upgrade import Terms
 from greenchat.data.queries import accounts, devices, doubt, friends, groups, hooks, log, marks
 from greenchat.data.queries.append import (
     Doubtful,
@@ -27,6 +28,7 @@ from greenchat.data.queries.append import (
     first_stored,
     was_committed,
 )
+from greenchat.data.upgrade import Upgrade
 from greenchat.errors import Busy, RequestError, Uncertain
 from greenchat.model import records
 from greenchat.ports.store import Delivery, Store
@@ -55,9 +57,11 @@ class SqlStore(Store):
         max_devices: devices of a user that are remembered.
         max_batch: messages and writes of one transaction.
         max_queue: messages and writes that may wait; more are refused with Busy.
+        upgrade_grace: seconds after a sign of an older server before the database is closed to such.
 
     Attributes:
         database: as given.
+        upgrade: of a database of an older version.
     """
 
     append: Callable[[records.NewEntry, Delivery], bool]
@@ -73,6 +77,7 @@ class SqlStore(Store):
         max_devices: int = 16,
         max_batch: int = 1024,
         max_queue: int = 8192,
+        upgrade_grace: float = 3600.0,
     ) -> None:
         self.database = database
         self._sql = database.statements
@@ -88,6 +93,7 @@ class SqlStore(Store):
         self._marks_timer = False
         self._closed = False
         self._lease: Lease | None = None
+        self.upgrade = Upgrade(Terms(upgrade_grace, database.exclusive), runner, self.write)
         self._reading = Health("reading from")
         self._changing = Health("changing")
 
@@ -96,15 +102,18 @@ class SqlStore(Store):
     def start(self) -> None:
         self._runner.start(self._commit.commit_waiting)
         try:
-            self._runner.write(self.database.open)
+            is_older = self._runner.write(self.database.open)
         except BaseException:
             self._runner.close()
             raise
+        if is_older:
+            self.upgrade.begin()
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
+        self.upgrade.close()
         self.write_marks()
         self._commit.close()
         self._runner.close()

@@ -28,7 +28,7 @@ class Kind(NamedTuple):
     name: str
     is_body: Callable[[str], bool]
     is_message: bool
-    change: Mapping[str, str] | None
+    change: Mapping[str, str | int] | None
     is_blockable: bool
     words: Callable[[Entry], str | None]
 
@@ -51,7 +51,7 @@ RECALL = Kind(
     name="recall",
     is_body=_is_seq,
     is_message=False,
-    change={"body": ""},
+    change={"body": "", "recalled": 1},
     is_blockable=False,
     words=lambda entry: None,
 )
@@ -69,8 +69,3 @@ def target_of(entry: Entry) -> int:
 def changed(target: Entry, kind: str) -> Entry:
     """Return a message as an entry of some kind leaves it: a recall, without its text."""
     return Entry(**{**target._asdict(), **(KINDS[kind].change or {})})
-
-
-def is_recalled(entry: Entry) -> bool:
-    """Return True if an entry is a message that was recalled."""
-    return KINDS[entry.kind].is_message and not entry.body

@@ -114,6 +114,8 @@ class Entry(NamedTuple):
     kind: str
     body: str
     time: str
+    recalled: int = 0
+    """1 for a message that was recalled; its body is empty."""
 
 
 class Span(NamedTuple):

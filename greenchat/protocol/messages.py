@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from greenchat.model.records import MAX_ID, MAX_SEQ
+from greenchat.protocol.msgids import EDITION as EDITION  # noqa: PLC0414 - found here by all but the client
 from greenchat.protocol.msgids import MsgId as MsgId  # noqa: PLC0414 - found here by all but the client
 
 LAST_ORIGINAL = MsgId.GROUP_CHAT
@@ -41,7 +42,7 @@ class Request(Struct, tag_field="msgid", kw_only=True, gc=False):
 
 
 class Login(Request, tag=1, kw_only=True):
-    """Log in by id or name, with password or token."""
+    """Log in by id or name, with password or token; ``edition`` is the newest that the client knows."""
 
     id: Id | None = None
     name: str | None = None
@@ -49,6 +50,7 @@ class Login(Request, tag=1, kw_only=True):
     token: str | None = None
     device: Device = ""
     force: bool = False
+    edition: Annotated[int, Meta(ge=1, le=MAX_ID)] = 1
 
 
 class Loginout(Request, tag=3, kw_only=True):
@@ -239,6 +241,13 @@ class HeartbeatTerms(Struct, gc=False):
     by: Literal["server"] | UnsetType = UNSET
 
 
+class LimitsItem(Struct, gc=False):
+    """The limits of this server that a client of edition 2 keeps to: characters and seconds."""
+
+    max_message: int
+    recall_seconds: float
+
+
 # -- Messages from the server
 
 
@@ -325,7 +334,10 @@ class Reply(Struct, tag_field="msgid", kw_only=True):
 
 
 class LoginAck(Reply, tag=2, kw_only=True):
-    """The user that is logged in, with friends and groups, and the first page of the backlogs."""
+    """The user that is logged in, with friends and groups, and the first page of the backlogs.
+
+    ``edition`` and ``limits`` only to a client that asked for edition 2.
+    """
 
     id: int | UnsetType = UNSET
     name: str | UnsetType = UNSET
@@ -336,6 +348,8 @@ class LoginAck(Reply, tag=2, kw_only=True):
     groups: list[GroupItem] | UnsetType = UNSET
     offlinemsg: list[Any] | UnsetType = UNSET
     more: bool | UnsetType = UNSET
+    edition: int | UnsetType = UNSET
+    limits: LimitsItem | UnsetType = UNSET
 
 
 class RegAck(Reply, tag=5, kw_only=True):

@@ -1,8 +1,11 @@
-"""The numbers of the messages.  The client library needs them, and not the types of ``messages``."""
+"""The numbers of the messages and the edition: all that the client library needs of the messages."""
 
 from __future__ import annotations
 
 from enum import IntEnum
+
+EDITION = 2
+"""The newest edition of the protocol (docs/protocol.md, Editions)."""
 
 
 class MsgId(IntEnum):

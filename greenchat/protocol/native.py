@@ -118,10 +118,10 @@ def address(answer: Answer, request: Request) -> None:
 
 
 def _chat(entry: Entry, reader: int, recalled: str | UnsetType = UNSET) -> Push:
-    conversation, seq, sender, name, cid, _, body, time = entry
+    conversation, seq, sender, name, cid, _, body, time, was_recalled = entry
     msg: str | UnsetType = body
     is_recalled: bool | UnsetType = UNSET
-    if not body:
+    if was_recalled:
         msg = recalled
         if recalled is UNSET:
             is_recalled = True

@@ -116,6 +116,7 @@ class App:
             max_members=settings.max_members,
             max_devices=settings.max_devices,
             max_queue=settings.commit_queue,
+            upgrade_grace=settings.upgrade_grace,
         )
         self._web_address = web_address(settings)
         self._admin = AdminPages(settings.admin, settings.port, self._trouble)

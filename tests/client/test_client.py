@@ -48,6 +48,7 @@ def test_registers_and_logs_in_by_name_or_id(server: FakeServer, client: Client,
     sent = peer.welcome(friends=[{"id": 2, "name": "bob", "state": "online"}])
     assert (sent["id"], sent["password"], sent["device"], sent["force"]) == (1, "secret", "phone", False)
     assert "name" not in sent
+    assert sent["edition"] == 2
     state = login.result(60)
     assert (state.name, state.token, state.friends[0]["name"]) == ("ann", "T1", "bob")
     assert client.online
@@ -231,6 +232,22 @@ def test_a_push_that_makes_no_sense_harms_no_other(
 
 
 @pytest.mark.parametrize(
+    ("fields", "edition", "limits"),
+    [
+        ({}, 1, {}),
+        ({"edition": 2, "limits": {"max_message": 500, "new": [1]}}, 2, {"max_message": 500}),
+    ],
+)
+def test_knows_the_edition_and_the_limits_of_the_server(
+    server: FakeServer, client: Client, run: Run, fields: dict[str, Any], edition: int, limits: dict[str, int]
+) -> None:
+    login = run(client.login, 1, "secret", device="phone")
+    server.accept().welcome(**fields)
+    info = login.result(60)
+    assert (info.edition, info.limits) == (edition, limits)
+
+
+@pytest.mark.parametrize(
     "senseless",
     [
         {"id": "1"},
@@ -242,6 +259,8 @@ def test_a_push_that_makes_no_sense_harms_no_other(
         {"friends": [{"id": 2}]},
         {"groups": [{"id": 2, "groupname": "g", "users": [{}]}]},
         {"offlinemsg": 5},
+        {"edition": "2"},
+        {"limits": 5},
     ],
 )
 def test_a_login_reply_that_makes_no_sense_is_an_error(

@@ -16,9 +16,9 @@ from greenchat.data.engine.sqlite import SqliteStatements
 from greenchat.errors import (
     AlreadyOnline,
     BadCredentials,
-    BadRequest,
     Blocked,
     Busy,
+    CidUsed,
     GroupNameTaken,
     NameTaken,
     NoSuchGroup,
@@ -784,7 +784,7 @@ class StoreContract:
         chat = pair(users[0], users[1])
         self.append(store, text(chat, users[1], "héllo 🦀\n\u2028\\", "c1", minute(7)))
         assert store.entry(chat, 1) == (
-            chat, 1, users[1], "bob", "c1", "text", "héllo 🦀\n\u2028\\", minute(7),
+            chat, 1, users[1], "bob", "c1", "text", "héllo 🦀\n\u2028\\", minute(7), 0,
         )  # fmt: skip
         with pytest.raises(NoSuchMessage):
             store.entry(chat, 2)
@@ -831,7 +831,7 @@ class StoreContract:
         calls = [[first, *others]] if together else [[first], *([other] for other in others)]
         told = [outcome for call in calls for outcome in self.append(store, *call)]
         assert told[0] == (1, NOW, False)
-        assert [type(outcome) for outcome in told[1:]] == [BadRequest] * 3
+        assert [type(outcome) for outcome in told[1:]] == [CidUsed] * 3
         assert all("cid" in str(outcome) for outcome in told[1:])
         assert store.entry(pair(ann, bob), 1).body == "hi"
         assert self.append(store, text(pair(ann, bob), ann, "next")) == [(2, NOW, False)]

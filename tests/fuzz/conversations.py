@@ -40,6 +40,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "token": st.sampled_from(["<token>", "<token>", "x", "", "\0", "~" * 500]),
     "device": st.sampled_from(["", "phone", "tablet", "d" * 36, "a\tb"]),
     "force": st.booleans(),
+    "edition": st.sampled_from([1, 2, 3, 0, -1, 2**31, 2**64]),
     "msg": texts,
     "seq": seqs,
     "before": seqs,

@@ -53,7 +53,7 @@ PUSHES: dict[int, type[Struct]] = ENTRIES | {
     MsgId.READ: m.ReadPush,
 }
 
-MAY_LACK = {"error", "errmsg", "retry_after", "cid", "users", "user", "group"}
+MAY_LACK = {"error", "errmsg", "retry_after", "cid", "users", "user", "group", "edition", "limits"}
 """Fields that a reply to a request that was done may go without."""
 
 

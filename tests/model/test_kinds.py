@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenchat.model.kinds import KINDS, RECALL, TEXT, changed, is_recalled, target_of
+from greenchat.model.kinds import KINDS, RECALL, TEXT, changed, target_of
 from greenchat.model.records import MAX_SEQ, Entry
 
 CHAT = Entry(-3, 1, 2, "bob", None, TEXT.name, "hi", "2027-01-15T08:00:00.000Z")
@@ -21,12 +21,6 @@ def test_any_other_is_none(body: str) -> None:
     assert TEXT.is_body(body)
 
 
-def test_a_recalled_message_has_no_text() -> None:
-    assert not is_recalled(CHAT)
-    assert is_recalled(CHAT._replace(body=""))
-    assert not is_recalled(CHAT._replace(kind=RECALL.name, body="1"))
-
-
 def test_a_row_is_found_by_its_name() -> None:
     assert all(name == kind.name for name, kind in KINDS.items())
     assert len({kind.name for kind in KINDS.values()}) == len(KINDS)
@@ -40,4 +34,4 @@ def test_only_what_is_no_message_has_a_target() -> None:
 def test_a_recall_takes_the_text_of_its_target() -> None:
     recall = CHAT._replace(seq=2, kind=RECALL.name, body="1")
     assert (target_of(CHAT), target_of(recall)) == (0, 1)
-    assert changed(CHAT, recall.kind) == CHAT._replace(body="")
+    assert changed(CHAT, recall.kind) == CHAT._replace(body="", recalled=1)

@@ -54,9 +54,8 @@ class SharedDatabase(SqliteDatabase):
                 raise _Undone
         raise CommitUnknown("the test lost the answer")
 
-    def open(self) -> None:
-        if not self._connections:
-            super().open()
+    def open(self) -> bool:
+        return not self._connections and super().open()
 
     def _connect(self) -> Connection:
         if self._engine is None:

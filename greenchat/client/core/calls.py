@@ -17,7 +17,7 @@ from greenchat.client.core.pending import UNREADABLE, PendingRequest, encode_fra
 from greenchat.client.core.pushes import Conversation, Entry, Frame, LoginInfo, in_group, with_user
 from greenchat.client.core.session import ClientSession
 from greenchat.errors import BadCredentials, Disconnected, GreenchatError
-from greenchat.protocol.msgids import MsgId
+from greenchat.protocol.msgids import EDITION, MsgId
 
 TIMEOUT = 10.0
 """Seconds that a request waits for its reply."""
@@ -68,7 +68,7 @@ def login(
 ) -> Call[LoginInfo]:
     """Log in by token if there is one, else by password."""
     named: Frame = {"id": user} if isinstance(user, int) else {"name": user}
-    fields = {**named, "device": device, "force": force}
+    fields = {**named, "device": device, "force": force, "edition": EDITION}
     if token is not None:
         return _log_in(session, {**fields, "token": token})
     return _with_password(password or "", lambda text: _log_in(session, {**fields, "password": text}))

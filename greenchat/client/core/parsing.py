@@ -72,7 +72,14 @@ def parse_login(reply: Frame, device: str, token: str) -> LoginInfo:
         _text(reply, "server") if reply.get("server") else "",
         [parse_user(user) for user in reply.get("friends", [])],
         [parse_group(group) for group in reply.get("groups", [])],
+        _integer(reply, "edition") if "edition" in reply else 1,
+        _limits(reply.get("limits", {})),
     )
+
+
+def _limits(limits: Frame) -> dict[str, float]:
+    """Return the limits that are numbers: a later server may tell others."""
+    return {name: limit for name, limit in limits.items() if type(limit) in (int, float)}
 
 
 def parse_user(user: Frame) -> Frame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 Frame = dict[str, Any]
@@ -109,6 +111,9 @@ class LoginInfo(NamedTuple):
         server: name of the node.
         friends: ``{id, name, state}`` each.
         groups: ``{id, groupname, groupdesc, role, count, users}`` each.
+        edition: of the protocol, as server and client both know it: 1 or 2.
+        limits: of the server, by name, as far as it tells them: ``max_message`` in characters,
+            ``recall_seconds``; empty from a server of edition 1.
     """
 
     id: int
@@ -118,6 +123,8 @@ class LoginInfo(NamedTuple):
     server: str
     friends: list[Frame]
     groups: list[Frame]
+    edition: int = 1
+    limits: Mapping[str, float] = MappingProxyType({})
 
 
 class ConnectionEvent(NamedTuple):

@@ -52,7 +52,7 @@ from greenchat.errors import (
     NotLoggedIn,
     RequestError,
 )
-from greenchat.protocol.msgids import MsgId
+from greenchat.protocol.msgids import EDITION, MsgId
 
 FINAL_REASONS = frozenset({"replaced", "protocol"})
 """Reasons of a BYE that forbid to reconnect: another program took over, or this one is faulty."""
@@ -284,7 +284,8 @@ class ClientSession:
 
     def _resume(self, info: LoginInfo) -> None:
         # With force, because the server may not have noticed the end of our former connection.
-        fields = {"id": info.id, "token": info.token, "device": info.device, "force": True}
+        who = {"id": info.id, "token": info.token, "device": info.device}
+        fields = {**who, "force": True, "edition": EDITION}
         self.sender.add(
             PendingRequest(
                 MsgId.LOGIN,

@@ -40,12 +40,15 @@ class Database(Protocol):
     def runner(self) -> Runner:
         """Return the runner that suits this kind of database."""
 
-    def open(self) -> None:
-        """Connect, and set the database up if it is empty.
+    def open(self) -> bool:
+        """Connect, set the database up if it is empty, and expand one of an older version.
+
+        Returns:
+            True if it is of an older version still: an upgrade is under way.
 
         Raises:
             DatabaseAway: it cannot be reached; ``open`` may be called again.
-            StartupError: it cannot be opened or written, or is newer than this program.
+            StartupError: it cannot be opened or written, or has a version that this program cannot read.
         """
 
     def close(self) -> None:

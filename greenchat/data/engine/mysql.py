@@ -46,6 +46,9 @@ PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4)
 SETUP_WAIT = 3
 """Seconds to wait for another server that sets the database up, before that is told as being away."""
 
+ALTER_TRIES, ALTER_PAUSE = 100, 0.1
+"""Tries to change a table that transactions use, and the seconds between."""
+
 LOCK_WAIT = 1
 """Seconds that a statement waits for a row.  Our nodes hold one for a commit; a batch that waits longer
 goes on without it (see ``LockedOut``).  MySQL knows no shorter wait than this, but for none at all."""
@@ -83,7 +86,7 @@ MOST_ROWS = 256
 _LOCK = "SELECT GET_LOCK(SHA1(CONCAT('greenchat ', DATABASE())), %s)"
 _UNLOCK = "SELECT RELEASE_LOCK(SHA1(CONCAT('greenchat ', DATABASE())))"
 
-_VIEW = create_view(create="CREATE OR REPLACE", integer="SIGNED", true="JSON_EXTRACT('true', '$')")
+_VIEW = (create_view(create="CREATE OR REPLACE", integer="SIGNED", true="JSON_EXTRACT('true', '$')"),)
 
 
 class _LargeBulk(Bulk):
@@ -185,16 +188,17 @@ class MysqlDatabase(Database):
         """Return greenlets: PyMySQL lets them run where the program is monkey-patched."""
         return Greenlets()
 
-    def open(self) -> None:
-        """Connect, and set an empty database up, one server at a time."""
+    def open(self) -> bool:
+        """Connect, and set an empty database up, or expand an older one, one server at a time."""
         self._usable = True
         try:
             with self.writing() as db:
                 _check_version(db)
                 if not db.exec_driver_sql(_LOCK, (SETUP_WAIT,)).scalar():
                     raise DatabaseAway(f"the database {self._where} is being set up by another server")
-                set_up(db, _VIEW)
+                is_older = set_up(db, _VIEW, _alter)
                 db.exec_driver_sql(_UNLOCK)
+            return is_older
         except StartupError:
             self.close()
             raise
@@ -341,6 +345,32 @@ def _connect_options(url: URL, answer_wait: int) -> dict[str, Any]:
         "init_command": _SESSION,
         "password": (url.password or "").encode(),
     }
+
+
+def _alter(db: Connection, table: str, change: str) -> None:
+    """Change a table without copying it, between the transactions that use it.
+
+    An ALTER that waits for one transaction has all later ones wait behind it: with one SELECT left open in a
+    shell, every server would stand.  So it does not wait, and is tried again.
+
+    Raises:
+        DatabaseAway: a transaction has used the table all the time.
+    """
+    dialect = db.dialect
+    assert isinstance(dialect, mysql.dialect)
+    if not dialect.is_mariadb:  # MySQL has no NOWAIT here; this is the shortest wait it knows
+        db.exec_driver_sql("SET SESSION lock_wait_timeout = 1")
+    no_wait = "NOWAIT " if dialect.is_mariadb else ""
+    for _ in range(ALTER_TRIES):
+        try:
+            db.exec_driver_sql(f"ALTER TABLE `{table}` {no_wait}{change}, ALGORITHM=INSTANT")
+        except DBAPIError as error:
+            if _code(error.orig) != _LOCK_TIMEOUT:
+                raise
+            gevent.sleep(ALTER_PAUSE)
+        else:
+            return
+    raise DatabaseAway(f"the table {table} is used by a transaction that does not end")
 
 
 def _check_version(db: Connection) -> None:

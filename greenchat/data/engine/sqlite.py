@@ -46,7 +46,10 @@ PRAGMAS = (
     "PRAGMA synchronous = FULL",
 )
 
-_VIEW = create_view(create="CREATE", integer="INTEGER", true="json('true')")
+_VIEW = (
+    'DROP VIEW IF EXISTS "OfflineMessage"',
+    create_view(create="CREATE", integer="INTEGER", true="json('true')"),
+)
 
 _HEADS = """
 SELECT json_group_object(id, last_seq) FROM "Conversation" WHERE id IN (SELECT value FROM json_each(?))
@@ -188,10 +191,10 @@ class SqliteDatabase(Database):
         """Return native threads; reads share the writer's where there is one connection for all."""
         return Threads(apart=not self._alone)
 
-    def open(self) -> None:
+    def open(self) -> bool:
         """Open or create the file, readable by its owner alone, and keep other servers off it."""
         try:
-            self._open()
+            return self._open()
         except StartupError:
             self.close()
             raise
@@ -202,7 +205,7 @@ class SqliteDatabase(Database):
             self.close()
             raise StartupError(f"cannot open the database {self._path}: {explain(error)}") from None
 
-    def _open(self) -> None:
+    def _open(self) -> bool:
         if not self._alone:
             self._claim()
         writer = self._connect()
@@ -213,12 +216,13 @@ class SqliteDatabase(Database):
                 f"cannot write the database {self._path}: no write-ahead log is possible there"
             )
         with self.writing():
-            set_up(writer, _VIEW)
+            is_older = set_up(writer, _VIEW, _alter)
             if not self._alone:  # then no other server has the file: nobody is online
                 _close_everybody(writer, to_instant(time()))
                 keep_private(self._path)  # now that the file is known to be ours
         if not self._alone:
             self._connections.append(self._connect())
+        return is_older
 
     def close(self) -> None:
         """Close the file; its lock goes with it."""
@@ -293,6 +297,11 @@ def _prepare(connection: sqlite3.Connection, record: object) -> None:
     with closing(connection.cursor()) as cursor:
         for pragma in PRAGMAS:
             cursor.execute(pragma)
+
+
+def _alter(db: Connection, table: str, change: str) -> None:
+    """Change a table; SQLite adds a column without touching the rows."""
+    db.exec_driver_sql(f'ALTER TABLE "{table}" {change}')
 
 
 def _close_everybody(db: Connection, now: str) -> None:

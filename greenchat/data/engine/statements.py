@@ -20,6 +20,10 @@ Pair = tuple[int, int]
 """A conversation and a user that writes to it."""
 
 
+NEW_MESSAGE = ("conversation", "seq", "sender", "cid", "kind", "body", "created")
+"""The columns of a new entry; all others have their defaults."""
+
+
 class Bulk:
     """A multi-row INSERT: one statement for many rows, where ``executemany`` would do one for each.
 
@@ -61,7 +65,7 @@ class Statements:
     pairs: str
 
     def __init__(self, dialect: Dialect) -> None:
-        self.add_messages = self.bulk(insert(Message), [column.name for column in Message.c], dialect)
+        self.add_messages = self.bulk(insert(Message), NEW_MESSAGE, dialect)
         self.add_counts = self.bulk(self.upsert(Conversation, "last_seq", _sum), ["id", "last_seq"], dialect)
         self.raise_cursors = self.bulk(
             self.upsert(Cursor, "delivered_seq", _larger), [column.name for column in Cursor.c], dialect

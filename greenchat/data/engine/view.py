@@ -15,6 +15,7 @@ def create_view(*, create: str, integer: str, true: str) -> str:
         integer: the type that a text is cast to.
         true: an expression for JSON's ``true``.
     """
+    recalled = "(m.recalled <> 0 OR m.body = '')"  # older servers only blank the body
     name = f"COALESCE(u.name, '{DELETED}')"
     return f"""
 {create} VIEW "OfflineMessage" (userid, message) AS
@@ -25,9 +26,9 @@ SELECT seat.userid, CASE
     WHEN m.kind = 'recall' THEN JSON_OBJECT('msgid', 17,
         'id', m.sender, 'target', CAST(m.body AS {integer}), 'seq', m.seq, 'time', m.created,
         'groupid', -m.conversation)
-    WHEN m.body = '' AND m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', {name},
+    WHEN {recalled} AND m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', {name},
         'toid', seat.userid, 'seq', m.seq, 'time', m.created, 'recalled', {true})
-    WHEN m.body = '' THEN JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', {name},
+    WHEN {recalled} THEN JSON_OBJECT('msgid', 10, 'id', m.sender, 'name', {name},
         'groupid', -m.conversation, 'seq', m.seq, 'time', m.created, 'recalled', {true})
     WHEN m.conversation > 0 THEN JSON_OBJECT('msgid', 6, 'id', m.sender, 'name', {name},
         'toid', seat.userid, 'msg', m.body, 'seq', m.seq, 'time', m.created)

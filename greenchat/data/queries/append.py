@@ -61,7 +61,8 @@ _CHANGES = {
         Message.c.conversation == bindparam("c"),
         Message.c.seq == bindparam("target"),
         Message.c.kind.in_([each.name for each in KINDS.values() if each.is_message]),
-        Message.c.body != "",
+        Message.c.recalled == 0,
+        Message.c.body != "",  # that of a message that a server before version 3 recalled is empty
     )
     .values(**kind.change)
     for kind in KINDS.values()

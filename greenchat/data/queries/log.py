@@ -27,6 +27,8 @@ _ENTRY = (
         Message.c.kind,
         Message.c.body,
         Message.c.created,
+        # Servers before version 3 of the schema only blank the body.
+        literal_column("CASE WHEN recalled <> 0 OR body = '' THEN 1 ELSE 0 END"),
     )
     # Outer: an operator may have deleted the sender's row.  It also keeps MySQL from beginning with the few
     # users when its statistics are not those of today (measured: 7 ms a page of 200, and growing).

@@ -134,6 +134,11 @@ def entry_of(event: Committed) -> Entry:
     return Entry(*astuple(event))
 
 
+def committed(entry: Entry) -> Committed:
+    """Return the event of an entry that has just been committed."""
+    return Committed(*entry[:8])
+
+
 def decode_event(event: bytes) -> NodeEvent | None:
     """Return an event from another node; None if it is not one that is known here."""
     try:
@@ -201,7 +206,7 @@ def _committed(event: FormerPosted) -> Committed | Stored:
     # Its frame for the sender tells the name and the cid, but is left out where no other device is online.
     if entry is None or (entry.seq, entry.sender) != (event.seq, event.sender):
         return Stored(event.conversation, event.seq)  # it is to be read from the log
-    return Committed(*entry)
+    return committed(entry)
 
 
 def _told(event: FormerTold) -> Told | None:

@@ -11,7 +11,7 @@ from greenchat.protocol.messages import Push, ReadPush, TypingPush
 from greenchat.protocol.wire import SharedPush
 from greenchat.service.delivery.announce import announce
 from greenchat.service.delivery.hub import Hub, Online
-from greenchat.service.delivery.node_events import Committed, Mark, Stored, Told
+from greenchat.service.delivery.node_events import Mark, Stored, Told, committed
 from greenchat.service.delivery.sequencer import Sequencer
 
 
@@ -47,7 +47,7 @@ class Router:
         # Without members: all nodes, and each looks up which of its users get the entry.
         nodes = self._bus.nodes(members if entry.conversation < 0 else pair_of(entry.conversation))
         if nodes:
-            announce(self._bus, Committed(*entry), nodes)
+            announce(self._bus, committed(entry), nodes)
 
     def remind(self, conversation: int, seq: int) -> None:
         """Have all nodes look into the log for an entry that was stored earlier.

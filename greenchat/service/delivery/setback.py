@@ -14,7 +14,6 @@ from functools import partial
 
 from greenchat.errors import Busy, NoSuchGroup, NoSuchMessage
 from greenchat.model.conversations import group_of, pair_of
-from greenchat.model.kinds import is_recalled
 from greenchat.model.records import Membership
 from greenchat.ports.store import Store
 from greenchat.ports.timer import Later
@@ -92,7 +91,7 @@ class Setback:
             there = self._store.entry(conversation, last)
         except NoSuchMessage:  # an operator has deleted it
             return False
-        return not is_recalled(there) and hash(there) != mark
+        return not there.recalled and hash(there) != mark
 
     def _begin_anew(self, conversation: int, seq: int) -> None:
         """Forget a conversation from ``seq`` on, in the database too, and end the sessions here."""

@@ -32,7 +32,7 @@ def _catch_up_on_unknown_memberships(caller: Caller, groups: dict[int, int]) -> 
 
 
 def _answer(caller: Caller, request: m.Login, state: LoginState, token: str) -> None:
-    ack, wire, stream = _ack(caller, state, token), caller.wire, caller.stream
+    ack, wire, stream = _ack(caller, request, state, token), caller.wire, caller.stream
     page = next_page(caller, fit=wire.login_room(request, ack))
     if stream.is_over:
         return  # replaced meanwhile
@@ -46,11 +46,11 @@ def _answer(caller: Caller, request: m.Login, state: LoginState, token: str) -> 
         stream.send_all()
 
 
-def _ack(caller: Caller, state: LoginState, token: str) -> m.LoginAck:
+def _ack(caller: Caller, request: m.Login, state: LoginState, token: str) -> m.LoginAck:
     """Return the answer, with no messages yet."""
     service = caller.service
     friends, groups = _items(caller, state)
-    return m.LoginAck(
+    ack = m.LoginAck(
         id=UNSET if caller.user is None else caller.user,
         name=caller.name,
         token=token if caller.cookie is None else UNSET,
@@ -61,6 +61,10 @@ def _ack(caller: Caller, state: LoginState, token: str) -> m.LoginAck:
         offlinemsg=[],
         more=False,
     )
+    if request.edition > 1:  # the first edition's answer has no byte more
+        ack.edition = m.EDITION
+        ack.limits = m.LimitsItem(service.limits.max_message, service.limits.recall_seconds)
+    return ack
 
 
 def _items(caller: Caller, state: LoginState) -> tuple[list[m.UserItem], list[m.GroupItem]]:

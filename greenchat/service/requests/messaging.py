@@ -6,7 +6,7 @@ from greenchat.errors import Blocked, Busy, NoSuchMessage, NoSuchUser, NotAllowe
 from greenchat.metrics import MESSAGES_STORED
 from greenchat.model.conversations import group_of, of_group, of_pair, peer_of
 from greenchat.model.instants import to_seconds
-from greenchat.model.kinds import KINDS, RECALL, TEXT, is_recalled
+from greenchat.model.kinds import KINDS, RECALL, TEXT
 from greenchat.model.records import Contact, Entry, Membership, NewEntry
 from greenchat.protocol import messages as m
 from greenchat.service.device.caller import Caller
@@ -77,7 +77,7 @@ def _check_recall(caller: Caller, request: m.Recall) -> None:
     if request.target <= after:
         raise NoSuchMessage
     target = caller.service.store.entry(conversation, request.target)
-    was_recalled = is_recalled(target)
+    was_recalled = bool(target.recalled)
     if not KINDS[target.kind].is_message or (was_recalled and request.cid is None):
         raise NoSuchMessage
     if not was_recalled and not _may_recall(caller, caller.id, target):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenchat.data import Inline, SqlStore
-from greenchat.errors import BadRequest, Blocked, Busy, NoSuchMessage, NotAMember
+from greenchat.errors import Blocked, Busy, CidUsed, NoSuchMessage, NotAMember
 from greenchat.model.records import NewEntry, Span
 from tests.data.shared import NOW, Told, pair
 from tests.data.test_commit import Faulty
@@ -83,7 +83,7 @@ class Model:
             then = before[first.conversation][seq - 1 : seq]
             same = (first.conversation, first.kind) == (message.conversation, message.kind)
             body = then[0].body if then else first.body
-            return (seq, NOW, True) if same and body in (message.body, "") else BadRequest
+            return (seq, NOW, True) if same and body in (message.body, "") else CidUsed
         if (refusal := self.refusal(message)) is not None:
             return refusal
         if message.kind == "recall":

@@ -166,3 +166,31 @@ def test_a_failure_is_in_the_log_with_the_address(world: World, caplog: pytest.L
         f"login failed: user=1 name='ann' device='phone' from={HERE} node=n",
         f"login failed: user=unknown from={HERE} node=n",
     ]
+
+
+# -- Editions
+
+
+@pytest.mark.parametrize("edition", [2, 3, 2**31 - 1])
+def test_a_client_that_knows_the_second_edition_is_told_it_and_the_limits(world: World, edition: int) -> None:
+    ack = world.connect().login(name="ann", edition=edition)
+    assert ack["edition"] == 2
+    assert ack["limits"] == {"max_message": 4096, "recall_seconds": 120.0}
+
+
+@pytest.mark.parametrize("asked", [{}, {"edition": 1}])
+def test_a_client_of_the_first_edition_is_told_nothing_new(world: World, asked: dict[str, int]) -> None:
+    ack = world.connect().login(name="ann", **asked)
+    assert list(ack) == FIRST_EDITION
+
+
+FIRST_EDITION = [
+    "msgid", "errno", "cid", "id", "name", "token", "heartbeat", "server", "friends", "groups", "offlinemsg",
+    "more",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("edition", [0, -1, 2**31, 1.5, "2", True, [2]])
+def test_an_edition_that_is_no_number_of_one_is_refused(world: World, edition: object) -> None:
+    reply = world.connect().refused(3, MsgId.LOGIN, name="ann", password="pw", edition=edition)
+    assert "edition" in reply["errmsg"]
