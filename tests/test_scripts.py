@@ -247,8 +247,6 @@ def test_commands_are_executable(name: str) -> None:
     ("wanted", "lock"),
     [
         ("REQUIRES", "requirements.lock"),
-        ("TERMINAL_REQUIRES", "requirements.lock"),
-        ("SERVER_REQUIRES", "requirements.lock"),
         ("CLUSTER_REQUIRES", "requirements-cluster.lock"),
         ("TEST_REQUIRES", "requirements-test.lock"),
     ],
