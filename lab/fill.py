@@ -111,7 +111,7 @@ class Filling:
         self._insert(
             Message,
             (
-                (conversation, seq, sender, f"{receiver}-{seq}", "text", text, self._now)
+                (conversation, seq, sender, f"{receiver}-{seq}", "text", text, self._now, 0)
                 for seq, text in enumerate(texts, 1)
             ),
         )

@@ -158,7 +158,7 @@ def renew(db: Connection, holder: str, new: str) -> bool:
 
 def _is_older(value: str | None) -> bool:
     """Return True if a cluster's node of an older version wrote this value."""
-    kind, *rest = (value or "").split()
+    kind, *rest = value.split() if value else ("gone",)
     return kind == "cluster" and (len(rest) < 2 or int(rest[0]) < VERSION)
 
 

@@ -19,7 +19,16 @@ CORPUS = Path(__file__).parent / "corpus"
 WORK = ROOT / ".fuzz"
 """Inputs that reached something new, kept for the next time; findings; what libFuzzer said."""
 
-SHARES = {"frames": 1, "proxy": 1, "bus": 1, "events": 1, "http": 2, "session": 3, "conversations": 3}
+SHARES = {
+    "frames": 1,
+    "proxy": 1,
+    "bus": 1,
+    "events": 1,
+    "http": 2,
+    "websocket": 2,
+    "session": 3,
+    "conversations": 3,
+}
 """Each target, and its share of the time: those with a database behind them are slow."""
 
 LIMITS = ("-max_len=4200", "-timeout=20", "-report_slow_units=10", "-rss_limit_mb=1024")
