@@ -30,7 +30,11 @@ MOST_HEADERS = 16_384
 MOST_BODY = 65_536
 """Bytes of the answer's body that are read."""
 
+MOST_INFORMATIONAL = 10
+"""Informational responses (1xx) before the answer."""
+
 AT_A_TIME = 16_384
+"""Bytes of a read, between which the others have their turn: the loop, and so each time limit too."""
 
 
 class NoAnswer(GreenchatError):
@@ -146,16 +150,23 @@ def _exchange(
     # A receiver may answer and close before it has read all: its answer counts, if it can be read.
     with suppress(BrokenPipeError, ConnectionResetError):
         sock.sendall(b"".join(part for part in data if part))
-    while not isinstance(response := _next_event(http, sock), h11.Response):
-        pass  # it was an informational one
+    response = _response(http, sock)
     with suppress(OSError, h11.RemoteProtocolError), gevent.Timeout(REST, False):
         _read_rest(http, sock)
     return Answer(response.status_code, _seconds(response))
 
 
+def _response(http: h11.Connection, sock: socket.socket) -> h11.Response:
+    for _ in range(MOST_INFORMATIONAL + 1):
+        if isinstance(response := _next_event(http, sock), h11.Response):
+            return response
+    raise NoAnswer(f"more than {MOST_INFORMATIONAL} informational responses, and no answer")
+
+
 def _next_event(http: h11.Connection, sock: socket.socket) -> object:
     while (event := http.next_event()) is h11.NEED_DATA:
         data = sock.recv(AT_A_TIME)
+        gevent.sleep(0)  # a recv that finds data does not switch
         if not data and http.their_state is h11.SEND_RESPONSE:
             raise NoAnswer("the connection was closed without an answer")
         http.receive_data(data)
