@@ -73,12 +73,12 @@ def post(
         NoAnswer: none came in time, or nothing that is HTTP.
     """
     try:
-        with gevent.Timeout(TOTAL):
+        with gevent.Timeout(TOTAL) as limit:
             sock = _connect(destination, addresses, tls)
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
-                return _exchange(sock, destination, headers, body)
+                return _exchange(sock, destination, headers, body, limit)
             finally:
                 sock.close()
     except gevent.Timeout:
@@ -134,7 +134,11 @@ _contexts: list[ssl.SSLContext] = []
 
 
 def _exchange(
-    sock: socket.socket, destination: Destination, headers: Mapping[str, str], body: bytes
+    sock: socket.socket,
+    destination: Destination,
+    headers: Mapping[str, str],
+    body: bytes,
+    limit: gevent.Timeout,
 ) -> Answer:
     http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_HEADERS)
     fields = {
@@ -151,6 +155,7 @@ def _exchange(
     with suppress(BrokenPipeError, ConnectionResetError):
         sock.sendall(b"".join(part for part in data if part))
     response = _response(http, sock)
+    limit.cancel()  # a 2xx counts, however long its body takes: the entry must not be sent again
     with suppress(OSError, h11.RemoteProtocolError), gevent.Timeout(REST, False):
         _read_rest(http, sock)
     return Answer(response.status_code, _seconds(response))

@@ -116,6 +116,18 @@ def test_an_endless_body_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch)
         assert send(port) == Answer(200, None)
 
 
+def test_an_answer_counts_though_the_time_ends_in_its_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOTAL", 2.0)
+    monkeypatch.setattr(module, "REST", DEADLINE)
+
+    def drip(sock: socket.socket) -> None:
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        gevent.sleep(2.5)  # beyond the limit, which is what is tested
+
+    with serving(drip) as (_, port):
+        assert send(port) == Answer(200, None)
+
+
 class Flood:
     """The socket of a server that says more at once, whenever it is read: no read has to wait."""
 
