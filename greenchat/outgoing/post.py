@@ -30,7 +30,11 @@ MOST_HEADERS = 16_384
 MOST_BODY = 65_536
 """Bytes of the answer's body that are read."""
 
+MOST_INFORMATIONAL = 10
+"""Informational responses (1xx) before the answer."""
+
 AT_A_TIME = 16_384
+"""Bytes of a read, between which the others have their turn: the loop, and so each time limit too."""
 
 
 class NoAnswer(GreenchatError):
@@ -69,12 +73,12 @@ def post(
         NoAnswer: none came in time, or nothing that is HTTP.
     """
     try:
-        with gevent.Timeout(TOTAL):
+        with gevent.Timeout(TOTAL) as limit:
             sock = _connect(destination, addresses, tls)
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
-                return _exchange(sock, destination, headers, body)
+                return _exchange(sock, destination, headers, body, limit)
             finally:
                 sock.close()
     except gevent.Timeout:
@@ -130,7 +134,11 @@ _contexts: list[ssl.SSLContext] = []
 
 
 def _exchange(
-    sock: socket.socket, destination: Destination, headers: Mapping[str, str], body: bytes
+    sock: socket.socket,
+    destination: Destination,
+    headers: Mapping[str, str],
+    body: bytes,
+    limit: gevent.Timeout,
 ) -> Answer:
     http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_HEADERS)
     fields = {
@@ -146,16 +154,24 @@ def _exchange(
     # A receiver may answer and close before it has read all: its answer counts, if it can be read.
     with suppress(BrokenPipeError, ConnectionResetError):
         sock.sendall(b"".join(part for part in data if part))
-    while not isinstance(response := _next_event(http, sock), h11.Response):
-        pass  # it was an informational one
+    response = _response(http, sock)
+    limit.cancel()  # a 2xx counts, however long its body takes: the entry must not be sent again
     with suppress(OSError, h11.RemoteProtocolError), gevent.Timeout(REST, False):
         _read_rest(http, sock)
     return Answer(response.status_code, _seconds(response))
 
 
+def _response(http: h11.Connection, sock: socket.socket) -> h11.Response:
+    for _ in range(MOST_INFORMATIONAL + 1):
+        if isinstance(response := _next_event(http, sock), h11.Response):
+            return response
+    raise NoAnswer(f"more than {MOST_INFORMATIONAL} informational responses, and no answer")
+
+
 def _next_event(http: h11.Connection, sock: socket.socket) -> object:
     while (event := http.next_event()) is h11.NEED_DATA:
         data = sock.recv(AT_A_TIME)
+        gevent.sleep(0)  # a recv that finds data does not switch
         if not data and http.their_state is h11.SEND_RESPONSE:
             raise NoAnswer("the connection was closed without an answer")
         http.receive_data(data)

@@ -97,6 +97,7 @@ def test_the_status_is_the_answer(said: bytes, answer: Answer) -> None:
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "not HTTP"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, "not HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 103 Hints\r\n\r\n" * 1_000, "informational"),
     ],
 )
 def test_what_is_no_answer_is_told(said: bytes, reason: str) -> None:
@@ -113,6 +114,48 @@ def test_an_endless_body_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch)
 
     with serving(drip) as (_, port):
         assert send(port) == Answer(200, None)
+
+
+def test_an_answer_counts_though_the_time_ends_in_its_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOTAL", 2.0)
+    monkeypatch.setattr(module, "REST", DEADLINE)
+
+    def drip(sock: socket.socket) -> None:
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        gevent.sleep(2.5)  # beyond the limit, which is what is tested
+
+    with serving(drip) as (_, port):
+        assert send(port) == Answer(200, None)
+
+
+class Flood:
+    """The socket of a server that says more at once, whenever it is read: no read has to wait."""
+
+    def __init__(self, *said: bytes) -> None:
+        self._said = list(said)
+
+    def setsockopt(self, *option: int) -> None:
+        pass
+
+    def settimeout(self, seconds: float | None) -> None:
+        pass
+
+    def sendall(self, data: bytes) -> None:
+        pass
+
+    def recv(self, size: int) -> bytes:
+        return self._said.pop(0) if self._said else b""
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_server_that_says_more_at_once_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    flood = Flood(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 100)
+    monkeypatch.setattr(socket, "create_connection", lambda *_: flood)
+    other = gevent.spawn(lambda: None)
+    assert send(80) == Answer(200, None)
+    assert other.ready()
 
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

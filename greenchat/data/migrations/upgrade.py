@@ -110,6 +110,11 @@ def step(db: Connection, terms: Terms, now: str) -> float | None:
     state = _state(db)
     if state is None:
         return None  # another server was here last
+    pending = after(version(db))
+    if not pending:
+        # Race: a server that read the version before another's contract, and the state after it, made one.
+        db.execute(delete(Setting).where(Setting.c.name == NAME))
+        return None
     if state.number != DONE:
         _keep(db, _moved(db, state))
         return PAUSE
@@ -117,7 +122,7 @@ def step(db: Connection, terms: Terms, now: str) -> float | None:
     if now < shifted(state.since, quiet):
         return LOOK
     if state.begun < state.since:
-        _keep(db, state._replace(begun=now, number=after(version(db))[0].number, position=""))
+        _keep(db, state._replace(begun=now, number=pending[0].number, position=""))
         return PAUSE
     if now < shifted(state.since, round(terms.grace)):
         return LOOK

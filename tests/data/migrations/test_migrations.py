@@ -206,6 +206,16 @@ def test_the_upgrade_marks_all_and_then_raises_the_version(old: Old) -> None:
     store.close()
 
 
+def test_a_state_that_was_left_behind_the_contract_is_dropped(old: Old) -> None:
+    """A server that starts in the moment of another's contract may leave one."""
+    store = started(old)
+    finish(store, later(old, QUIET))
+    old.run(f"INSERT INTO Setting VALUES ('upgrade', '{later_of(NOW)}|{NOW}|{upgrade.DONE}|')")
+    assert step(store, later_of(later_of(NOW))) is None
+    assert old.state() is None
+    store.close()
+
+
 def later_of(instant: str) -> str:
     return shifted(instant, 10 * 365 * 86_400)
 
