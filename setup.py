@@ -23,6 +23,7 @@ REQUIRES = [
 CLUSTER_REQUIRES = ["supervisor>=4.3.0"]
 TEST_REQUIRES = [
     "pytest>=9.0",
+    "pytest-xdist>=3.8",
     "hypothesis>=6.100",
     "pexpect>=4.9",
     "ruff>=0.9",
