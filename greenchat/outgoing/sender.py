@@ -261,11 +261,20 @@ class Sender(Sink):
         Raises:
             Busy: the database is away; nothing was lost by it.
         """
-        parcel: Parcel | None
-        parcel, taken = line.parcels[0]
-        seq, failure = parcel.seq, self._failures.get(conversation)
+        failure = self._failures.get(conversation)
         if failure is not None:
             gevent.sleep(max(0.0, min(LONGEST, to_seconds(failure.next_try) - time())))
+        # Race: the turn may come late, and the entry be recalled, or the bot leave, before it does.
+        with self._turns:
+            return self._is_open and self._deliver_now(device, conversation, line, failure)
+
+    def _deliver_now(
+        self, device: HookDevice, conversation: int, line: Line, failure: Failure | None
+    ) -> bool:
+        """Deliver the first entry of a line in its turn, as ``_deliver_first``."""
+        parcel: Parcel | None
+        parcel, taken = line.parcels[0]
+        seq = parcel.seq
         if failure is not None or monotonic() - taken > FRESH:
             parcel = device.again(conversation, seq)
         joined = device.joined(conversation)
@@ -286,15 +295,14 @@ class Sender(Sink):
 
     def _post_first(self, conversation: int, seq: int, line: Line, body: bytes) -> bool:
         """POST the first entry of a line; return False if the hook ends."""
-        with self._turns:
-            if not self._is_open:
-                return False
-            line.is_posting = True
-            try:
-                outcome = self._try(entry_name(conversation, seq), body)
-                return self._settle(conversation, seq, line, outcome)
-            finally:
-                line.is_posting = False
+        if not self._is_open:
+            return False
+        line.is_posting = True
+        try:
+            outcome = self._try(entry_name(conversation, seq), body)
+            return self._settle(conversation, seq, line, outcome)
+        finally:
+            line.is_posting = False
 
     def _settle(self, conversation: int, seq: int, line: Line, outcome: Outcome) -> bool:
         """Act on the outcome of a try; return False if the hook ends."""

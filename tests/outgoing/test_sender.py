@@ -239,6 +239,22 @@ def test_an_entry_that_was_recalled_meanwhile_is_sent_as_it_is_now(world: World)
     assert [body for _, body in world.receiver.got] == [{"seq": 1}, {"seq": 1, "recalled": True}]
 
 
+def test_an_entry_that_was_recalled_while_it_waited_for_its_turn_is_sent_as_it_is_now(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRESH", 0.0)
+    for name in ("cake", "jam", "milk"):
+        world.store.create_group(world.ann, name, "", NOW)
+    world.receiver.gate.clear()
+    for conversation in (-1, -2, -3, -4, world.chat):
+        world.say(conversation, 1)
+    world.until(lambda: len(world.receiver.got) == module.AT_A_TIME)
+    world.host.device.now[1] = b'{"recalled": true}'
+    world.receiver.gate.set()
+    world.until(lambda: world.cursor(world.chat) == 1)
+    assert [body for _, body in world.receiver.got] == [*[{"seq": 1}] * 4, {"recalled": True}]
+
+
 def test_an_entry_that_was_deleted_meanwhile_is_passed_over(world: World) -> None:
     world.receiver.statuses = [500]
     world.host.device.now[1] = None
