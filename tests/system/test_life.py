@@ -40,7 +40,7 @@ def test_when_it_can_serve_it_prints_one_line_that_says_where_and_with_what(star
     match = READY.fullmatch(server.ready)
     assert match
     store = f"sqlite:///{server.database}"
-    assert match.groups() == (__version__, "127.0.0.1", str(server.port), store, "local://", "n1")
+    assert match.groups() == (__version__, "127.0.0.1", str(server.port), store, "local://", "n1", None)
     with Client(server) as client:
         assert client.ask(12)["msgid"] == 12
 
