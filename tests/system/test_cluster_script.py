@@ -39,7 +39,8 @@ class Script:
     def __init__(self, *arguments: str) -> None:
         self.said = ""
         self._process = subprocess.Popen(
-            [ROOT / "scripts" / "cluster", *arguments],
+            # Bash cannot trap a signal that was ignored when it began, as SIGINT is in a script's background.
+            ["env", "--default-signal=INT", ROOT / "scripts" / "cluster", *arguments],
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
