@@ -25,7 +25,13 @@ OF_CALLERS = (401, 403)
 """The same of calls that need a token."""
 
 TOKEN = {"type": "http", "scheme": "bearer"}
-COOKIE = {"type": "apiKey", "in": "cookie", "name": "__Host-greenchat"}
+COOKIE = {
+    "type": "apiKey",
+    "in": "cookie",
+    "name": "__Host-greenchat",
+    "description": "On loopback the name ends in a hyphen and eight hexadecimal digits of the server's;"
+    " elsewhere without TLS it is greenchat.",
+}
 
 KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 36, "pattern": "^[!-~]+$"}
 
